@@ -1,0 +1,171 @@
+"""The dataset registry: `data_manifest.yaml` → DatasetSpec.
+
+A DatasetSpec says in data, never in code, what discovery cannot know of a dataset: which behavior
+is the decoding target, which trials count, when decoding is scored, how to split. A dandiset
+without an entry is prepared with `DatasetSpec.discovered`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from neurobrick.errors import RecipeError
+from neurobrick.rules import IntervalRule, Scalar
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DandiSpec(_Model):
+    """A published version of a dandiset."""
+
+    dandiset: str = Field(pattern=r"^\d{6}$")
+    version: str = Field(description="a published version, such as 0.220113.0400")
+
+
+class BehaviorSpec(_Model):
+    """A behavior to keep, and what discovery should call it."""
+
+    path: str = Field(description="path of the series in the file")
+    name: str | None = Field(None, description="name in the store; the file's own by default")
+    unit: str | None = Field(
+        None, description="unit that the values truly have, where the file's is wrong or missing"
+    )
+
+
+class Fractions(_Model):
+    """Shares of the recording; each from 0 to 1, together 1."""
+
+    train: float = Field(0.7, ge=0, le=1)
+    valid: float = Field(0.1, ge=0, le=1)
+    test: float = Field(0.2, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Fractions:
+        if abs(self.train + self.valid + self.test - 1) > 1e-9:
+            raise ValueError("train, valid and test must add up to 1")
+        return self
+
+
+class SplitSpec(_Model):
+    """How a recording is divided into train, valid and test.
+
+    By default whole trials are drawn for valid and test, and everything else is train. With
+    `blocks`, the recording is cut into that many stretches of equal length instead, and each into
+    train, valid and test, in that order. A recording without trials is split into five blocks.
+    """
+
+    trials: IntervalRule | None = Field(None, description="the rows that are drawn from")
+    test: dict[str, list[Scalar]] | None = Field(
+        None, description="column → values of the trials that are test; no share is drawn then"
+    )
+    blocks: int | None = Field(None, ge=1, description="cut into this many stretches instead")
+    within: IntervalRule | None = Field(None, description="nothing outside it is in any split")
+    fractions: Fractions = Fractions()
+    seed: int = 0
+
+
+class Expected(_Model):
+    """What the whole dataset should hold once prepared, for `verify`."""
+
+    sessions: int | None = None
+    units: int | None = None
+    spikes: int | None = None
+    bytes: int | None = Field(None, description="bytes of the source files")
+
+
+class DatasetSpec(_Model):
+    """One entry of the registry."""
+
+    id: str = Field(pattern=r"^[a-z0-9_]+$", description="short name, as in prepare manifest NAME")
+    title: str
+    citation: str | None = None
+    licence: str | None = None
+    source: DandiSpec | None = None
+    include: tuple[str, ...] = Field((), description="globs of asset paths; none means all")
+    exclude: tuple[str, ...] = Field((), description="globs of asset paths to leave")
+    areas: tuple[str, ...] = Field((), description="brain areas recorded")
+    recording: str | None = Field(None, description="probe and sorting, in a few words")
+    behavior: tuple[BehaviorSpec, ...] = Field((), description="series to keep; none means all")
+    target: str | None = Field(None, description="name of the behavior that decoders read")
+    evaluation: IntervalRule | None = Field(None, description="when decoding is scored")
+    splits: SplitSpec = SplitSpec()
+    expect: Expected = Expected()
+
+    @classmethod
+    def discovered(cls, dataset: str) -> DatasetSpec:
+        """The spec of a dataset that the registry does not list."""
+        return cls(id="discovered", title=f"{dataset}, by discovery")
+
+    def fingerprint(self) -> str:
+        """sha256 over the fields that change what a store holds."""
+        kept = self.model_dump(
+            mode="json", include={"id", "behavior", "target", "evaluation", "splits"}
+        )
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+class Manifest(_Model):
+    """The registry: specs with unique ids."""
+
+    datasets: tuple[DatasetSpec, ...]
+
+    @model_validator(mode="after")
+    def _unique(self) -> Manifest:
+        ids = [spec.id for spec in self.datasets]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        if twice:
+            raise ValueError(f"more than one entry is called {', '.join(twice)}")
+        return self
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> Manifest:
+        """Read `path`, or the registry that neurobrick ships.
+
+        Raises RecipeError with one line that names the entry and the key.
+        """
+        try:
+            text = (path or _shipped()).read_text()
+            return cls.model_validate(yaml.safe_load(text))
+        except OSError as error:
+            raise RecipeError(f"cannot read the registry {path}: {error.strerror}") from error
+        except yaml.YAMLError as error:
+            where = " ".join(str(error).split())
+            raise RecipeError(f"{path or 'data_manifest.yaml'} is not YAML: {where}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise RecipeError(
+                f"{path or 'data_manifest.yaml'}: {key}: {first['msg'].lower()}"
+            ) from error
+
+    def for_dandiset(self, dandiset: str) -> DatasetSpec | None:
+        """The entry of a dandiset, if it has one."""
+        return next((s for s in self.datasets if s.source and s.source.dandiset == dandiset), None)
+
+    def named(self, names: Sequence[str]) -> list[DatasetSpec]:
+        """The entries called `names`, in that order; all of them when there are none.
+
+        Raises RecipeError for a name that is not listed.
+        """
+        by_id = {spec.id: spec for spec in self.datasets}
+        unknown = [name for name in names if name not in by_id]
+        if unknown:
+            raise RecipeError(
+                f"the registry does not list {', '.join(unknown)}; it has: {', '.join(by_id)}"
+            )
+        return [by_id[name] for name in names] or list(self.datasets)
+
+
+def _shipped() -> Path:
+    """The registry inside the wheel, or at the top of a source checkout."""
+    packaged = Path(str(resources.files("neurobrick"))) / "data_manifest.yaml"
+    return packaged if packaged.exists() else packaged.parents[1] / "data_manifest.yaml"

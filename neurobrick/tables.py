@@ -1,0 +1,81 @@
+"""pyarrow tables as plain arrays, and back.
+
+A Zarr store of core data types has no strings and no ragged arrays. A column of strings becomes
+codes and their categories, a ragged one values and row offsets; numbers, booleans and fixed-width
+rows are arrays as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ColumnArrays:
+    """One column: the arrays that hold it, by role, and what is needed to read them again.
+
+    Roles: `values`; for ragged columns also `offsets` (rows + 1).
+    """
+
+    arrays: Mapping[str, Array]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def to_arrays(column: pa.ChunkedArray) -> ColumnArrays:
+    """The arrays that hold `column`."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # pyarrow keeps an empty column chunked
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    if pa.types.is_string(array.type):
+        encoded = array.dictionary_encode()
+        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+        return ColumnArrays({"values": codes}, {"categories": encoded.dictionary.to_pylist()})
+    if pa.types.is_list(array.type):
+        inner = to_arrays(pa.chunked_array([array.flatten()]))
+        lengths = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return ColumnArrays({**inner.arrays, "offsets": offsets}, inner.attributes)
+    if pa.types.is_fixed_size_list(array.type):
+        flat = array.flatten().to_numpy(zero_copy_only=False)
+        return ColumnArrays({"values": flat.reshape(len(array), array.type.list_size)})
+    return ColumnArrays({"values": array.to_numpy(zero_copy_only=False)})
+
+
+def from_arrays(column: ColumnArrays) -> pa.Array:
+    """The column that `to_arrays` took apart."""
+    values = np.asarray(column.arrays["values"])
+    categories = column.attributes.get("categories")
+    if categories is not None:
+        codes = pa.array(values, mask=values < 0)
+        decoded = pa.DictionaryArray.from_arrays(codes, pa.array(categories, pa.string()))
+        inner = decoded.cast(pa.string())
+    else:
+        inner = array(values)
+    if "offsets" in column.arrays:
+        return pa.LargeListArray.from_arrays(column.arrays["offsets"], inner).cast(
+            pa.list_(inner.type)
+        )
+    return inner
+
+
+def array(values: Array) -> pa.Array:
+    """A numpy array (n,) or (n, k, …) as an arrow column; further axes as fixed-width rows."""
+    if values.ndim == 1:
+        return pa.array(values)
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:])))
+
+
+def ragged(values: Array, ends: NDArray[np.integer]) -> pa.Array:
+    """A ragged arrow column: row k is `values[ends[k - 1]:ends[k]]`."""
+    offsets = np.concatenate([[0], ends]).astype(np.int64)
+    inner = array(values[: int(offsets[-1])])
+    return pa.LargeListArray.from_arrays(offsets, inner).cast(pa.list_(inner.type))
