@@ -21,6 +21,7 @@ import re
 import threading
 import uuid
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -159,31 +160,24 @@ class LoopbackArchive:
         embargo = "EMBARGOED" if self.faults.require_token else "OPEN"
         times = {"created": EPOCH, "modified": EPOCH}
         owner = {"identifier": dandiset, **times, "contact_person": "", "embargo_status": embargo}
-        return {
-            version: {
-                "version": version,
-                "name": self.about[dandiset]["name"],
-                "asset_count": len(blobs),
-                "size": sum(blob.record["size"] for blob in blobs),
-                "status": "Valid" if version == "draft" else "Published",
-                **times,
-                "dandiset": owner,
-            }
-            for version, blobs in self.dandisets[dandiset].items()
-        }
+        found = {}
+        for version, blobs in self.dandisets[dandiset].items():
+            size = sum(blob.record["size"] for blob in blobs)
+            status = "Valid" if version == "draft" else "Published"
+            about = {"version": version, "name": self.about[dandiset]["name"], "status": status}
+            counts = {"asset_count": len(blobs), "size": size}
+            found[version] = {**about, **counts, **times, "dandiset": owner}
+        return found
 
     def assets(self, dandiset: str, version: str, query: dict[str, str]) -> list[JSON]:
         """What `path` (a prefix) and `glob` choose; both ignore case, and `*` crosses `/`."""
-        prefix = query.get("path", "").lower()
         glob = re.compile(re.escape(query.get("glob", "*")).replace(r"\*", ".*"), re.IGNORECASE)
-        order = query.get("order", "created")
-        wants_metadata = query.get("metadata") == "true"
-        records = [
-            blob.record | ({"metadata": blob.metadata} if wants_metadata else {})
-            for blob in self.dandisets[dandiset][version]
-            if blob.record["path"].lower().startswith(prefix)
-            and glob.fullmatch(blob.record["path"])
-        ]
+        path, order = query.get("path", "").lower(), query.get("order", "created")
+        records = []
+        for _, record, metadata in self.dandisets[dandiset][version]:
+            if record["path"].lower().startswith(path) and glob.fullmatch(record["path"]):
+                asked = {"metadata": metadata} if query.get("metadata") == "true" else {}
+                records.append(record | asked)
         return sorted(records, key=lambda r: str(r[order.lstrip("-")]), reverse=order[0] == "-")
 
     def page(self, path: str, query: dict[str, str], records: list[JSON]) -> JSON:
@@ -239,12 +233,8 @@ class _Handler(BaseHTTPRequestHandler):
         return None if self.headers["Authorization"] == f"token {faults.require_token}" else 401
 
     def _send_blob(self, blob: Blob) -> None:
-        size = stop = blob.record["size"]
-        start, status, headers = (
-            0,
-            200,
-            {"ETag": f'"{blob.metadata["digest"]["dandi:dandi-etag"]}"'},
-        )
+        start, stop, size, status = 0, blob.record["size"], blob.record["size"], 200
+        headers = {"ETag": f'"{blob.metadata["digest"]["dandi:dandi-etag"]}"'}
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers["Range"] or "")
         if asked and not self.archive.faults.ignore_ranges:
             start, stop = int(asked[1]), min(int(asked[2] or size - 1) + 1, size)
@@ -301,10 +291,8 @@ def main() -> None:
     options = parser.parse_args()
     archive = LoopbackArchive(options.folder, port=options.port)
     print(archive.api_url, flush=True)
-    try:
+    with archive.server, suppress(KeyboardInterrupt):
         archive.server.serve_forever()
-    except KeyboardInterrupt:
-        archive.server.server_close()
 
 
 if __name__ == "__main__":

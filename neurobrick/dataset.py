@@ -275,6 +275,11 @@ class Slice:
         return _LazyMapping(self._session.behavior, self._behavior)
 
     @property
+    def behavior_info(self) -> Mapping[str, BehaviorInfo]:
+        """What the session's behavior is, by name: units, rates, columns."""
+        return self._session.behavior
+
+    @property
     def intervals(self) -> Mapping[str, pa.Table]:
         """By name, the rows of each interval table that overlap the window."""
         return _LazyMapping(self._session.intervals, self._overlapping)

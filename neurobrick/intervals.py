@@ -7,6 +7,7 @@ on construction, so that two sets that hold the same instants compare equal.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

@@ -15,9 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurobrick import Dataset, Intervals, Session
-from neurobrick.errors import RecipeError
-from neurobrick.splits import split
+from neurobrick import BehaviorInfo, Dataset, Intervals, RecipeError, Session, split
 from neurobrick_model.recipe import DataSettings, Weights
 from neurobrick_model.timeline import Spans, Spikes, Vocabulary, flat
 
@@ -49,6 +47,7 @@ class Corpus:
     vocabulary: Vocabulary
     target: str
     unit: str  # SI unit of the target
+    axes: tuple[str, ...]  # names of its columns
     rate: float  # Hz of the fastest session's samples, after decimation
     spikes: Spikes
     targets: Targets
@@ -82,6 +81,7 @@ class Corpus:
             vocabulary=vocabulary,
             target=target,
             unit=sessions[0].behavior[target].unit,
+            axes=_axes(sessions[0].behavior[target]),
             rate=max(part.rate for part in parts),
             spikes=spikes,
             targets=targets,
@@ -127,6 +127,13 @@ def _agreed_target(sessions: Sequence[Session], wanted: str | None) -> str:
             f"({', '.join(sorted(str(name) for name in {target, *named}))}); set data.target"
         )
     return target
+
+
+def _axes(info: BehaviorInfo) -> tuple[str, ...]:
+    """Names of the columns: the series' own, or x, y, z, or numbers where there are more."""
+    d = info.shape[1]
+    names = "xyz" if d <= 3 else [str(axis) for axis in range(d)]
+    return tuple(info.columns) or tuple(names[:d])
 
 
 def _check_session(session: Session, target: str, first: Session) -> None:

@@ -40,6 +40,7 @@ class Perceiver(nn.Module):
     ) -> None:
         super().__init__()
         s = settings
+        self.steps = s.steps
         self.unit_embedding = _embedding(n_units, s.dim)
         self.kind_embedding = _embedding(KINDS, s.dim)
         self.latent_embedding = _embedding(s.latents_per_step, s.dim)
@@ -74,7 +75,7 @@ class Perceiver(nn.Module):
         tokens = self.unit_embedding.weight[:, None] + self.kind_embedding.weight
         key, value = self.read.keys_values(tokens.flatten(0, 1))
         row = keys.unit * KINDS + keys.kind
-        latents = self.latent_embedding.weight.repeat(len(grid[0][0, 0]) // len(self.latent_embedding.weight), 1)
+        latents = self.latent_embedding.weight.repeat(self.steps, 1)
         read = self.read(
             self.read.queries(latents)[None].expand(len(row), -1, -1, -1),
             F.embedding(row, key.flatten(1)).unflatten(2, key.shape[1:]),

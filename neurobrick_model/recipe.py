@@ -16,9 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from neurobrick.errors import RecipeError
-from neurobrick.manifest import SplitSpec
-from neurobrick.rules import IntervalRule
+from neurobrick import IntervalRule, RecipeError, SplitSpec
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 

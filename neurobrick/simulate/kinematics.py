@@ -99,6 +99,7 @@ class Kinematics:
     velocity: FloatArray
     plan: FloatArray
     phase: NDArray[np.int8]
+    progress: FloatArray
     recorded: FloatArray
     recorded_velocity: FloatArray
     gaze: FloatArray
@@ -230,6 +231,7 @@ def _render(script: _Script, trials: tuple[Trial, ...]) -> Kinematics:
     duration = trials[-1].stop
     n = round((duration + TAIL) * SAMPLE_RATE)
     position, busy = np.zeros((n, 2)), np.zeros(n, dtype=bool)
+    progress, fastest = np.full(n, np.nan), np.zeros(n)
     for start, length, displacement, bow, skew in script.strokes:
         first, last = (int(np.clip(t * SAMPLE_RATE + 1, 0, n)) for t in (start, start + length))
         s = (np.arange(first, last) / SAMPLE_RATE - start) / length
@@ -240,6 +242,10 @@ def _render(script: _Script, trials: tuple[Trial, ...]) -> Kinematics:
         position[first:last] += np.outer(along, displacement) + np.outer(aside, normal)
         position[last:] += displacement
         busy[first:last] = True
+        pace = (s * (1 - s)) ** 2 * np.hypot(*displacement) / length
+        leads = pace >= fastest[first:last]
+        progress[first:last][leads] = s[leads]
+        fastest[first:last] = np.maximum(pace, fastest[first:last])
     position += _band_noise(rng, n, 0.1, 1.2, 0.8e-3)
     recorded = position + _band_noise(rng, n, 7.0, 11.0, 0.06e-3)
     plan = _plan(script, n)
@@ -250,6 +256,7 @@ def _render(script: _Script, trials: tuple[Trial, ...]) -> Kinematics:
         velocity=np.gradient(position, 1 / SAMPLE_RATE, axis=0),
         plan=plan,
         phase=phase.astype(np.int8),
+        progress=progress,
         recorded=recorded,
         recorded_velocity=np.gradient(recorded, 1 / SAMPLE_RATE, axis=0),
         gaze=_gaze(script, n),

@@ -64,16 +64,16 @@ def new_units(n: int, first: int, rng: np.random.Generator) -> Population:
     Resting rates are log-normal with a median near 7 Hz, one unit in eight is nearly silent, lags are
     80 +- 30 ms, preferred directions uniform.
     """
-    log_rate = np.log(7.0) + 0.8 * rng.standard_normal(n)
+    log_rate = np.log(8.0) + 0.8 * rng.standard_normal(n)
     silent = rng.random(n) < 0.12
     log_rate[silent] = np.log(0.2) + 0.6 * rng.standard_normal(int(silent.sum()))
-    log_rate = np.minimum(log_rate, np.log(45.0))
+    log_rate = np.minimum(log_rate, np.log(35.0))
     preferred = rng.uniform(0, 2 * np.pi, n)
-    depth = 0.7 * np.exp(0.5 * rng.standard_normal(n))
+    depth = np.minimum(0.6 * np.exp(0.45 * rng.standard_normal(n)), 1.4)
     velocity = _polar(depth, preferred)
-    position = _polar(0.35 * np.exp(0.4 * rng.standard_normal(n)), preferred + 0.8 * rng.standard_normal(n))
-    speed = 0.25 + 0.35 * rng.standard_normal(n)
-    plan = _polar(0.35 * np.exp(0.5 * rng.standard_normal(n)), preferred + 1.2 * rng.standard_normal(n))
+    position = _polar(0.3 * np.exp(0.4 * rng.standard_normal(n)), preferred + 0.8 * rng.standard_normal(n))
+    speed = 0.2 + 0.3 * rng.standard_normal(n)
+    plan = _polar(0.3 * np.exp(0.4 * rng.standard_normal(n)), preferred + 1.2 * rng.standard_normal(n))
     return Population(
         neuron=np.arange(first, first + n),
         log_rate=log_rate,

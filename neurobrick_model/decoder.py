@@ -1,0 +1,168 @@
+"""Decoder: a trained model with everything needed to use it: vocabulary, normalization, window.
+
+On disk it is two files of a run's folder, `decoder.json` and `weights.safetensors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from neurobrick import Dataset, NeurobrickError, StoreError
+from neurobrick_model.checkpoint import load_weights, save_weights, write_text
+from neurobrick_model.corpus import Corpus
+from neurobrick_model.evaluate import stitch
+from neurobrick_model.perceiver import Perceiver
+from neurobrick_model.recipe import ModelSettings, Recipe
+from neurobrick_model.timeline import Spikes, Vocabulary
+
+SPEC = "decoder.json"
+WEIGHTS = "weights.safetensors"
+
+
+class UnknownSession(NeurobrickError):
+    """A session that the decoder was not trained on."""
+
+
+class SessionEntry(BaseModel):
+    """One session of the vocabulary."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    units: int = Field(description="rows of its units table, in the vocabulary in that order")
+    mean: tuple[float, ...] = Field(description="mean of the target over training samples, SI")
+    std: tuple[float, ...] = Field(description="its deviation, SI")
+
+
+class DecoderSpec(BaseModel):
+    """What `decoder.json` holds: everything about a decoder but its weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = 1
+    target: str
+    unit: str
+    axes: tuple[str, ...]
+    rate: float = Field(description="Hz of the samples that it was trained on")
+    step: float = Field(description="seconds between stitched windows")
+    model: ModelSettings
+    sessions: tuple[SessionEntry, ...]
+
+    @classmethod
+    def describe(cls, recipe: Recipe, corpus: Corpus) -> DecoderSpec:
+        """The spec of a decoder that is trained on `corpus`."""
+        vocabulary, targets = corpus.vocabulary, corpus.targets
+        rows = zip(
+            vocabulary.sessions,
+            vocabulary.units,
+            targets.mean.tolist(),
+            targets.std.tolist(),
+            strict=True,
+        )
+        return cls(
+            target=corpus.target,
+            unit=corpus.unit,
+            axes=corpus.axes,
+            rate=corpus.rate,
+            step=recipe.evaluation.step or recipe.model.window / 2,
+            model=recipe.model,
+            sessions=tuple(SessionEntry(id=i, units=n, mean=m, std=s) for i, n, m, s in rows),
+        )
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Sessions and units, in the order of the embeddings."""
+        return Vocabulary(
+            tuple(session.id for session in self.sessions),
+            tuple(session.units for session in self.sessions),
+        )
+
+    def build(self) -> Perceiver:
+        """A model of these sizes, with fresh weights."""
+        return Perceiver(self.model, self.vocabulary.n_units, len(self.sessions), len(self.axes))
+
+    def save(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
+        """Write the decoder that these weights make into `folder`."""
+        write_text(folder / SPEC, self.model_dump_json(indent=2) + "\n")
+        save_weights(folder / WEIGHTS, weights)
+
+
+class Decoder:
+    """A trained decoder. `spec` says what it decodes and for which sessions."""
+
+    def __init__(self, spec: DecoderSpec, model: Perceiver) -> None:
+        self.spec = spec
+        self.model = model.eval()
+        self._device = model.latent_time.device
+
+    @classmethod
+    def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> Decoder:
+        """Read the decoder that a run left in `folder`.
+
+        Raises StoreError when there is none, or when it is damaged or of another make.
+        """
+        path = Path(folder) / SPEC
+        try:
+            spec = DecoderSpec.model_validate_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise StoreError(f"{folder} holds no decoder: no {SPEC} in it") from error
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise StoreError(f"{path} is not a decoder of this version: {where}") from error
+        model = spec.build()
+        try:
+            model.load_state_dict(load_weights(Path(folder) / WEIGHTS))
+        except RuntimeError as error:
+            raise StoreError(f"the weights in {folder} do not fit its {SPEC}") from error
+        return cls(spec, model.to(device))
+
+    def predict(
+        self, dataset: Dataset, session_id: str, t0: float, t1: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Decode `[t0, t1)` seconds of a session that the decoder was trained on.
+
+        Returns timestamps (n,) in seconds, `spec.rate` a second from t0 where the session was
+        recorded, and values (n, d) in `spec.unit`.
+
+        Raises UnknownSession for a session that is not in the vocabulary, and StoreError when
+        its units are not those of training.
+        """
+        session, row = dataset[session_id], self._row(session_id)
+        if session.n_units != self.spec.sessions[row].units:
+            raise StoreError(
+                f"{session_id} has {session.n_units} units, the decoder was trained on "
+                f"{self.spec.sessions[row].units}: it was prepared anew, so train anew"
+            )
+        n = max(0, int(np.ceil((t1 - t0) * self.spec.rate - 1e-9)))
+        times = t0 + np.arange(n) / self.spec.rate
+        times = times[session.domain.contains(times)]
+        spikes = session.slice(*session.span).spikes
+        recording = Spikes.gather(
+            [(row, spikes.times, spikes.units, session.domain)], self.spec.vocabulary, self._device
+        )
+        guess = stitch(
+            self.model,
+            self.spec.vocabulary,
+            recording,
+            torch.from_numpy(times).to(self._device) + recording.base[row],
+            self.spec.model.window,
+            self.spec.step,
+        )
+        entry = self.spec.sessions[row]
+        return times, guess.cpu().double().numpy() * np.array(entry.std) + np.array(entry.mean)
+
+    def _row(self, session_id: str) -> int:
+        known = [session.id for session in self.spec.sessions]
+        if session_id not in known:
+            raise UnknownSession(
+                f"the decoder does not know session {session_id!r}; it was trained on: "
+                f"{', '.join(known[:5])}{', …' if len(known) > 5 else ''}"
+            )
+        return known.index(session_id)

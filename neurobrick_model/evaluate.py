@@ -1,0 +1,131 @@
+"""Evaluation: overlapping windows stitched into one decoded trace, and its R² in SI.
+
+A window may read spikes from outside the split that is scored, as they are input and no labels,
+but never from outside the recording. Only samples inside the split and inside the session's
+evaluation intervals are scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from neurobrick_model.corpus import Corpus
+from neurobrick_model.perceiver import Perceiver
+from neurobrick_model.timeline import Spans, Spikes, Vocabulary, ragged
+from neurobrick_model.tokens import all_units, key_tokens, query_tokens
+
+BATCH = 64  # windows decoded at once
+LEAST_TRUST = 1e-3  # at a window's very edge, so that the edge of a recording is decoded too
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One session's scored samples: `time` (n,) s on its own clock, `truth` and `guess` (n, d)
+    float64 in SI."""
+
+    time: NDArray[np.float64]
+    truth: NDArray[np.float64]
+    guess: NDArray[np.float64]
+
+    @property
+    def r2_axes(self) -> list[float]:
+        """Coefficient of determination of each axis, NaN for an axis that does not move."""
+        error, total = self._sums()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(total > 0, 1 - error / total, np.nan).tolist()
+
+    @property
+    def r2(self) -> float:
+        """Variance-weighted R² over the axes."""
+        error, total = self._sums()
+        return float(1 - error.sum() / total.sum()) if total.sum() > 0 else float("nan")
+
+    def _sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if not len(self.truth):
+            return np.zeros(self.truth.shape[1]), np.zeros(self.truth.shape[1])
+        error = ((self.truth - self.guess) ** 2).sum(0)
+        return error, ((self.truth - self.truth.mean(0)) ** 2).sum(0)
+
+
+def covering(spans: Spans, length: float, step: float) -> Spans:
+    """Windows of `length` seconds every `step` that cover each span; the last one is moved back to
+    end with its span. A shorter span is one window."""
+    room = (spans.stop - spans.start - length).clamp(min=0)
+    count = torch.ceil(room / step - 1e-9).long() + 1
+    owner, number = ragged(torch.zeros_like(count), count)
+    start = spans.start[owner] + torch.minimum(number * step, room[owner])
+    stop = torch.minimum(start + length, spans.stop[owner])
+    return Spans(start, stop, spans.session[owner])
+
+
+@torch.no_grad()
+def stitch(
+    model: Perceiver,
+    vocabulary: Vocabulary,
+    spikes: Spikes,
+    time: Tensor,
+    window: float,
+    step: float,
+) -> Tensor:
+    """Decode the behavior at `time` (n,), sorted corpus seconds: z-scored, (n, d) float32.
+
+    A sample is the average over the windows that hold it, weighted by how near it is to their
+    middles, where a window knows what came before and after. Where no window reaches, it is 0.
+    The windows' places depend on the recording only, not on what is asked.
+    """
+    windows = covering(spikes.domain, window, step)
+    asked = torch.searchsorted(time, windows.stop) > torch.searchsorted(time, windows.start)
+    windows = windows[asked]
+    total = torch.zeros(len(time), model.readout.out_features, device=time.device)
+    weight = torch.zeros(len(time), 1, device=time.device)
+    training = model.training
+    model.eval()
+    for first in range(0, len(windows), BATCH):
+        part = windows[first : first + BATCH]
+        keys = key_tokens(spikes, part, all_units(vocabulary, part.session))
+        queries = query_tokens(time, part, most=None)
+        length = (part.stop - part.start).float()[:, None]
+        trust = (1 - (2 * queries.time / length - 1).abs()).clamp(min=LEAST_TRUST)[..., None]
+        guess = model(keys, queries)
+        sample = queries.sample[queries.mask]
+        total.index_add_(0, sample, (guess * trust)[queries.mask])
+        weight.index_add_(0, sample, trust[queries.mask])
+    model.train(training)
+    return total / weight.clamp(min=LEAST_TRUST)
+
+
+def decode_split(
+    model: Perceiver, corpus: Corpus, split: str, window: float, step: float
+) -> dict[str, Decoded]:
+    """Stitch every scored sample of a split: by session id."""
+    rows = corpus.targets.scored[split]
+    guess = stitch(model, corpus.vocabulary, corpus.spikes, corpus.targets.time[rows], window, step)
+    return by_session(corpus, rows, guess)
+
+
+def by_session(corpus: Corpus, rows: Tensor, guess: Tensor) -> dict[str, Decoded]:
+    """Part the z-scored `guess` (k, d) at the sample rows (k,) by session, back in SI."""
+    targets = corpus.targets
+    decoded = {}
+    for session, name in enumerate(corpus.vocabulary.sessions):
+        mine = targets.session[rows] == session
+        own = rows[mine]
+        decoded[name] = Decoded(
+            (targets.time[own] - corpus.spikes.base[session]).cpu().numpy(),
+            targets.restore(targets.value[own], session).cpu().numpy(),
+            targets.restore(guess[mine], session).cpu().numpy(),
+        )
+    return decoded
+
+
+def mean_r2(decoded: Iterable[Decoded]) -> float:
+    """Mean over sessions of the variance-weighted R²; sessions without scored samples are left
+    out, and NaN when that leaves none."""
+    scores = [score for one in decoded if np.isfinite(score := one.r2)]
+    return float(np.mean(scores)) if scores else float("nan")

@@ -1,0 +1,5 @@
+"""stub for now"""
+
+
+def render(*a):
+    return ""
