@@ -147,7 +147,7 @@ class LoopbackArchive:
                 return self.page(path, query, self.assets(dandiset, version, query))
             case ["assets", asset_id]:
                 return self.blobs[asset_id].metadata
-            case ["assets", asset_id, "info"]:
+            case [*_, "assets", asset_id, "info"]:
                 return {**self.blobs[asset_id].record, "metadata": self.blobs[asset_id].metadata}
         raise KeyError(path)
 
@@ -220,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
         except ConnectionError:  # the client went away
             self.close_connection = True
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815
 
     def _refusal(self) -> int | None:
         faults, path = self.archive.faults, self.url.path

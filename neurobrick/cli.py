@@ -113,13 +113,13 @@ def prepare_dandiset(
     Files already there are not fetched again, and an interrupted download goes on where it
     stopped. DANDI_API_KEY gives access to embargoed dandisets.
     """
-    from neurobrick.manifest import DatasetSpec, Manifest
+    from neurobrick.manifest import Manifest
     from neurobrick.sources import DandiSource
 
-    spec = Manifest.load().for_dandiset(dandiset)
-    pinned = spec.source.version if spec and spec.source and not instance else None
+    specs = Manifest.load().for_dandiset(dandiset)
+    pinned = specs[0].source.version if specs[0].source else None
     source = DandiSource(dandiset, version or pinned, instance)
-    _prepare([(source, spec or DatasetSpec.discovered(dandiset))], **options)
+    _prepare([(source, spec) for spec in specs], **options)
 
 
 @prepare.command("nwb")
@@ -130,11 +130,11 @@ def prepare_dandiset(
 @_preparing
 def prepare_nwb(paths: tuple[Path, ...], dataset: str, **options: Any) -> None:
     """Make stores of NWB files on this machine; of a folder, every .nwb file below it."""
-    from neurobrick.manifest import DatasetSpec, Manifest
+    from neurobrick.manifest import Manifest
     from neurobrick.sources import LocalSource
 
-    spec = Manifest.load().for_dandiset(dataset) or DatasetSpec.discovered(dataset)
-    _prepare([(LocalSource(paths, dataset), spec)], **options)
+    source = LocalSource(paths, dataset)
+    _prepare([(source, spec) for spec in Manifest.load().for_dandiset(dataset)], **options)
 
 
 @prepare.command("manifest")

@@ -12,12 +12,13 @@ import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from neurobrick.errors import RecipeError
-from neurobrick.rules import IntervalRule, Scalar
+from neurobrick.rules import IntervalRule, Where
 
 
 class _Model(BaseModel):
@@ -64,7 +65,7 @@ class SplitSpec(_Model):
     """
 
     trials: IntervalRule | None = Field(None, description="the rows that are drawn from")
-    test: dict[str, list[Scalar]] | None = Field(
+    test: Where | None = Field(
         None, description="column → values of the trials that are test; no share is drawn then"
     )
     blocks: int | None = Field(None, ge=1, description="cut into this many stretches instead")
@@ -132,24 +133,22 @@ class Manifest(_Model):
 
         Raises RecipeError with one line that names the entry and the key.
         """
+        path = path or _shipped()
         try:
-            text = (path or _shipped()).read_text()
-            return cls.model_validate(yaml.safe_load(text))
+            content = yaml.safe_load(path.read_text())
+            return cls.model_validate(content)
         except OSError as error:
             raise RecipeError(f"cannot read the registry {path}: {error.strerror}") from error
         except yaml.YAMLError as error:
             where = " ".join(str(error).split())
-            raise RecipeError(f"{path or 'data_manifest.yaml'} is not YAML: {where}") from error
+            raise RecipeError(f"{path} is not YAML: {where}") from error
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise RecipeError(
-                f"{path or 'data_manifest.yaml'}: {key}: {first['msg'].lower()}"
-            ) from error
+            raise RecipeError(f"{path}: {_first_fault(error, content)}") from error
 
-    def for_dandiset(self, dandiset: str) -> DatasetSpec | None:
-        """The entry of a dandiset, if it has one."""
-        return next((s for s in self.datasets if s.source and s.source.dandiset == dandiset), None)
+    def for_dandiset(self, dandiset: str) -> list[DatasetSpec]:
+        """The entries of a dandiset, each with its own globs; discovery's if it has none."""
+        listed = [s for s in self.datasets if s.source and s.source.dandiset == dandiset]
+        return listed or [DatasetSpec.discovered(dandiset)]
 
     def named(self, names: Sequence[str]) -> list[DatasetSpec]:
         """The entries called `names`, in that order; all of them when there are none.
@@ -163,6 +162,17 @@ class Manifest(_Model):
                 f"the registry does not list {', '.join(unknown)}; it has: {', '.join(by_id)}"
             )
         return [by_id[name] for name in names] or list(self.datasets)
+
+
+def _first_fault(error: ValidationError, content: Any) -> str:
+    """The first fault of a registry in one line: entry, key, what is wrong."""
+    fault = error.errors()[0]
+    place = list(fault["loc"])
+    if len(place) > 1 and place[0] == "datasets" and isinstance(place[1], int):
+        entry = content["datasets"][place[1]]
+        name = entry.get("id") if isinstance(entry, dict) else None
+        place[:2] = [f"entry {name or place[1] + 1}"]
+    return f"{': '.join(str(part) for part in place)}: {fault['msg'].lower()}"
 
 
 def _shipped() -> Path:

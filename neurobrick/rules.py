@@ -40,6 +40,9 @@ def _listed(value: object) -> object:
     return {key: v if isinstance(v, list | tuple) else [v] for key, v in value.items()}
 
 
+Where = Annotated[dict[str, list[Scalar]], BeforeValidator(_listed)]
+
+
 class IntervalRule(BaseModel):
     """Rows of an interval table as a set of time.
 
@@ -50,7 +53,7 @@ class IntervalRule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     table: str = Field(description="name of the interval table, such as trials")
-    where: Annotated[dict[str, list[Scalar]], BeforeValidator(_listed)] = Field(
+    where: Where = Field(
         default_factory=dict, description="column → value, or list of values, that a row must have"
     )
     start: Annotated[Edge, BeforeValidator(_edge)] = Edge(column="start")

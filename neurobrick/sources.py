@@ -1,8 +1,8 @@
 """Where files come from: one version of a dandiset, or files on this machine.
 
 A source lists its assets and fetches them one at a time. What `fetch` returns is whole: the bytes
-arrive in a `.part` beside their place, are compared with the archive's digest, and only then renamed
-into it. A fetch that breaks off goes on where it stopped, in the same run or in a later one.
+arrive in a `.part` beside their place, are compared with the archive's digest, and only then are
+renamed into it. A fetch that breaks off goes on where it stopped, in this run or in a later one.
 
 The client's exceptions, and those of requests beneath it, become SourceError here and nowhere else.
 No message holds a key or a signed address. dandi itself is imported when a DandiSource is made,
@@ -16,7 +16,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -120,7 +120,9 @@ class LocalSource:
         self.dataset = dataset
         self._assets: list[Asset] = []
         self._others: list[Asset] = []
-        found = {file.absolute(): name for path in paths for name, file in _files(Path(path))}
+        found: dict[Path, str] = {}
+        for name, file in (pair for path in paths for pair in _files(Path(path))):
+            found.setdefault(file.absolute(), name)
         for file, name in found.items():
             # A link to nowhere is listed, and refused by fetch: a clone lacks some of its files.
             there = file.is_file()
@@ -186,8 +188,6 @@ class _Transport(HTTPAdapter):
     ends the retries here.
     """
 
-    __attrs__ = (*HTTPAdapter.__attrs__, "_patience")  # what is pickled
-
     def __init__(self, patience: Patience) -> None:
         super().__init__()
         self._patience = patience
@@ -199,7 +199,7 @@ class _Transport(HTTPAdapter):
         timeout: Any = None,
         verify: Any = True,
         cert: Any = None,
-        proxies: dict[str, str] | None = None,
+        proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
         timeout = timeout or self._patience.timeout
         for wait in (*self._patience.waits(), None):
@@ -209,6 +209,8 @@ class _Transport(HTTPAdapter):
                     response.content  # noqa: B018 (a body that breaks off is asked for again, too)
             except _BROKEN_OFF as error:
                 reason = _cause(error)
+                if isinstance(error, requests.Timeout) and not stream:
+                    break  # it had its time; a download is worth waiting for longer
             else:
                 if response.status_code not in _TRANSIENT:
                     return response
@@ -216,7 +218,7 @@ class _Transport(HTTPAdapter):
                 response.close()
             if wait is not None:
                 time.sleep(wait)
-        raise RetryError(f"{urlsplit(request.url).hostname}: {reason}", request=request)
+        raise RetryError(f"{urlsplit(str(request.url)).hostname}: {reason}", request=request)
 
 
 def _cause(error: Exception) -> str:
@@ -245,9 +247,9 @@ class DandiSource:
         instance: str | None = None,
         token: str | None = None,
         *,
-        patience: Patience = Patience(),  # noqa: B008 (frozen)
+        patience: Patience = Patience(),
     ) -> None:
-        if not re.fullmatch(r"\d{6}", dandiset):
+        if not re.fullmatch("[0-9]{6}", dandiset):
             raise SourceError(f"a dandiset is named by six digits, as 000128 is; got {dandiset!r}")
         self.dataset = dandiset
         self.url = _api_url(instance or os.environ.get(API_VARIABLE))
@@ -255,7 +257,8 @@ class DandiSource:
         self._client = _client(self.url, patience)
         key = (token or os.environ.get(KEY_VARIABLE, "")).strip()
         self._has_key = bool(key)
-        _check_server(self._client, self.url)
+        with self._reported(f"no DANDI API is at {self.url}: check the address"):
+            _check_server(self._client)
         if key:
             with self._reported(f"{self.url} takes no keys"):
                 self._client.authenticate(key)
@@ -317,16 +320,16 @@ class DandiSource:
                 progress(asset.size)
                 return final
             final.parent.mkdir(parents=True, exist_ok=True)
-            for _ in range(2):  # what an earlier run left may be of other bytes: once more, from zero
+            for _ in range(2):  # a part that an earlier run left may be of other bytes
                 self._download(asset, part, progress)
                 problem = _mismatch(part, asset)
                 if problem is None:
-                    os.replace(part, final)
+                    part.replace(final)
                     return final
                 progress(-part.stat().st_size)
                 part.unlink()
         except OSError as error:
-            raise SourceError(f"{part} cannot be written: {error.strerror}") from error
+            raise SourceError(f"{part} cannot be written: {error.strerror or error}") from error
         raise SourceError(
             f"{asset.path} of dandiset {self.dataset}/{self.version}: {problem}, also when started "
             "again; nothing was kept. Try later, and tell the archive if it stays so"
@@ -336,19 +339,19 @@ class DandiSource:
         """Bring `part` to the asset's size, or beyond, going on from where it stops."""
         absent = f"{asset.path} is no longer in dandiset {self.dataset}: list it again"
         part.touch()
-        size = part.stat().st_size
+        size = furthest = part.stat().st_size
         progress(size)
         waits = self._patience.waits()
         while size < asset.size:
-            before, reason = size, "it ended early"
-            try:
-                with self._reported(absent):
+            reason = "it ended early"
+            with self._reported(absent):
+                try:
                     self._append(asset.location, part, progress)
-            except _BROKEN_OFF as error:
-                reason = _cause(error)
+                except _BROKEN_OFF as error:
+                    reason = _cause(error)
             size = part.stat().st_size
-            if size > before:
-                waits = self._patience.waits()  # it moves, so patience starts anew
+            if size > furthest:
+                furthest, waits = size, self._patience.waits()  # it moves: patience starts anew
             if size < asset.size:
                 wait = next(waits, None)
                 if wait is None:
@@ -381,20 +384,87 @@ class DandiSource:
             yield
         except (NotFoundError, requests.RequestException, ValueError) as error:
             response = getattr(error, "response", None)
-            status = 404 if isinstance(error, NotFoundError) else getattr(response, "status_code", 0)
-            raise SourceError(absent if status == 404 else self._why(error, status)) from error
+            status = getattr(response, "status_code", 0)
+            if isinstance(error, NotFoundError) or status == 404:
+                raise SourceError(absent) from error
+            raise SourceError(self._why(error, status)) from error
 
     def _why(self, error: Exception, status: int) -> str:
         archive = f"the archive at {self.url}"
-        if status in (401, 403) and self._has_key:
-            return f"{archive} refuses the key ({status}): set {KEY_VARIABLE} to one that has access"
         if status in (401, 403):
-            return (
-                f"{archive} keeps dandiset {self.dataset} closed ({status}; embargoed?): "
-                f"set {KEY_VARIABLE} to a key that has access"
-            )
+            shut = "refuses this key" if self._has_key else f"keeps dandiset {self.dataset} closed"
+            return f"{archive} {shut} ({status}): set {KEY_VARIABLE} to a key that has access"
         if status:
             return f"{archive} answered {status}: try again later"
         if isinstance(error, ValueError):
             return f"{self.url} does not answer as a DANDI API: check the address"
-        return f"{archive} cannot be reached ({error}): check address and network, or try later"
+        why = error if isinstance(error, RetryError) else _cause(error)
+        return f"{archive} cannot be reached ({why}): check address and network, or try later"
+
+
+def _api_url(instance: str | None) -> str:
+    if not instance:
+        from dandi.consts import known_instances
+
+        return str(known_instances["dandi"].api)
+    if not re.match(r"https?://[^/]", instance):
+        raise SourceError(f"{instance!r} is not the address of a DANDI API: https://HOST/api")
+    return instance.rstrip("/").removesuffix("/api") + "/api"
+
+
+def _client(url: str, patience: Patience) -> DandiAPIClient:
+    """The archive's client with `_Transport` beneath it; nothing is asked of the archive yet."""
+    # Or the client would ask a third host whether it is the newest version.
+    os.environ.setdefault("DANDI_NO_ET", "1")
+    from dandi.consts import DandiInstance
+    from dandi.dandiapi import DandiAPIClient
+
+    if "DANDI_LOG_LEVEL" not in os.environ:  # it logs, as errors, what is raised here anyway
+        logging.getLogger("dandi").setLevel(logging.CRITICAL)
+    # An instance of our own: given a URL, the client looks around with requests without time-out.
+    client = DandiAPIClient(dandi_instance=DandiInstance(urlsplit(url).netloc, None, url))
+    for scheme in ("http://", "https://"):
+        client.session.mount(scheme, _Transport(patience))
+    return client
+
+
+def _check_server(client: DandiAPIClient) -> None:
+    """Raise SourceError where the archive does not serve this version of its client."""
+    import dandi
+    from packaging.version import Version
+
+    info = client.get("/info/")
+    if not isinstance(info, dict) or "cli-minimal-version" not in info:
+        raise ValueError("this is some other server")
+    oldest, bad = info["cli-minimal-version"], info["cli-bad-versions"]
+    installed = Version(dandi.__version__)
+    if installed < Version(oldest) or installed in [Version(v) for v in bad]:
+        raise SourceError(
+            f"the archive at {client.api_url} needs dandi {oldest} or later, and none of "
+            f"{bad}; {installed} is installed: pip install -U dandi"
+        )
+
+
+def _place(folder: Path, path: str) -> Path:
+    """Where an asset is kept. Raises SourceError for a path that leads out of `folder`."""
+    parts = path.split("/")
+    odd = any(p in ("", ".", "..") or re.match("[A-Za-z]:", p) for p in parts)
+    if odd or "\\" in path or "\0" in path:
+        raise SourceError(f"the asset path {path!r} is not kept: it may lead out of the folder")
+    return folder.joinpath(*parts)
+
+
+def _mismatch(path: Path, asset: Asset) -> str | None:
+    """How the file at `path` differs from what the archive says of the asset."""
+    size = path.stat().st_size
+    if size != asset.size:
+        return f"expected {asset.size} bytes, got {size}"
+    if asset.sha256:
+        name, expected, got = "sha256", asset.sha256, sha256_of(path)
+    elif asset.etag:
+        from dandischema.digests.dandietag import DandiETag
+
+        name, expected, got = "dandi-etag", asset.etag, DandiETag.from_file(path).as_str()
+    else:
+        return None
+    return None if got == expected else f"expected {name} {expected}, got {got}"

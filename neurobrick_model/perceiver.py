@@ -142,7 +142,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.dropout, self.rotate_values = heads, dropout, rotate_values
         self.norm = nn.LayerNorm(dim)
-        self.norm_context = nn.LayerNorm(dim) if cross else self.norm
+        self.norm_context = nn.LayerNorm(dim) if cross else None
         self.to_query = nn.Linear(dim, heads * head_dim, bias=False)
         self.to_key_value = nn.Linear(dim, 2 * heads * head_dim, bias=False)
         self.to_output = nn.Linear(heads * head_dim, dim)
@@ -153,7 +153,8 @@ class Attention(nn.Module):
 
     def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """`context` (…, dim) as keys and as values, each (…, heads, head_dim)."""
-        both = self.to_key_value(self.norm_context(context)).unflatten(-1, (2, self.heads, -1))
+        norm = self.norm_context or self.norm
+        both = self.to_key_value(norm(context)).unflatten(-1, (2, self.heads, -1))
         return both[..., 0, :, :], both[..., 1, :, :]
 
     def forward(

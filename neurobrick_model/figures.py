@@ -1,0 +1,172 @@
+"""Figures of a report, drawn by matplotlib and returned as SVG that can stand inside a page."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from neurobrick_model.evaluate import Decoded
+
+TRUTH, DECODER, RIDGE = "#1f2430", "#2463eb", "#e08a1e"
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "neurobrick",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#9aa3b2",
+    "axes.labelcolor": "#3b4252",
+    "xtick.color": "#5b6475",
+    "ytick.color": "#5b6475",
+    "axes.grid": True,
+    "grid.color": "#e8ebf0",
+    "axes.axisbelow": True,
+}
+TRACE_SECONDS = 20.0  # shown of a session
+PATH_SECONDS = 2.0  # longest piece over which a velocity is integrated
+
+
+def scores(sessions: Sequence[Mapping[str, Any]]) -> str:
+    """R² of decoder and ridge, one row a session."""
+    height = 1.1 + 0.32 * len(sessions)
+    figure = _figure(8.6, height)
+    axes = figure.subplots()
+    rows = np.arange(len(sessions))[::-1]
+    decoder, ridge = ([_number(s[name]["r2"]) for s in sessions] for name in ("decoder", "ridge"))
+    axes.hlines(rows, ridge, decoder, color="#c9d3e6", lw=3)
+    axes.scatter(ridge, rows, s=46, color=RIDGE, label="ridge", zorder=3)
+    axes.scatter(decoder, rows, s=46, color=DECODER, label="decoder", zorder=3)
+    axes.set_yticks(rows, [s["id"].rpartition("/")[2] for s in sessions])
+    axes.set_ylim(-0.7, len(sessions) - 0.3)
+    axes.set_xlim(min([0.0, *(v for v in ridge + decoder if np.isfinite(v))]), 1.0)
+    axes.set_xlabel("R² on the test split, variance-weighted over axes")
+    axes.grid(axis="y", visible=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
+    return _svg(figure)
+
+
+def traces(
+    decoded: Decoded, baseline: Decoded, names: Sequence[str], target: str, unit: str
+) -> str:
+    """True, decoded and ridge-decoded behavior over a stretch of scored samples, by axis."""
+    rows, time = _stretch(decoded.time)
+    breaks = _breaks(decoded.time[rows])
+    figure = _figure(8.6, 0.8 + 1.5 * len(names))
+    for axis, (panel, name) in enumerate(
+        zip(figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0], names, strict=True)
+    ):
+        for values, color, label, width in (
+            (baseline.guess, RIDGE, "ridge", 1.0),
+            (decoded.truth, TRUTH, "recorded", 1.6),
+            (decoded.guess, DECODER, "decoder", 1.4),
+        ):
+            shown = np.insert(values[rows, axis], breaks, np.nan)
+            panel.plot(np.insert(time, breaks, np.nan), shown, color=color, lw=width, label=label)
+        panel.set_ylabel(f"{target} {name}\n({unit})")
+        if len(breaks) <= len(time) / 20:
+            for edge in time[breaks]:
+                panel.axvline(edge, color="#cfd5df", lw=0.8, ls=":")
+    panel.set_xlabel("scored test time (s); gaps between scored stretches are cut out")
+    figure.axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
+    return _svg(figure)
+
+
+def paths(decoded: Decoded, names: Sequence[str], target: str, unit: str) -> str:
+    """Recorded and decoded paths in the plane; a velocity is integrated from the origin."""
+    velocity = unit.endswith("/s")
+    figure = _figure(8.6, 4.2)
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    for panel, values, color, label in (
+        (panels[0], decoded.truth, TRUTH, "recorded"),
+        (panels[1], decoded.guess, DECODER, "decoded"),
+    ):
+        for piece in _pieces(decoded.time, PATH_SECONDS if velocity else np.inf):
+            path = values[piece, :2]
+            if velocity:
+                path = np.cumsum(path * _period(decoded.time), axis=0)
+            panel.plot(path[:, 0], path[:, 1], color=color, lw=0.9, alpha=0.7)
+        panel.set_title(label, fontsize=10)
+        panel.set_aspect("equal", adjustable="datalim")
+        panel.set_xlabel(_path_label(names[0], target, unit))
+    panels[0].set_ylabel(_path_label(names[1], target, unit))
+    return _svg(figure)
+
+
+def curves(log: Sequence[Mapping[str, float]]) -> str:
+    """Training loss and validation R² over steps."""
+    figure = _figure(8.6, 2.9)
+    left, right = figure.subplots(1, 2)
+    loss = [(r["step"], r["loss"]) for r in log if "loss" in r]
+    valid = [(r["step"], _number(r["valid_r2"])) for r in log if "valid_r2" in r]
+    _line(left, loss, RIDGE, "training loss\n(weighted MSE of z-scores)")
+    _line(right, valid, DECODER, "validation R²", marker="o")
+    left.set_yscale("log")
+    return _svg(figure)
+
+
+def _line(axes: Axes, points: Sequence[Sequence[float]], color: str, label: str, **kind: Any) -> None:
+    steps, values = zip(*points, strict=True) if points else ((), ())
+    axes.plot(steps, values, color=color, lw=1.5, ms=4, **kind)
+    axes.set_xlabel("step")
+    axes.set_ylabel(label)
+
+
+def _path_label(name: str, target: str, unit: str) -> str:
+    if unit.endswith("/s"):
+        return f"{target} {name}, integrated ({unit[:-2]})"
+    return f"{target} {name} ({unit})"
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _period(time: NDArray[np.float64]) -> float:
+    return float(np.median(np.diff(time))) if len(time) > 1 else 1.0
+
+
+def _breaks(time: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Positions of the samples before which there is a gap."""
+    return np.flatnonzero(np.diff(time) > 3 * _period(time)) + 1
+
+
+def _stretch(time: NDArray[np.float64]) -> tuple[slice, NDArray[np.float64]]:
+    """Samples worth `TRACE_SECONDS` from the middle of what is scored, and a time without gaps."""
+    n = min(len(time), round(TRACE_SECONDS / _period(time)))
+    first = (len(time) - n) // 2
+    return slice(first, first + n), np.arange(n) * _period(time)
+
+
+def _pieces(time: NDArray[np.float64], longest: float) -> list[slice]:
+    """Gap-free runs of samples, cut so that none is longer than `longest` seconds."""
+    edges = [0, *_breaks(time).tolist(), len(time)]
+    most = int(min(longest / _period(time), len(time))) or 1
+    return [
+        slice(first, min(first + most, stop))
+        for start, stop in zip(edges, edges[1:], strict=False)
+        for first in range(start, stop, most)
+    ]
+
+
+def _figure(width: float, height: float) -> Figure:
+    with rc_context(STYLE):
+        return Figure(figsize=(width, height), layout="constrained")
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an <svg> element, without the headers that name foreign addresses."""
+    buffer = io.StringIO()
+    with rc_context(STYLE):
+        figure.savefig(buffer, format="svg", transparent=True)
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    return re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)

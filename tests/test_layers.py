@@ -1,0 +1,96 @@
+"""Imports run one way, as docs/architecture.md draws them."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import neurobrick
+
+TOP = Path(__file__).parents[1]
+
+# Each module may import only from rows above its own.
+LAYERS = [
+    {"errors"},
+    {"intervals", "clock", "cache", "si"},
+    {"schema", "tables", "rules", "batch"},
+    {"manifest", "store"},
+    {"sources", "nwb", "splits", "catalog"},
+    {"harmonize", "dataset"},
+    {"prepare", "plots", "simulate"},
+    {"summary"},
+    {"cli"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+PUBLIC = {*neurobrick.__all__, "__version__"}
+
+
+def imports(path: Path) -> list[tuple[str, list[str]]]:
+    """Modules that `path` imports, anywhere in it, and the names it takes from each."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, []) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.append((node.module, [alias.name for alias in node.names]))
+    return found
+
+
+def modules(package: str) -> list[Path]:
+    return sorted(p for p in (TOP / package).rglob("*.py") if p.name != "__init__.py")
+
+
+def room(path: Path) -> str:
+    """The module, or subpackage, of `neurobrick` that a file belongs to."""
+    return path.relative_to(TOP / "neurobrick").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", modules("neurobrick"), ids=lambda p: str(p.relative_to(TOP)))
+def test_neurobrick_imports_run_one_way(path: Path) -> None:
+    mine = room(path)
+    for module, names in imports(path):
+        assert not module.startswith(("torch", "neurobrick_model")), f"{path} imports {module}"
+        if module == "neurobrick":
+            targets = [name for name in names if name in RANK]
+        elif module.startswith("neurobrick."):
+            targets = [module.split(".")[1]]
+        else:
+            continue
+        for target in targets:
+            assert target == mine or RANK[target] < RANK[mine], f"{mine} imports {target}"
+
+
+@pytest.mark.parametrize("path", modules("neurobrick_model"), ids=lambda p: str(p.relative_to(TOP)))
+def test_the_model_uses_public_names_only(path: Path) -> None:
+    for module, names in imports(path):
+        assert not module.startswith("neurobrick."), f"{path} imports {module}"
+        if module == "neurobrick":
+            assert set(names) <= PUBLIC, f"{path} imports {set(names) - PUBLIC}"
+
+
+@pytest.mark.parametrize(("library", "home"), [("zarr", "store"), ("h5py", "nwb")])
+def test_a_library_has_one_home(library: str, home: str) -> None:
+    users = {
+        room(path)
+        for path in modules("neurobrick")
+        if any(module.split(".")[0] == library for module, _ in imports(path))
+    }
+    assert users == {home}
+
+
+def test_public_names_are_what_the_design_says() -> None:
+    for name in ("Dataset", "Session", "Slice", "Intervals", "NeurobrickError"):
+        assert name in neurobrick.__all__
+        assert getattr(neurobrick, name).__doc__
+
+
+def test_importing_neurobrick_needs_no_torch() -> None:
+    program = "import sys, neurobrick; neurobrick.Dataset; print('torch' in sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "False"

@@ -1,0 +1,142 @@
+"""What is written is whole, checked, and readable without neurobrick."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import zarr
+
+from neurobrick import Dataset, StoreError
+from neurobrick.store import SessionStore, damage
+from neurobrick.tables import from_arrays, to_arrays
+from tests.conftest import prepare_files
+
+
+@pytest.fixture
+def store(tmp_path: Path, recording: Path) -> Path:
+    prepare_files(tmp_path, recording)
+    return tmp_path / "local" / f"{recording.stem}.zarr"
+
+
+def test_plain_zarr_reads_a_store(store: Path, corpus: Dataset) -> None:
+    group = zarr.open_group(store, mode="r")
+    time = group["spikes/time"]
+    times = time[:] / time.attrs["rate"] + time.attrs["offset"]
+    session = corpus[f"local/{store.stem}"]
+    np.testing.assert_array_equal(times, session.slice(*session.span).spikes.times)
+    assert group.attrs["neurobrick"]["id"] == session.id
+    values = group["behavior/cursor_pos/values"][:]
+    np.testing.assert_array_equal(values, session.behavior_arrays("cursor_pos")[1])
+
+
+def test_spike_times_on_a_grid_cost_two_bytes_or_so(store: Path) -> None:
+    time = zarr.open_array(store / "spikes/time", mode="r")
+    assert time.dtype == np.int32
+
+
+def test_a_fresh_store_has_no_damage(store: Path) -> None:
+    assert damage(store) == []
+
+
+def test_a_flipped_bit_is_found_and_not_read(store: Path) -> None:
+    chunk = store / "spikes/time/c/0"
+    data = bytearray(chunk.read_bytes())
+    data[len(data) // 2] ^= 4
+    chunk.write_bytes(data)
+    assert damage(store) == ["spikes/time/c/0 does not match its checksum"]
+    with pytest.raises(StoreError, match="damaged"):
+        SessionStore(store).spikes()
+
+
+def test_missing_truncated_and_foreign_files_are_found(store: Path) -> None:
+    (store / "spikes/unit/c/0").unlink()
+    cut = store / "spikes/time/c/0"
+    cut.write_bytes(cut.read_bytes()[:-3])
+    (store / "notes.txt").write_text("not ours")
+    faults = damage(store)
+    assert any("spikes/unit/c/0 is missing" in fault for fault in faults)
+    assert any("spikes/time/c/0 has" in fault for fault in faults)
+    assert any("notes.txt is not part" in fault for fault in faults)
+
+
+def test_a_store_without_its_manifest_does_not_open(store: Path) -> None:
+    (store / "manifest.json").unlink()
+    with pytest.raises(StoreError, match="no whole store"):
+        SessionStore(store)
+
+
+@pytest.mark.parametrize(("version", "advice"), [(0, "prepare it again"), (9, "upgrade")])
+def test_other_format_versions_are_refused(store: Path, version: int, advice: str) -> None:
+    attributes = (store / "zarr.json").read_text()
+    (store / "zarr.json").write_text(
+        attributes.replace('"format_version": 1', f'"format_version": {version}')
+    )
+    with pytest.raises(StoreError, match=advice):
+        SessionStore(store)
+
+
+def test_a_missing_corpus_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="neurobrick prepare"):
+        Dataset(tmp_path / "nowhere")
+
+
+def test_an_unknown_session_says_what_to_do(corpus: Dataset) -> None:
+    with pytest.raises(StoreError, match="neurobrick list"):
+        corpus["local/nobody"]
+
+
+def test_a_session_survives_pickling(corpus: Dataset) -> None:
+    session = corpus["local/sub-A_ses-regular"]
+    times = pickle.loads(pickle.dumps(session)).slice(1, 2).spikes.times
+    np.testing.assert_array_equal(times, session.slice(1, 2).spikes.times)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["a", None, "ü/ x", "a"]),
+        pa.array([True, False, True]),
+        pa.array([1.5, float("nan")]),
+        pa.array([[1, 2], [], [3]]),
+        pa.array([["x"], [], ["y", "x"]]),
+        pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float64(), 2)),
+        pa.array([], pa.string()),
+        pa.array([], pa.float64()),
+    ],
+    ids=str,
+)
+def test_columns_come_back(column: pa.Array) -> None:
+    back = from_arrays(to_arrays(pa.chunked_array([column])))
+    assert back.type == column.type
+    assert str(back.to_pylist()) == str(column.to_pylist())
+
+
+def test_a_killed_prepare_leaves_no_store_that_opens(tmp_path: Path, recording: Path) -> None:
+    """Killed as it writes the manifest: nothing opens, and the next run sweeps and completes."""
+    program = textwrap.dedent(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        from neurobrick import store
+        store._write_manifest = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+        from tests.conftest import prepare_files
+        prepare_files(Path(sys.argv[1]), Path(sys.argv[2]))
+        """
+    )
+    command = [sys.executable, "-c", program, str(tmp_path), str(recording)]
+    killed = subprocess.run(command, cwd=Path(__file__).parents[1], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [p.name for p in (tmp_path / "local").iterdir() if not p.name.startswith(".")] == []
+    assert any((tmp_path / "local").iterdir())
+    prepare_files(tmp_path, recording)
+    assert os.listdir(tmp_path / "local") == [f"{recording.stem}.zarr"]  # noqa: PTH208
+    assert damage(tmp_path / "local" / f"{recording.stem}.zarr") == []
