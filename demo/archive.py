@@ -145,7 +145,7 @@ class LoopbackArchive:
                 return {**self.versions(dandiset)[version], **errors, **metadata}
             case ["dandisets", dandiset, "versions", version, "assets"]:
                 return self.page(path, query, self.assets(dandiset, version, query))
-            case ["assets", asset_id]:
+            case [*_, "assets", asset_id]:
                 return self.blobs[asset_id].metadata
             case [*_, "assets", asset_id, "info"]:
                 return {**self.blobs[asset_id].record, "metadata": self.blobs[asset_id].metadata}

@@ -168,6 +168,8 @@ def _first_fault(error: ValidationError, content: Any) -> str:
     """The first fault of a registry in one line: entry, key, what is wrong."""
     fault = error.errors()[0]
     place = list(fault["loc"])
+    if not place:
+        return "a registry is a mapping with the key datasets, a list of entries"
     if len(place) > 1 and place[0] == "datasets" and isinstance(place[1], int):
         entry = content["datasets"][place[1]]
         name = entry.get("id") if isinstance(entry, dict) else None

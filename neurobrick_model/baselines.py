@@ -1,7 +1,7 @@
 """Baselines: the ridge decoder that everyone compares with.
 
 A Wiener filter in today's form: square-rooted spike counts in bins that lie evenly around each
-sample, one linear map a session, the penalty chosen on the validation split. It is trained on the
+sample, one linear map a session, bin and penalty chosen on the validation split. It is trained on the
 same samples, with the same weights, and scored on the same samples as the decoder. Its bins may
 reach beyond a split, as spikes are input and no labels.
 """
@@ -22,25 +22,26 @@ ROWS = 4096  # samples whose features are held at once
 
 @dataclass(frozen=True)
 class Ridge:
-    """A fitted map from features to z-scored behavior, and the penalty that was chosen."""
+    """A fitted map from square-rooted counts to z-scored behavior."""
 
     weight: Tensor  # (features, d) float64
     feature_mean: Tensor  # (features,)
     target_mean: Tensor  # (d,)
     alpha: float
+    bin: float
 
 
-def ridge(corpus: Corpus, settings: BaselineSettings) -> tuple[dict[str, Decoded], list[float]]:
-    """Fit and score one ridge decoder a session: its test samples, and the penalties chosen."""
-    guesses, alphas = [], []
+def ridge(corpus: Corpus, settings: BaselineSettings) -> tuple[dict[str, Decoded], list[Ridge]]:
+    """Fit one ridge decoder a session: its decoded test samples by session id, and the models."""
+    guesses, models = [], []
     test = corpus.targets.scored["test"]
     for session in range(len(corpus.vocabulary.sessions)):
-        trees = unit_times(corpus, session)
-        model = _fit_session(corpus, session, trees, settings)
+        units = unit_times(corpus, session)
+        model = fit(corpus, session, units, settings)
         rows = test[corpus.targets.session[test] == session]
-        guesses.append(_predict(corpus, rows, trees, model, settings))
-        alphas.append(model.alpha)
-    return by_session(corpus, test, torch.cat(guesses)), alphas
+        guesses.append(_predict(corpus, rows, units, model, settings.lags))
+        models.append(model)
+    return by_session(corpus, test, torch.cat(guesses)), models
 
 
 def unit_times(corpus: Corpus, session: int) -> list[Tensor]:
@@ -53,41 +54,31 @@ def unit_times(corpus: Corpus, session: int) -> list[Tensor]:
     return list(spikes.time[inside][order].split(counts.tolist()))
 
 
-def features(time: Tensor, units: list[Tensor], settings: BaselineSettings) -> Tensor:
-    """Square-rooted counts (n, units * lags) in the `lags` bins centred on each of `time` (n,)."""
-    edges = torch.arange(settings.lags + 1, device=time.device) - settings.lags / 2
-    edges = time[:, None] + edges * settings.bin
+def features(time: Tensor, units: list[Tensor], bin: float, lags: int) -> Tensor:
+    """Square-rooted counts (n, units * lags) in the `lags` bins that lie around each of `time`
+    (n,), with its place in the middle of the middle one."""
+    edges = time[:, None] + (torch.arange(lags + 1, device=time.device) - lags / 2) * bin
     counts = [torch.searchsorted(unit, edges).diff(dim=1) for unit in units]
     return torch.cat(counts, dim=1).double().sqrt()
 
 
-def _fit_session(
-    corpus: Corpus, session: int, units: list[Tensor], settings: BaselineSettings
-) -> Ridge:
+def fit(corpus: Corpus, session: int, units: list[Tensor], settings: BaselineSettings) -> Ridge:
+    """The ridge decoder of a session that validates best, among all bins and penalties."""
     targets = corpus.targets
-    mine = targets.session == session
-    train = torch.zeros_like(mine)
-    spans = corpus.train[corpus.train.session == session]
-    for start, stop in zip(spans.start, spans.stop, strict=True):
-        train |= (targets.time >= start) & (targets.time < stop)
-    rows = torch.nonzero(mine & train & (targets.weight > 0))[:, 0]
-    moments = _Moments(len(units) * settings.lags, targets.value.shape[1], rows.device)
-    for part in rows.split(ROWS):
-        moments.add(
-            features(targets.time[part], units, settings),
-            targets.value[part].double(),
-            targets.weight[part].double(),
-        )
+    train = torch.nonzero((targets.session == session) & targets.train & (targets.weight > 0))
     valid = targets.scored["valid"]
     valid = valid[targets.session[valid] == session]
-    best: tuple[float, Ridge] | None = None
-    for model in moments.solve(settings.alphas):
-        guess = _predict(corpus, valid, units, model, settings)
-        error = float((guess - targets.value[valid]).square().sum())
-        if best is None or error < best[0]:
-            best = error, model
-    assert best is not None  # the recipe holds at least one penalty
-    return best[1]
+    candidates = []
+    for bin in settings.bins:
+        moments = _Moments(len(units) * settings.lags, targets.value.shape[1], train.device)
+        for part in train[:, 0].split(ROWS):
+            x = features(targets.time[part], units, bin, settings.lags)
+            moments.add(x, targets.value[part].double(), targets.weight[part].double())
+        for model in moments.solve(settings.alphas, bin):
+            guess = _predict(corpus, valid, units, model, settings.lags)
+            error = float((guess - targets.value[valid]).square().sum())
+            candidates.append((error, model))
+    return min(candidates, key=lambda candidate: candidate[0])[1]
 
 
 class _Moments:
@@ -103,7 +94,7 @@ class _Moments:
         left = torch.cat([torch.ones_like(x[:, :1]), x], dim=1)
         self.sums += (left * weight[:, None]).T @ torch.cat([left, y], dim=1)
 
-    def solve(self, alphas: tuple[float, ...]) -> list[Ridge]:
+    def solve(self, alphas: tuple[float, ...], bin: float) -> list[Ridge]:
         """One model a penalty; all from one eigendecomposition of the features' covariance."""
         p, total = self.n_features, self.sums[0, 0]
         mean = self.sums[0] / total
@@ -115,17 +106,17 @@ class _Moments:
         rotated = vectors.T @ cross
         scale = covariance.diagonal().mean()
         return [
-            Ridge(vectors @ (rotated / (values + a * scale)[:, None]), x_mean, y_mean, a)
+            Ridge(vectors @ (rotated / (values + a * scale)[:, None]), x_mean, y_mean, a, bin)
             for a in alphas
         ]
 
 
 def _predict(
-    corpus: Corpus, rows: Tensor, units: list[Tensor], model: Ridge, settings: BaselineSettings
+    corpus: Corpus, rows: Tensor, units: list[Tensor], model: Ridge, lags: int
 ) -> Tensor:
     guesses = [corpus.targets.value.new_zeros(0, corpus.targets.value.shape[1])]
     for part in rows.split(ROWS):
-        x = features(corpus.targets.time[part], units, settings)
+        x = features(corpus.targets.time[part], units, model.bin, lags)
         guess = (x - model.feature_mean) @ model.weight + model.target_mean
         guesses.append(guess.to(corpus.targets.value.dtype))
     return torch.cat(guesses)

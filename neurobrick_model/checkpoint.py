@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,17 +36,17 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all; NaN becomes null, as JSON knows none."""
-    write_text(path, json.dumps(_without_nan(value), indent=2, ensure_ascii=False) + "\n")
+def to_json(value: Any) -> str:
+    """`value` as JSON; NaN and infinities become null, as JSON knows none."""
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False)
 
 
-def _without_nan(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_nan(inner) for key, inner in value.items()}
+        return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and value != value else value
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
@@ -74,7 +75,8 @@ def load_state(path: Path, device: torch.device) -> dict[str, Any]:
     Raises StoreError when it is absent or damaged.
     """
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for a damaged file
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StoreError(f"cannot read the checkpoint {path}: {first}") from error
+    return state

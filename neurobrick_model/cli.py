@@ -6,11 +6,11 @@ recipe that does not validate included.
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -19,6 +19,9 @@ from rich.table import Table
 
 from neurobrick import NeurobrickError, RecipeError, __version__
 from neurobrick_model.recipe import Recipe
+
+if TYPE_CHECKING:
+    from neurobrick_model.trainer import Watch
 
 PLAIN_SECONDS = 10.0  # between progress lines when the output is piped
 
@@ -46,6 +49,7 @@ def main(recipe: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) 
         raise click.UsageError(str(error)) from error
     console = Console(highlight=False, stderr=as_json)
     try:
+        from neurobrick_model.checkpoint import to_json  # torch is loaded when it is needed
         from neurobrick_model.trainer import Trainer
 
         with watching(console, settings.training.steps) as watch:
@@ -53,9 +57,64 @@ def main(recipe: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) 
     except NeurobrickError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        from neurobrick_model.checkpoint import as_json as dumped
-
-        click.echo(dumped(metrics))
+        click.echo(to_json(metrics))
     else:
         console.print(table(metrics))
         console.print(f"report: {settings.folder / 'report.html'}")
+
+
+@contextmanager
+def watching(console: Console, steps: int) -> Iterator[Watch]:
+    """A Watch that draws a bar on a terminal, and prints a line now and then elsewhere."""
+    from neurobrick_model.trainer import Watch
+
+    class Plain(Watch):
+        said = 0.0
+
+        def say(self, line: str) -> None:
+            console.print(line, markup=False, soft_wrap=True)
+
+        def step(self, step: int, loss: float, windows_per_second: float) -> None:
+            if step == steps or time.monotonic() - self.said > PLAIN_SECONDS:
+                self.said = time.monotonic()
+                self.say(f"step {step}/{steps}  {_state(loss, windows_per_second)}")
+
+    if not console.is_terminal:
+        yield Plain()
+        return
+    bar = Progress(
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    task = bar.add_task("training", total=steps, state="")
+
+    class Bar(Plain):
+        def step(self, step: int, loss: float, windows_per_second: float) -> None:
+            bar.update(task, completed=step, state=_state(loss, windows_per_second))
+
+    with bar:
+        yield Bar()
+
+
+def _state(loss: float, windows_per_second: float) -> str:
+    return f"loss {loss:.4f}  {windows_per_second:,.0f} windows/s"
+
+
+def table(metrics: Mapping[str, Any]) -> Table:
+    """R² of decoder and ridge by session, and their means."""
+    shown = Table("session", title=f"test R², {metrics['target']}", title_justify="left")
+    for column in ("decoder", "ridge"):
+        shown.add_column(column, justify="right")
+    for session in metrics["sessions"]:
+        shown.add_row(
+            session["id"], f"{session['decoder']['r2']:.4f}", f"{session['ridge']['r2']:.4f}"
+        )
+    shown.add_section()
+    mean = metrics["mean"]
+    shown.add_row("mean", f"{mean['decoder']:.4f}", f"{mean['ridge']:.4f}")
+    return shown

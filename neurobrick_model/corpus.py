@@ -24,13 +24,14 @@ from neurobrick_model.timeline import Spans, Spikes, Vocabulary, flat
 class Targets:
     """Samples of the behavior to decode, over all sessions: `time` (m,) float64 corpus seconds,
     sorted; `value` (m, d) float32, z-scored, 0 where the source has NaN; `weight` (m,) float32 in
-    the loss, 0 there too; `session` (m,) int64; `scored`, for each split the rows (k,) int64 that
+    the loss, 0 there too; `session` (m,) int64; `train` (m,) bool, inside the train split; `scored`, for each split the rows (k,) int64 that
     evaluation looks at; `mean` and `std` (sessions, d) float64 in SI."""
 
     time: Tensor
     value: Tensor
     weight: Tensor
     session: Tensor
+    train: Tensor
     scored: Mapping[str, Tensor]
     mean: Tensor
     std: Tensor

@@ -137,14 +137,17 @@ class EvaluationSettings(_Settings):
 
 
 class BaselineSettings(_Settings):
-    """The ridge decoder that every report compares with."""
+    """The ridge decoder that every report compares with. The bin and the penalty that validate
+    best are used, for each session."""
 
-    bin: float = Field(0.05, gt=0, description="seconds of a spike count")
+    bins: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.02, 0.05, 0.1), min_length=1, description="seconds of a spike count, each tried"
+    )
     lags: int = Field(9, ge=1, description="bins around each sample, an odd number")
     alphas: tuple[float, ...] = Field(
         (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
         min_length=1,
-        description="penalties tried on the validation split, in mean feature variances",
+        description="penalties, each tried, in mean variances of the features",
     )
 
     @model_validator(mode="after")

@@ -27,7 +27,7 @@ from neurobrick_model.checkpoint import (
     load_state,
     load_weights,
     save_state,
-    write_json,
+    to_json,
     write_text,
 )
 from neurobrick_model.corpus import Corpus
@@ -230,7 +230,7 @@ class Trainer:
         decoded = self._decode("test")
         baseline, alphas = ridge(self.corpus, self.recipe.baseline)
         metrics = self._metrics(decoded, baseline, alphas)
-        write_json(folder / "metrics.json", metrics)
+        write_text(folder / "metrics.json", to_json(metrics) + "\n")
         page = report.render(self.recipe, metrics, self.progress.log, decoded, baseline)
         write_text(folder / "report.html", page)
         return metrics

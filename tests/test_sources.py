@@ -361,7 +361,8 @@ def test_the_client_prints_nothing_of_what_is_raised(dandisets: Path) -> None:
     )
     with LoopbackArchive(dandisets) as archive:
         command = [sys.executable, "-c", script, archive.url]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        root = Path(__file__).parents[1]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout.startswith("dandiset 999999 is not in the archive")
 

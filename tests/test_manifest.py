@@ -1,0 +1,72 @@
+"""The registry: what it lists, and what a wrong entry is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from neurobrick import DatasetSpec, Manifest, RecipeError
+
+PINNED = {
+    "000127": "0.220113.0359",
+    "000128": "0.220113.0400",
+    "000129": "0.241017.1444",
+    "000130": "0.241017.1448",
+    "000138": "0.220113.0407",
+    "000139": "0.220113.0408",
+    "000140": "0.220113.0408",
+    "000688": "0.250122.1735",
+    "000070": "0.251218.1714",
+}
+
+
+@pytest.mark.parametrize("spec", Manifest.load().datasets, ids=lambda spec: spec.id)
+def test_every_entry_is_pinned_and_cited(spec: DatasetSpec) -> None:
+    assert spec.source is not None
+    assert spec.source.version == PINNED[spec.source.dandiset]
+    assert spec.citation
+    assert spec.licence
+    assert spec.areas
+    assert spec.target or spec.id == "dmfc_rsg"
+
+
+def test_every_dataset_is_listed() -> None:
+    listed = {spec.source.dandiset for spec in Manifest.load().datasets if spec.source}
+    assert listed == set(PINNED)
+
+
+def test_a_dandiset_that_is_not_listed_is_discovered() -> None:
+    (spec,) = Manifest.load().for_dandiset("000999")
+    assert spec.id == "discovered"
+
+
+def test_an_unknown_name_is_told_what_there_is() -> None:
+    with pytest.raises(RecipeError, match="mc_maze_small"):
+        Manifest.load().named(["mc_mase"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("datasets: [{id: a, title: A, targte: x}]", "entry a: targte: extra inputs"),
+        ("datasets: [{id: a, title: A}, {id: a, title: B}]", "more than one entry is called a"),
+        ("datasets: [{id: a, title: A, source: {dandiset: 128, version: x}}]", "entry a: source"),
+        ("datasets: [{id: a", "is not YAML"),
+        ("- a", "mapping with the key datasets"),
+    ],
+)
+def test_a_wrong_entry_is_one_line_that_names_it(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        Manifest.load(path)
+    message = str(caught.value)
+    assert said in message
+    assert "\n" not in message
+
+
+def test_a_spec_that_changes_what_is_stored_changes_its_fingerprint() -> None:
+    spec = DatasetSpec(id="a", title="A")
+    assert spec.fingerprint() == spec.model_copy(update={"title": "B"}).fingerprint()
+    assert spec.fingerprint() != spec.model_copy(update={"target": "x"}).fingerprint()
