@@ -168,13 +168,13 @@ def _first_fault(error: ValidationError, content: Any) -> str:
     """The first fault of a registry in one line: entry, key, what is wrong."""
     fault = error.errors()[0]
     place = list(fault["loc"])
-    if not place:
+    if not isinstance(content, dict):
         return "a registry is a mapping with the key datasets, a list of entries"
     if len(place) > 1 and place[0] == "datasets" and isinstance(place[1], int):
         entry = content["datasets"][place[1]]
         name = entry.get("id") if isinstance(entry, dict) else None
         place[:2] = [f"entry {name or place[1] + 1}"]
-    return f"{': '.join(str(part) for part in place)}: {fault['msg'].lower()}"
+    return ": ".join([*(str(part) for part in place), fault["msg"].lower()])
 
 
 def _shipped() -> Path:

@@ -213,10 +213,12 @@ class _Reader:
             if isinstance(link, h5py.ExternalLink):
                 self._leave(child_path, "a link to another file, not followed")
                 continue
-            child = group.get(name)
-            if child is None:
-                self._leave(child_path, "a link that leads nowhere")
-            elif isinstance(child, h5py.Group) and self._first_visit(child):
+            if isinstance(link, h5py.SoftLink):
+                # What it leads to is found where it is; a link may also lead round in a circle.
+                self._leave(child_path, f"a link to {link.path}")
+                continue
+            child = group[name]
+            if isinstance(child, h5py.Group) and self._first_visit(child):
                 if depth >= MAX_DEPTH:
                     self._leave(child_path, f"nested deeper than {MAX_DEPTH} groups")
                 else:

@@ -399,7 +399,7 @@ class DandiSource:
         if isinstance(error, ValueError):
             return f"{self.url} does not answer as a DANDI API: check the address"
         why = error if isinstance(error, RetryError) else _cause(error)
-        return f"{archive} cannot be reached ({why}): check address and network, or try later"
+        return f"{archive} is not available ({why}): check address and network, or try later"
 
 
 def _api_url(instance: str | None) -> str:

@@ -1,9 +1,9 @@
 """Baselines: the ridge decoder that everyone compares with.
 
 A Wiener filter in today's form: square-rooted spike counts in bins that lie evenly around each
-sample, one linear map a session, bin and penalty chosen on the validation split. It is trained on the
-same samples, with the same weights, and scored on the same samples as the decoder. Its bins may
-reach beyond a split, as spikes are input and no labels.
+sample, one linear map a session, bin and penalty chosen on the validation split. It is trained on
+the same samples, with the same weights, and scored on the same samples as the decoder. Its bins
+may reach beyond a split, as spikes are input and no labels.
 """
 
 from __future__ import annotations
@@ -111,9 +111,7 @@ class _Moments:
         ]
 
 
-def _predict(
-    corpus: Corpus, rows: Tensor, units: list[Tensor], model: Ridge, lags: int
-) -> Tensor:
+def _predict(corpus: Corpus, rows: Tensor, units: list[Tensor], model: Ridge, lags: int) -> Tensor:
     guesses = [corpus.targets.value.new_zeros(0, corpus.targets.value.shape[1])]
     for part in rows.split(ROWS):
         x = features(corpus.targets.time[part], units, model.bin, lags)

@@ -15,17 +15,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurobrick import BehaviorInfo, Dataset, Intervals, RecipeError, Session, split
+from neurobrick import BehaviorInfo, Dataset, IntervalRule, Intervals, RecipeError, Session, split
 from neurobrick_model.recipe import DataSettings, Weights
 from neurobrick_model.timeline import Spans, Spikes, Vocabulary, flat
+
+SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
 class Targets:
     """Samples of the behavior to decode, over all sessions: `time` (m,) float64 corpus seconds,
     sorted; `value` (m, d) float32, z-scored, 0 where the source has NaN; `weight` (m,) float32 in
-    the loss, 0 there too; `session` (m,) int64; `train` (m,) bool, inside the train split; `scored`, for each split the rows (k,) int64 that
-    evaluation looks at; `mean` and `std` (sessions, d) float64 in SI."""
+    the loss, 0 there too; `session` (m,) int64; `train` (m,) bool, in the train split with some
+    weight; `scored`, for each split the rows (k,) int64 that evaluation looks at; `mean` and
+    `std` (sessions, d) float64 in SI."""
 
     time: Tensor
     value: Tensor
@@ -83,7 +86,7 @@ class Corpus:
             target=target,
             unit=sessions[0].behavior[target].unit,
             axes=_axes(sessions[0].behavior[target]),
-            rate=max(part.rate for part in parts),
+            rate=max(sampling_rate(part.times) for part in parts),
             spikes=spikes,
             targets=targets,
             train=_training_spans(parts, base, device),
@@ -104,17 +107,23 @@ def select_sessions(dataset: Dataset, globs: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Part:
-    """What is read of one session, on its own clock."""
+    """What is read of one session, on its own clock. Spikes (n,), samples (m,) of d axes."""
 
     spike_times: NDArray[np.float64]
     spike_units: NDArray[np.integer]
     domain: Intervals
+    train: Intervals
     times: NDArray[np.float64]
     values: NDArray[np.float64]
     weights: NDArray[np.float32]
-    splits: Mapping[str, Intervals]
-    evaluation: Intervals
-    rate: float
+    trained: NDArray[np.bool_]  # samples inside the train split that have any weight
+    scored: Mapping[str, NDArray[np.bool_]]
+
+    def normalized(
+        self, mean: NDArray[np.float64], std: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """z-scores, 0 where the source has NaN."""
+        return np.nan_to_num((self.values - mean) / std, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _agreed_target(sessions: Sequence[Session], wanted: str | None) -> str:
@@ -160,18 +169,25 @@ def _read(session: Session, target: str, settings: DataSettings) -> _Part:
     splits = session.splits
     if settings.splits is not None:
         splits = split(settings.splits, session.id, session.domain, session.intervals)
-    weights = _weights(settings.weights, session, times)
-    weights[~np.isfinite(values).all(1)] = 0
+    finite = np.isfinite(values).all(1)
+    weights = np.where(finite, _weights(settings.weights, session, times), 0)
+    trained = (weights > 0) & splits["train"].contains(times)
+    if not trained.any():
+        raise RecipeError(
+            f"{session.id} has no sample of {target!r} with any weight in its train split"
+        )
     return _Part(
         spike_times=whole.spikes.times,
         spike_units=whole.spikes.units,
         domain=session.domain,
+        train=splits["train"] & session.domain,
         times=times,
         values=values,
         weights=weights,
-        splits=splits,
-        evaluation=session.evaluation,
-        rate=sampling_rate(times),
+        trained=trained,
+        scored={
+            name: finite & (splits[name] & session.evaluation).contains(times) for name in SPLITS
+        },
     )
 
 
@@ -190,10 +206,10 @@ def _weights(
 ) -> NDArray[np.float32]:
     weights = np.full(len(times), settings.elsewhere, dtype=np.float32)
     for rule in settings.rules:
-        during = rule.during
-        inside = (
-            session.evaluation if during == "evaluation" else during.intervals(session.intervals)
-        )
+        if isinstance(rule.during, IntervalRule):
+            inside = rule.during.intervals(session.intervals)
+        else:
+            inside = session.evaluation
         weights[inside.contains(times)] = rule.weight
     return weights
 
@@ -201,39 +217,23 @@ def _weights(
 def _targets(
     parts: Sequence[_Part], base: NDArray[np.float64], by_session: bool, device: torch.device
 ) -> Targets:
-    finite = [np.isfinite(part.values).all(1) for part in parts]
-    trained = [
-        part.values[ok & part.splits["train"].contains(part.times)]
-        for part, ok in zip(parts, finite, strict=True)
-    ]
-    pools = trained if by_session else [np.concatenate(trained)] * len(parts)
-    if not all(len(pool) for pool in pools):
-        raise RecipeError("a session has no sample of the target in its training split")
+    pools = [part.values[part.trained] for part in parts]
+    if not by_session:
+        pools = [np.concatenate(pools)] * len(parts)
     mean = np.stack([pool.mean(0) for pool in pools])
     std = np.stack([pool.std(0) for pool in pools])
     std[std == 0] = 1  # an axis that never moves stays at 0
-    values = [
-        np.where(ok[:, None], (part.values - mean[row]) / std[row], 0)
-        for row, (part, ok) in enumerate(zip(parts, finite, strict=True))
-    ]
-    times = [part.times + base[row] for row, part in enumerate(parts)]
-    sessions = [np.full(len(part.times), row) for row, part in enumerate(parts)]
+    values = [part.normalized(*row) for part, *row in zip(parts, mean, std, strict=True)]
     scored = {
-        name: np.flatnonzero(
-            np.concatenate(
-                [
-                    ok & (part.splits[name] & part.evaluation).contains(part.times)
-                    for part, ok in zip(parts, finite, strict=True)
-                ]
-            )
-        )
-        for name in ("train", "valid", "test")
+        name: np.flatnonzero(np.concatenate([part.scored[name] for part in parts]))
+        for name in SPLITS
     }
     return Targets(
-        time=flat(times, np.float64, device),
-        value=flat(values, np.float32, device),
-        weight=flat([part.weights for part in parts], np.float32, device),
-        session=flat(sessions, np.int64, device),
+        time=flat([part.times + shift for part, shift in zip(parts, base, strict=True)], device),
+        value=flat(values, device, np.float32),
+        weight=flat([part.weights for part in parts], device, np.float32),
+        session=flat([np.full(len(p.times), row) for row, p in enumerate(parts)], device),
+        train=flat([part.trained for part in parts], device),
         scored={name: torch.from_numpy(rows).to(device) for name, rows in scored.items()},
         mean=torch.from_numpy(mean).to(device),
         std=torch.from_numpy(std).to(device),
@@ -244,19 +244,10 @@ def _training_spans(
     parts: Sequence[_Part], base: NDArray[np.float64], device: torch.device
 ) -> Spans:
     """The train intervals that hold a sample with any weight: others teach nothing."""
-    starts, stops, rows = [], [], []
+    spans = []
     for row, part in enumerate(parts):
-        train = part.splits["train"] & part.domain
-        useful = part.times[part.weights > 0]
-        held = np.searchsorted(useful, train.stop) > np.searchsorted(useful, train.start)
-        starts.append(train.start[held] + base[row])
-        stops.append(train.stop[held] + base[row])
-        rows.append(np.full(int(held.sum()), row))
-    spans = Spans(
-        flat(starts, np.float64, device),
-        flat(stops, np.float64, device),
-        flat(rows, np.int64, device),
-    )
-    if not len(spans):
-        raise RecipeError("no training interval holds a sample of the target with any weight")
-    return spans
+        useful = part.times[part.trained]
+        start, stop = part.train.start, part.train.stop
+        held = np.searchsorted(useful, stop) > np.searchsorted(useful, start)
+        spans.append((row, start[held] + base[row], stop[held] + base[row]))
+    return Spans.gather(spans, device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from neurobrick_model.evaluate import Decoded
 
 TRUTH, DECODER, RIDGE = "#1f2430", "#2463eb", "#e08a1e"
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "neurobrick",
     "font.family": "sans-serif",
@@ -113,7 +114,9 @@ def curves(log: Sequence[Mapping[str, float]]) -> str:
     return _svg(figure)
 
 
-def _line(axes: Axes, points: Sequence[Sequence[float]], color: str, label: str, **kind: Any) -> None:
+def _line(
+    axes: Axes, points: Sequence[Sequence[float]], color: str, label: str, **kind: Any
+) -> None:
     steps, values = zip(*points, strict=True) if points else ((), ())
     axes.plot(steps, values, color=color, lw=1.5, ms=4, **kind)
     axes.set_xlabel("step")
@@ -139,7 +142,7 @@ def _breaks(time: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.flatnonzero(np.diff(time) > 3 * _period(time)) + 1
 
 
-def _stretch(time: NDArray[np.float64]) -> tuple[slice, NDArray[np.float64]]:
+def _stretch(time: NDArray[np.float64]) -> tuple[slice, NDArray[np.floating]]:
     """Samples worth `TRACE_SECONDS` from the middle of what is scored, and a time without gaps."""
     n = min(len(time), round(TRACE_SECONDS / _period(time)))
     first = (len(time) - n) // 2
@@ -152,7 +155,7 @@ def _pieces(time: NDArray[np.float64], longest: float) -> list[slice]:
     most = int(min(longest / _period(time), len(time))) or 1
     return [
         slice(first, min(first + most, stop))
-        for start, stop in zip(edges, edges[1:], strict=False)
+        for start, stop in pairwise(edges)
         for first in range(start, stop, most)
     ]
 

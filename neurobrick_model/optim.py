@@ -17,7 +17,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
     embeddings = {
         id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)
     }
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for parameter in model.parameters():
         matrix = parameter.ndim > 1 and id(parameter) not in embeddings
         (decayed if matrix else free).append(parameter)

@@ -19,8 +19,8 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from neurobrick_model.recipe import ModelSettings
 from neurobrick_model.tokens import KINDS, Keys, Queries
@@ -78,8 +78,8 @@ class Perceiver(nn.Module):
         latents = self.latent_embedding.weight.repeat(self.steps, 1)
         read = self.read(
             self.read.queries(latents)[None].expand(len(row), -1, -1, -1),
-            F.embedding(row, key.flatten(1)).unflatten(2, key.shape[1:]),
-            F.embedding(row, value.flatten(1)).unflatten(2, value.shape[1:]),
+            functional.embedding(row, key.flatten(1)).unflatten(2, key.shape[1:]),
+            functional.embedding(row, value.flatten(1)).unflatten(2, value.shape[1:]),
             grid,
             self.rotary(keys.time),
             keys.mask,
@@ -173,7 +173,7 @@ class Attention(nn.Module):
         value = value.transpose(1, 2)
         if self.rotate_values:
             value = rotate(value, key_angle)
-        read = F.scaled_dot_product_attention(
+        read = functional.scaled_dot_product_attention(
             query,
             key,
             value,
@@ -214,7 +214,7 @@ class GEGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = x.chunk(2, dim=-1)
-        return value * F.gelu(gate)
+        return value * functional.gelu(gate)
 
 
 def feedforward(dim: int, factor: int, dropout: float) -> nn.Sequential:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -241,7 +241,7 @@ def _fields(model: type[BaseModel], path: Iterable[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def _models(annotation: Any) -> Iterable[type[BaseModel]]:
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):

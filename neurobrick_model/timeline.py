@@ -53,6 +53,19 @@ class Spans:
     stop: Tensor
     session: Tensor
 
+    @classmethod
+    def gather(
+        cls,
+        parts: Sequence[tuple[int, NDArray[np.float64], NDArray[np.float64]]],
+        device: torch.device,
+    ) -> Spans:
+        """Of parts, each (session row, starts, stops) in corpus seconds."""
+        return cls(
+            flat([start for _, start, _ in parts], device),
+            flat([stop for _, _, stop in parts], device),
+            flat([np.full(len(start), row) for row, start, _ in parts], device),
+        )
+
     def __len__(self) -> int:
         return len(self.start)
 
@@ -100,26 +113,20 @@ class Spikes:
     ) -> Spikes:
         """Lay recordings, each (session row, spike times, unit rows, domain), end to end."""
         base = np.zeros(len(vocabulary.sessions))
-        times, units, starts, stops, rows = [], [], [], [], []
+        times, units, domains = [], [], []
         cursor = 0.0
         for row, time, unit, domain in recordings:
             first, last = domain.span
             base[row] = cursor - first
             cursor += last - first + GAP
             times.append(time + base[row])
-            units.append(unit.astype(np.int32) + vocabulary.first_unit[row])
-            starts.append(domain.start + base[row])
-            stops.append(domain.stop + base[row])
-            rows.append(np.full(len(domain), row))
+            units.append(unit.astype(np.int32) + np.int32(vocabulary.first_unit[row]))
+            domains.append((row, domain.start + base[row], domain.stop + base[row]))
         return cls(
-            time=flat(times, np.float64, device),
-            unit=flat(units, np.int32, device),
+            time=flat(times, device),
+            unit=flat(units, device),
             base=torch.from_numpy(base).to(device),
-            domain=Spans(
-                flat(starts, np.float64, device),
-                flat(stops, np.float64, device),
-                flat(rows, np.int64, device),
-            ),
+            domain=Spans.gather(domains, device),
         )
 
     def cut(self, windows: Spans) -> tuple[Tensor, Tensor]:
@@ -139,6 +146,9 @@ def ragged(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     return owner, low[owner] + within
 
 
-def flat(parts: Sequence[NDArray[Any]], dtype: Any, device: torch.device) -> Tensor:
-    """The arrays end to end, as one tensor of numpy type `dtype` on `device`."""
-    return torch.from_numpy(np.concatenate(parts).astype(dtype, copy=False)).to(device)
+def flat(
+    parts: Sequence[NDArray[Any]], device: torch.device, dtype: type[np.generic] | None = None
+) -> Tensor:
+    """The arrays end to end, as one tensor on `device`, of their own numpy type or `dtype`."""
+    whole = np.concatenate(parts)
+    return torch.from_numpy(whole if dtype is None else whole.astype(dtype, copy=False)).to(device)

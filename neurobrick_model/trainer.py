@@ -10,7 +10,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from torch import Tensor
 import neurobrick
 from neurobrick import Dataset, NeurobrickError, RecipeError
 from neurobrick_model import report
-from neurobrick_model.baselines import ridge
+from neurobrick_model.baselines import Ridge, ridge
 from neurobrick_model.checkpoint import (
     load_state,
     load_weights,
@@ -228,8 +228,8 @@ class Trainer:
     def _finish(self, folder: Path) -> dict[str, Any]:
         self.model.load_state_dict(load_weights(folder / WEIGHTS))
         decoded = self._decode("test")
-        baseline, alphas = ridge(self.corpus, self.recipe.baseline)
-        metrics = self._metrics(decoded, baseline, alphas)
+        baseline, ridges = ridge(self.corpus, self.recipe.baseline)
+        metrics = self._metrics(decoded, baseline, ridges)
         write_text(folder / "metrics.json", to_json(metrics) + "\n")
         page = report.render(self.recipe, metrics, self.progress.log, decoded, baseline)
         write_text(folder / "report.html", page)
@@ -239,7 +239,7 @@ class Trainer:
         self,
         decoded: Mapping[str, Decoded],
         baseline: Mapping[str, Decoded],
-        alphas: list[float],
+        ridges: Sequence[Ridge],
     ) -> dict[str, Any]:
         progress, settings = self.progress, self.recipe.training
         return {
@@ -258,13 +258,14 @@ class Trainer:
                     "ridge": {
                         "r2": baseline[id].r2,
                         "axes": baseline[id].r2_axes,
-                        "alpha": alpha,
+                        "bin": fitted.bin,
+                        "alpha": fitted.alpha,
                     },
                 }
-                for id, units, alpha in zip(
+                for id, units, fitted in zip(
                     self.corpus.vocabulary.sessions,
                     self.corpus.vocabulary.units,
-                    alphas,
+                    ridges,
                     strict=True,
                 )
             ],

@@ -381,7 +381,7 @@ def test_no_server() -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     message = _message(lambda: DandiSource("000128", instance=url, patience=EAGER))
-    assert f"{url}/api cannot be reached" in message
+    assert f"{url}/api is not available" in message
     assert "refused" in message
 
 
