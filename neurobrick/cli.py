@@ -113,8 +113,8 @@ def prepare_dandiset(
     Files already there are not fetched again, and an interrupted download goes on where it
     stopped. DANDI_API_KEY gives access to embargoed dandisets.
     """
+    from neurobrick.dandi_source import DandiSource
     from neurobrick.manifest import Manifest
-    from neurobrick.sources import DandiSource
 
     specs = Manifest.load().for_dandiset(dandiset)
     pinned = specs[0].source.version if specs[0].source else None
@@ -154,8 +154,8 @@ def prepare_manifest(
 
     Each at the version that the registry pins.
     """
+    from neurobrick.dandi_source import DandiSource
     from neurobrick.manifest import Manifest
-    from neurobrick.sources import DandiSource
 
     work: list[tuple[Source, DatasetSpec]] = [
         (DandiSource(spec.source.dandiset, spec.source.version, instance), spec)

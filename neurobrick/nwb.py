@@ -1,8 +1,8 @@
-"""An NWB file → raw arrays, nothing renamed, nothing scaled. The only module that knows h5py.
+"""An NWB file → raw arrays, nothing renamed, nothing scaled.
 
 Objects are recognized by what they hold, not by their declared type alone: a group with `data` and
 `timestamps` or `starting_time` is a series, one with `colnames` a table. So files whose extensions
-are not installed read like any other. Links that leave the file are never followed.
+are not installed read like any other. Links are listed, not walked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from neurobrick.errors import CorruptFile, NeurobrickError, UnsupportedFile
+from neurobrick.errors import CorruptFile
+from neurobrick.hdf5 import (
+    attribute,
+    boundary,
+    decoded,
+    find_dataset,
+    find_group,
+    opened,
+    text,
+    texts,
+)
 from neurobrick.schema import Left
 
 Array = NDArray[Any]
@@ -98,12 +108,12 @@ class RawSeries:
 
     def data(self) -> Array:
         """The values, unscaled."""
-        with _boundary(self.path):
+        with boundary(self.path):
             return np.asarray(self._data[()])
 
     def timestamps(self) -> NDArray[np.float64] | None:
         """The timestamps as they are in the file; None where it gives a rate."""
-        with _boundary(self.path):
+        with boundary(self.path):
             if self._timestamps is None:
                 return None
             return np.asarray(self._timestamps[()], dtype=np.float64)
@@ -130,41 +140,10 @@ def open_nwb(path: Path) -> Iterator[NWBFile]:
     Raises UnsupportedFile when it is not NWB, CorruptFile when it breaks off or contradicts
     itself.
     """
-    with _opened(path) as file:
-        with _boundary(str(path)):
+    with opened(path) as file:
+        with boundary(str(path)):
             found = _Reader(file).read()
         yield found
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    try:
-        file = h5py.File(path, "r")
-    except FileNotFoundError as error:
-        raise UnsupportedFile(f"there is no file {path}") from error
-    except OSError as error:
-        if "truncated" in str(error):
-            raise CorruptFile(f"{path} breaks off (truncated): fetch it again") from error
-        raise UnsupportedFile(f"{path} is not an NWB file (HDF5 says: {_reason(error)})") from error
-    with file:
-        if "nwb_version" not in file.attrs and "session_description" not in file:
-            raise UnsupportedFile(f"{path} is HDF5 but not NWB: it declares no nwb_version")
-        yield file
-
-
-@contextmanager
-def _boundary(what: str) -> Iterator[None]:
-    """Exceptions of h5py and numpy, as CorruptFile."""
-    try:
-        yield
-    except NeurobrickError:
-        raise
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError, IndexError) as error:
-        raise CorruptFile(f"{what} cannot be read ({_reason(error)}): fetch it again") from error
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 class _Reader:
@@ -179,26 +158,26 @@ class _Reader:
         self.left: list[Left] = []
 
     def read(self) -> NWBFile:
-        general = _group(self.file, "general")
+        general = find_group(self.file, "general")
         for name in SEARCHED:
-            if (group := _group(self.file, name)) is not None:
+            if (group := find_group(self.file, name)) is not None:
                 self._walk(group, name, 0)
-        if (group := _group(self.file, "units")) is not None:
+        if (group := find_group(self.file, "units")) is not None:
             self.unit_tables.insert(0, group)
         units = self._units()
-        electrodes = _group(self.file, "general/extracellular_ephys/electrodes")
+        electrodes = find_group(self.file, "general/extracellular_ephys/electrodes")
         return NWBFile(
             attributes={
-                name: _text(self.file[name])
+                name: text(self.file[name])
                 for name in ("identifier", "session_description", "session_start_time")
                 if name in self.file
             }
-            | _texts(general, ("session_id", "lab", "institution")),
-            subject=_texts(
-                _group(self.file, "general/subject"),
+            | texts(general, ("session_id", "lab", "institution")),
+            subject=texts(
+                find_group(self.file, "general/subject"),
                 ("subject_id", "species", "sex", "age", "description"),
             ),
-            devices=tuple(_group(self.file, "general/devices") or ()),
+            devices=tuple(find_group(self.file, "general/devices") or ()),
             units=units,
             electrodes=self._table(electrodes, "electrodes") if electrodes is not None else None,
             series=tuple(self.series),
@@ -234,7 +213,7 @@ class _Reader:
 
     def _sort_in(self, group: h5py.Group, path: str, depth: int) -> None:
         """Decide what `group` is."""
-        kind = _attribute(group, "neurodata_type", "")
+        kind = attribute(group, "neurodata_type", "")
         if "colnames" in group.attrs:
             if "spike_times" in group:
                 self.unit_tables.append(group)
@@ -248,7 +227,7 @@ class _Reader:
             self._walk(group, path, depth + 1)
 
     def _add_series(self, group: h5py.Group, path: str, kind: str) -> None:
-        data, stamps = _dataset(group, "data"), _dataset(group, "timestamps")
+        data, stamps = find_dataset(group, "data"), find_dataset(group, "timestamps")
         if kind in LEFT_TYPES:
             self._leave(path, LEFT_TYPES[kind])
         elif path.startswith("stimulus/"):
@@ -271,13 +250,13 @@ class _Reader:
             return None
         group = self.unit_tables[0]
         path = group.name.strip("/")
-        times = _dataset(group, "spike_times")
+        times = find_dataset(group, "spike_times")
         if times is None:
             return None
         ends = _ends(group, "spike_times", len(times))
         if ends is None:
             raise CorruptFile(f"{path} has spike_times without spike_times_index")
-        resolution = _attribute(times, "resolution", None)
+        resolution = attribute(times, "resolution", None)
         per_spike = {
             name
             for name in group
@@ -298,7 +277,7 @@ class _Reader:
     def _table(
         self, group: h5py.Group, path: str, without: set[str] | frozenset[str] = frozenset()
     ) -> RawTable:
-        ids = _dataset(group, "id")
+        ids = find_dataset(group, "id")
         names = [str(name) for name in np.asarray(group.attrs["colnames"]).tolist()]
         columns: dict[str, RawColumn] = {}
         if ids is not None:
@@ -317,7 +296,7 @@ class _Reader:
         return RawTable(path=path, n_rows=n_rows, columns=columns)
 
     def _column(self, group: h5py.Group, path: str, name: str) -> RawColumn | None:
-        data = _dataset(group, name)
+        data = find_dataset(group, name)
         if data is None:
             self._leave(path, "no such dataset in this file")
         elif name in WAVEFORM_COLUMNS:
@@ -329,7 +308,7 @@ class _Reader:
         else:
             ends = _ends(group, name, len(data)) if data.ndim else None
             if h5py.check_string_dtype(data.dtype):
-                return RawColumn([_decoded(value) for value in data[()].reshape(-1)], ends)
+                return RawColumn([decoded(value) for value in data[()].reshape(-1)], ends)
             return RawColumn(np.asarray(data[()]), ends)
         return None
 
@@ -349,11 +328,11 @@ def _series(
         path=path,
         type=kind,
         shape=data.shape,
-        unit=_attribute(data, "unit", ""),
-        conversion=float(_attribute(data, "conversion", 1.0)),
-        offset=float(_attribute(data, "offset", 0.0)),
-        description=_attribute(group, "description", ""),
-        comments=_attribute(group, "comments", ""),
+        unit=attribute(data, "unit", ""),
+        conversion=float(attribute(data, "conversion", 1.0)),
+        offset=float(attribute(data, "offset", 0.0)),
+        description=attribute(group, "description", ""),
+        comments=attribute(group, "comments", ""),
         rate=rate,
         starting_time=starting_time,
         _data=data,
@@ -361,22 +340,9 @@ def _series(
     )
 
 
-def _group(parent: h5py.Group, path: str) -> h5py.Group | None:
-    found = parent.get(path)
-    return found if isinstance(found, h5py.Group) and found.file == parent.file else None
-
-
-def _dataset(group: h5py.Group, name: str) -> h5py.Dataset | None:
-    """The dataset `name`, unless it is not there or its values lie outside the file."""
-    found = group.get(name)
-    if not isinstance(found, h5py.Dataset) or found.file != group.file:
-        return None
-    return None if found.is_virtual or found.external else found
-
-
 def _ends(group: h5py.Group, name: str, length: int | None) -> NDArray[np.int64] | None:
     """Row boundaries of a ragged column (n_rows,), checked; None if it has none."""
-    index = _dataset(group, f"{name}_index")
+    index = find_dataset(group, f"{name}_index")
     if index is None or name.endswith("_index"):
         return None
     ends = np.asarray(index[()]).astype(np.int64)
@@ -393,32 +359,3 @@ def _rows(column: RawColumn | None) -> int:
     if column is None:
         return 0
     return len(column.ends if column.ends is not None else column.values)
-
-
-def _attribute(item: h5py.HLObject, name: str, default: Any) -> Any:
-    value = item.attrs.get(name, default)
-    if isinstance(value, h5py.Empty):
-        return default
-    if isinstance(value, np.ndarray):
-        value = value.reshape(-1)[0] if value.size else default
-    return _decoded(value) if isinstance(value, bytes | str) else value
-
-
-def _texts(group: h5py.Group | None, names: tuple[str, ...]) -> dict[str, str]:
-    if group is None:
-        return {}
-    found = {name: _dataset(group, name) for name in names}
-    return {name: _text(data) for name, data in found.items() if data is not None}
-
-
-def _text(data: h5py.Dataset) -> str:
-    value = data[()]
-    if isinstance(value, np.ndarray):
-        value = value.reshape(-1)[0] if value.size else ""
-    return _decoded(value)
-
-
-def _decoded(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
-    return value if isinstance(value, str) else str(value)

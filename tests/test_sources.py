@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 
 from demo.archive import SIGNATURE, Faults, LoopbackArchive
+from neurobrick.dandi_client import Patience
+from neurobrick.dandi_source import DandiSource
 from neurobrick.errors import SourceError
-from neurobrick.sources import Asset, DandiSource, LocalSource, Patience, select, sha256_of
+from neurobrick.sources import Asset, LocalSource, select, sha256_of
 
 OLD, NEW = "0.220113.0400", "0.230101.1200"
 BIG = "sub-A/sub-A_ses-1_behavior+ecephys.nwb"
@@ -355,7 +357,7 @@ def test_the_client_prints_nothing_of_what_is_raised(dandisets: Path) -> None:
     script = (
         "import sys\n"
         "from neurobrick.errors import SourceError\n"
-        "from neurobrick.sources import DandiSource\n"
+        "from neurobrick.dandi_source import DandiSource\n"
         "try:\n    DandiSource('999999', instance=sys.argv[1])\n"
         "except SourceError as error:\n    print(error)\n"
     )

@@ -18,6 +18,7 @@ FloatArray = NDArray[np.float64]
 Result = Literal["R", "A", "F", "I"]
 
 SAMPLE_RATE = 1000.0  # Hz
+WOBBLE = 0.008  # m of RMS deviation for each m/s of speed (Harris & Wolpert 1998, Nature 394:780)
 TAIL = 1.0  # s simulated beyond the end, because units lead the hand
 
 # Phases of the hand, as the oracle's prior distinguishes them.
@@ -246,7 +247,9 @@ def _render(script: _Script, trials: tuple[Trial, ...]) -> Kinematics:
         leads = pace >= fastest[first:last]
         progress[first:last][leads] = s[leads]
         fastest[first:last] = np.maximum(pace, fastest[first:last])
-    position += _band_noise(rng, n, 0.1, 1.2, 0.8e-3)
+    pace = np.hypot(*np.gradient(position, 1 / SAMPLE_RATE, axis=0).T)[:, None]
+    position += WOBBLE * pace * _band_noise(rng, n, 0.8, 4.0, 1.0)  # noise that grows with speed
+    position += _band_noise(rng, n, 0.1, 1.2, 0.8e-3)  # sway
     recorded = position + _band_noise(rng, n, 7.0, 11.0, 0.06e-3)
     plan = _plan(script, n)
     phase = np.where(busy, MOVING, np.where(np.any(np.abs(plan) > 0.05, axis=1), PLANNING, RESTING))
