@@ -1,1 +1,1 @@
-"""What the demonstration needs beside the two packages."""
+"""The demonstration that `make demo` runs, and the loopback archive that it and the tests use."""

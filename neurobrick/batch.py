@@ -94,9 +94,9 @@ def _gather(
     if not found:
         empty = np.zeros(0)
         return (empty, np.zeros(0, np.int32)), offsets
-    sample = found[0][2][1]
+    sources = [arrays[1] for _, _, arrays in found]
     times = np.empty(offsets[-1])
-    values = np.empty((int(offsets[-1]), *sample.shape[1:]), sample.dtype)
+    values = np.empty((int(offsets[-1]), *sources[0].shape[1:]), np.result_type(*sources))
     for mine, first, arrays in found:
         within = ranges(np.zeros(len(mine), np.int64), counts[mine])
         source = within + np.repeat(first, counts[mine])

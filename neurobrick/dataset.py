@@ -18,13 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
+from neurobrick import interop
 from neurobrick.batch import SliceBatch, cut
 from neurobrick.cache import Cache
 from neurobrick.catalog import Catalog
 from neurobrick.clock import Clock
 from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
-from neurobrick.schema import SessionMetadata
+from neurobrick.schema import SPLITS, SessionMetadata
 from neurobrick.store import SessionStore
 
 DEFAULT_CACHE_BYTES = 4 * 2**30
@@ -60,6 +61,11 @@ class BehaviorInfo:
     source_unit: str
     columns: tuple[str, ...]
     description: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A name for every column of the values: the file's, or their numbers."""
+        return self.columns or tuple(str(k) for k in range(self.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -175,7 +181,8 @@ class Session:
     @cached_property
     def splits(self) -> Mapping[str, Intervals]:
         """Train, valid and test."""
-        return self._store.splits()
+        found = self._store.splits()
+        return {name: found[name] for name in SPLITS if name in found}
 
     @cached_property
     def behavior(self) -> Mapping[str, BehaviorInfo]:
@@ -306,6 +313,14 @@ class Slice:
         flat = row[kept] * n_units + spikes.units[kept]
         counts = np.bincount(flat, minlength=n_bins * n_units)
         return counts.reshape(n_bins, n_units).astype(np.int32)
+
+    def to_pynapple(self) -> dict[str, Any]:
+        """Units, behavior and intervals as pynapple's objects, by name; see `interop`."""
+        return interop.to_pynapple(self)
+
+    def to_xarray(self, bin_width: float = 0.02) -> Any:
+        """Binned counts and behavior as an xarray Dataset; see `interop`."""
+        return interop.to_xarray(self, bin_width)
 
     def _rows(self, times: FloatArray) -> builtins.slice:
         first, last = np.searchsorted(times, (self.t0, self.t1), side="left")

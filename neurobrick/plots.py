@@ -35,13 +35,12 @@ def plot_slice(window: Slice, path: Path) -> None:
     infos = window.behavior_info
     for ax, (name, series) in zip(axes[1:], behavior.items(), strict=True):
         info = infos[name]
-        labels = info.columns or [str(k) for k in range(series.values.shape[1])]
         stamps, values = _broken_at_gaps(series.timestamps, series.values)
-        for k, label in enumerate(labels):
+        for k, label in enumerate(info.labels):
             ax.plot(stamps, values[:, k], lw=1, label=label)
         ax.set_ylabel(f"{name}\n({info.unit})")
-        if len(labels) > 1:
-            ax.legend(loc="upper right", ncols=len(labels), fontsize="small", frameon=False)
+        if len(info.labels) > 1:
+            ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small", frameon=False)
     axes[-1].set_xlabel("time (s)")
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)

@@ -60,7 +60,7 @@ def main(recipe: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) 
         click.echo(to_json(metrics))
     else:
         console.print(table(metrics))
-        console.print(f"report: {settings.folder / 'report.html'}")
+        console.print(f"report: {settings.folder / 'report.html'}", markup=False, soft_wrap=True)
 
 
 @contextmanager

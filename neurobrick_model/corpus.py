@@ -192,8 +192,9 @@ def _read(session: Session, target: str, settings: DataSettings) -> _Part:
 
 
 def sampling_rate(times: NDArray[np.float64]) -> float:
-    """Samples a second, from the median interval, which gaps do not move; 0 for a lone sample."""
-    return float(1 / np.median(np.diff(times))) if len(times) > 1 else 0.0
+    """Samples a second, from the median interval, which gaps do not move, and to six digits, as
+    timestamps are rounded; 0 for a lone sample."""
+    return float(f"{1 / np.median(np.diff(times)):.6g}") if len(times) > 1 else 0.0
 
 
 def decimation(times: NDArray[np.float64], rate: float) -> int:

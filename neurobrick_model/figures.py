@@ -96,7 +96,7 @@ def paths(decoded: Decoded, names: Sequence[str], target: str, unit: str) -> str
                 path = np.cumsum(path * _period(decoded.time), axis=0)
             panel.plot(path[:, 0], path[:, 1], color=color, lw=0.9, alpha=0.7)
         panel.set_title(label, fontsize=10)
-        panel.set_aspect("equal", adjustable="datalim")
+        panel.set_aspect("equal")
         panel.set_xlabel(_path_label(names[0], target, unit))
     panels[0].set_ylabel(_path_label(names[1], target, unit))
     return _svg(figure)

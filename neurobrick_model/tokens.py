@@ -118,7 +118,7 @@ def query_tokens(
 ) -> Queries:
     """Ask for the samples at `time` (m,) float64, sorted corpus seconds, that lie in each window.
 
-    With `most`, at most that many of them, spread evenly over the window with random jitter.
+    With `most`, at most that many of them, evenly spaced from a random place.
     """
     low = torch.searchsorted(time, windows.start)
     there = torch.searchsorted(time, windows.stop) - low
@@ -127,8 +127,9 @@ def query_tokens(
     mask = place < asked[:, None]
     if most is not None:
         # Jitter of float32 in float64 arithmetic: rounding cannot push a place out of its window.
-        jitter = torch.rand(mask.shape, device=time.device, generator=generator).double()
-        place = ((place + jitter) * (there.double() / asked.clamp(min=1))[:, None]).long()
+        jitter = torch.rand(len(windows), device=time.device, generator=generator).double()
+        spacing = there.double() / asked.clamp(min=1)
+        place = ((place + jitter[:, None]) * spacing[:, None]).long()
     sample = torch.where(mask, low[:, None] + place, 0)
     moment = torch.where(mask, time[sample] - windows.start[:, None], 0)
     return Queries(moment.float(), windows.session, sample, mask)

@@ -1,0 +1,223 @@
+"""The corpus is the dataset: same spikes, same samples, nothing of the held-out splits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from neurobrick import Intervals, RecipeError
+from neurobrick_model.corpus import Corpus, decimation
+from neurobrick_model.recipe import DataSettings
+from neurobrick_model.timeline import Spans
+from neurobrick_model.tokens import query_tokens
+from tests.model.fakes import FakeDataset, FakeSession, fake_session
+
+
+def build(dataset: FakeDataset, **settings: Any) -> Corpus:
+    return Corpus.from_dataset(dataset, DataSettings.model_validate(settings))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def corpus(dataset: FakeDataset) -> Corpus:
+    return build(dataset)
+
+
+def draw(corpus: Corpus, length: float, n: int, seed: int = 0) -> Spans:
+    return corpus.train.draw(length, n, torch.Generator().manual_seed(seed))
+
+
+def test_windows_hold_the_spikes_of_the_slice(corpus: Corpus, dataset: FakeDataset) -> None:
+    windows = draw(corpus, 1.0, 50)
+    owner, rows = corpus.spikes.cut(windows)
+    for w in range(len(windows)):
+        session = int(windows.session[w])
+        id, base = corpus.vocabulary.sessions[session], float(corpus.spikes.base[session])
+        t0, t1 = float(windows.start[w]) - base, float(windows.stop[w]) - base
+        expected = dataset[id].slice(t0, t1).spikes
+        mine = rows[owner == w]
+        np.testing.assert_allclose(
+            corpus.spikes.time[mine].numpy() - base, expected.times, atol=1e-9
+        )
+        first = corpus.vocabulary.first_unit[session]
+        np.testing.assert_array_equal(corpus.spikes.unit[mine].numpy() - first, expected.units)
+        assert corpus.vocabulary.unit_key(first) == f"{id}/0"
+    assert set(windows.session.tolist()) == {0, 1}
+
+
+def test_a_spike_at_a_windows_start_is_in_it_and_one_at_its_stop_is_not(corpus: Corpus) -> None:
+    times = corpus.spikes.time
+    windows = Spans(times[[10, 40]], times[[20, 45]], torch.zeros(2, dtype=torch.int64))
+    owner, rows = corpus.spikes.cut(windows)
+    assert rows.tolist() == [*range(10, 20), *range(40, 45)]
+    assert owner.tolist() == [0] * 10 + [1] * 5
+
+
+@pytest.mark.parametrize("length", [0.5, 4.0])
+def test_training_windows_lie_wholly_inside_training_intervals(
+    corpus: Corpus, dataset: FakeDataset, length: float
+) -> None:
+    windows = draw(corpus, length, 2000)
+    covered = np.zeros(2)
+    for session, id in enumerate(corpus.vocabulary.sessions):
+        mine = windows[windows.session == session]
+        base = corpus.spikes.base[session]
+        spans = Intervals((mine.start - base).numpy() + 1e-9, (mine.stop - base).numpy() - 1e-9)
+        assert (spans - dataset[id].splits["train"]).duration == 0
+        covered[session] = spans.duration
+    np.testing.assert_allclose((windows.stop - windows.start).numpy(), length)
+    assert (covered > 0.98 * 48).all()  # of 48 s of training data in each session
+
+
+def test_intervals_shorter_than_a_window_are_given_whole(dataset: FakeDataset) -> None:
+    short = dataset["sim/a"].with_(
+        splits={
+            "train": Intervals([0.0, 10.0], [0.25, 30.0]),
+            "valid": Intervals.empty(),
+            "test": Intervals.empty(),
+        }
+    )
+    windows = draw(build(FakeDataset(short)), 1.0, 4000)
+    lengths = (windows.stop - windows.start).round(decimals=6)
+    assert set(lengths.tolist()) == {0.25, 1.0}
+    share = float((lengths == 0.25).double().mean())
+    assert abs(share - 0.25 / 20.25) < 0.005  # as often as its share of the time
+
+
+def test_draws_repeat_with_the_seed(corpus: Corpus) -> None:
+    assert torch.equal(draw(corpus, 1.0, 9, seed=3).start, draw(corpus, 1.0, 9, seed=3).start)
+    assert not torch.equal(draw(corpus, 1.0, 9, seed=3).start, draw(corpus, 1.0, 9, seed=4).start)
+
+
+def test_normalization_looks_at_training_samples_only(dataset: FakeDataset) -> None:
+    corpus = build(dataset, target_rate=1000)
+    inside = [s.splits["train"].contains(s.timestamps) for s in dataset.values()]
+    pool = np.concatenate(
+        [s.values[rows] for s, rows in zip(dataset.values(), inside, strict=True)]
+    )
+    np.testing.assert_allclose(corpus.targets.mean.numpy(), [pool.mean(0)] * 2)
+    np.testing.assert_allclose(corpus.targets.std.numpy(), [pool.std(0)] * 2)
+
+    moved = [
+        s.with_(values=np.where(rows[:, None], s.values, 1e6))
+        for s, rows in zip(dataset.values(), inside, strict=True)
+    ]
+    again = build(FakeDataset(*moved), target_rate=1000)
+    torch.testing.assert_close(again.targets.mean, corpus.targets.mean, rtol=0, atol=0)
+
+    own = build(dataset, normalize="session", target_rate=1000)
+    for row, (session, rows) in enumerate(zip(dataset.values(), inside, strict=True)):
+        np.testing.assert_allclose(own.targets.mean[row].numpy(), session.values[rows].mean(0))
+        mine = own.targets.session == row
+        np.testing.assert_allclose(
+            own.targets.restore(own.targets.value[mine], row).numpy(), session.values, atol=1e-7
+        )
+
+
+def test_missing_samples_weigh_nothing_and_are_not_scored(dataset: FakeDataset) -> None:
+    values = dataset["sim/a"].values.copy()
+    values[::7, 1] = np.nan
+    corpus = build(FakeDataset(dataset["sim/a"].with_(values=values)))
+    assert torch.isfinite(corpus.targets.value).all()
+    assert (corpus.targets.weight[::7] == 0).all()
+    assert (corpus.targets.weight[1::7] == 1).all()
+    assert not set(corpus.targets.scored["test"].tolist()) & set(range(0, len(values), 7))
+
+
+def test_weights_follow_the_rules_and_the_last_rule_wins(dataset: FakeDataset) -> None:
+    trials = pa.table({"start": [0.0, 5.0], "stop": [2.0, 7.0], "success": [True, False]})
+    session = dataset["sim/a"].with_(intervals={"trials": trials})
+    corpus = build(
+        FakeDataset(session),
+        weights={
+            "elsewhere": 0.1,
+            "rules": [
+                {"during": "evaluation", "weight": 1.0},
+                {"during": {"table": "trials", "where": {"success": False}}, "weight": 0.25},
+            ],
+        },
+    )
+    expected = np.where(session.evaluation.contains(session.timestamps), 1.0, 0.1)
+    expected[Intervals([5.0], [7.0]).contains(session.timestamps)] = 0.25
+    np.testing.assert_allclose(corpus.targets.weight.numpy(), expected, rtol=1e-6)
+
+
+def test_scored_samples_are_those_of_the_split_and_the_evaluation(dataset: FakeDataset) -> None:
+    corpus = build(dataset, target_rate=25)
+    for name in ("train", "valid", "test"):
+        for row, session in enumerate(dataset.values()):
+            rows = corpus.targets.scored[name]
+            mine = rows[corpus.targets.session[rows] == row]
+            times = (corpus.targets.time[mine] - corpus.spikes.base[row]).numpy()
+            stamps = session.timestamps[::4]
+            expected = (session.splits[name] & session.evaluation).contains(stamps)
+            np.testing.assert_allclose(times, stamps[expected], atol=1e-9)
+
+
+def test_own_splits_replace_the_stores(dataset: FakeDataset) -> None:
+    epochs = pa.table({"start": [0.0, 40.0], "stop": [40.0, 60.0], "label": ["run", "rest"]})
+    session = dataset["sim/a"].with_(intervals={"epochs": epochs})
+    corpus = build(
+        FakeDataset(session),
+        splits={"within": {"table": "epochs", "where": {"label": "run"}}, "blocks": 4},
+    )
+    starts, stops = corpus.train.start.numpy(), corpus.train.stop.numpy()
+    np.testing.assert_allclose(starts, [0, 10, 20, 30])
+    np.testing.assert_allclose(stops, [7, 17, 27, 37])
+
+
+@pytest.mark.parametrize(
+    ("rate", "wanted", "stride"), [(1000, 100, 10), (60, 30, 2), (60, 25, 3), (50, 100, 1)]
+)
+def test_decimation_keeps_at_most_the_wanted_rate(rate: int, wanted: int, stride: int) -> None:
+    times = np.cumsum(np.full(1000, 1 / rate))
+    times[500:] += 3.7  # a gap does not change the rate
+    assert decimation(times, wanted) == stride
+
+
+def test_queries_are_samples_of_their_window_and_differ_by_draw(corpus: Corpus) -> None:
+    windows = draw(corpus, 1.0, 64)
+    time = corpus.targets.time
+    full = query_tokens(time, windows, None)
+    assert full.mask.sum(1).min() >= 99
+    for most in (16, 500):
+        generator = torch.Generator().manual_seed(0)
+        queries = query_tokens(time, windows, most, generator)
+        for w in range(len(windows)):
+            asked = queries.sample[w][queries.mask[w]]
+            assert len(asked.unique()) == len(asked) == min(most, int(full.mask[w].sum()))
+            at = time[asked]
+            assert ((at >= windows.start[w]) & (at < windows.stop[w])).all()
+            torch.testing.assert_close(
+                queries.time[w][queries.mask[w]], (at - windows.start[w]).float()
+            )
+        other = query_tokens(time, windows, most, generator)
+        assert torch.equal(other.sample, queries.sample) == (most == 500)
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        ({}, {"target": "led"}, "sim/a has no behavior 'led'; there is: hand_vel"),
+        ({"n_units": 0}, {}, "sim/a has no units"),
+        ({}, {"sessions": ["perich*"]}, "no session matches 'perich\\*'; the store has: sim/a"),
+        ({"target": None}, {}, "do not agree on a behavior"),
+        ({"unit": "cm/s"}, {}, "train them apart"),
+        ({"splits": dict.fromkeys(("train", "valid", "test"), Intervals())}, {}, "train split"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_said(
+    dataset: FakeDataset, change: dict[str, Any], settings: dict[str, Any], message: str
+) -> None:
+    broken: FakeSession = dataset["sim/a"].with_(**change)
+    with pytest.raises(RecipeError, match=message):
+        build(FakeDataset(broken, dataset["sim/b"]), **settings)
+
+
+def test_sessions_are_chosen_by_glob_in_the_datasets_order() -> None:
+    dataset = FakeDataset(*(fake_session(f"sim/{k}", k, seconds=10.0) for k in range(3)))
+    corpus = build(dataset, sessions=["sim/2", "sim/[01]"])
+    assert corpus.vocabulary.sessions == ("sim/0", "sim/1", "sim/2")
