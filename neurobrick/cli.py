@@ -180,25 +180,28 @@ def _prepare(
     from neurobrick.prepare import plan, prepare
 
     show = summary.console(stderr=as_json)
-    outcomes = []
-    for source, spec in work:
-        planned = plan(source, spec, root, include, exclude)
-        if not planned:
-            raise click.ClickException(
-                f"nothing of {source.dataset} matches: no NWB asset passes --include, --exclude"
-                " and the registry's globs"
-            )
-        if dry_run:
-            if as_json:
-                assets = [{**dataclasses.asdict(j.asset), "session": j.session_id} for j in planned]
-                click.echo(json.dumps(assets, indent=1))
-            else:
-                show.print(summary.plan_table(planned))
-            continue
-        with summary.watching(show) as watch:
-            outcomes += prepare(source, planned, root, workers=jobs, force=force, watch=watch)
+    planned = [(source, plan(source, spec, root, include, exclude)) for source, spec in work]
+    everything = [job for _, some in planned for job in some]
+    if not everything:
+        names = ", ".join(dict.fromkeys(source.dataset for source, _ in work))
+        raise click.ClickException(
+            f"nothing of {names} matches: no NWB asset passes --include, --exclude and the"
+            " registry's globs"
+        )
     if dry_run:
+        if as_json:
+            assets = [{**dataclasses.asdict(j.asset), "session": j.session_id} for j in everything]
+            click.echo(json.dumps(assets, indent=1))
+        else:
+            show.print(summary.plan_table(everything))
         return
+    outcomes = []
+    for source, jobs_of_source in planned:
+        if jobs_of_source:
+            with summary.watching(show) as watch:
+                outcomes += prepare(
+                    source, jobs_of_source, root, workers=jobs, force=force, watch=watch
+                )
     if as_json:
         click.echo(json.dumps([_plain(outcome) for outcome in outcomes], indent=1))
     show.print(summary.closing(outcomes), markup=False)
@@ -364,6 +367,31 @@ def simulate(
 
     Says for each the R² at which an oracle, who knows how every unit is tuned, decodes velocity.
     """
+    from neurobrick import summary
+    from neurobrick.simulate import SimulatedSession
     from neurobrick.simulate import simulate as write
 
-    write(folder, layout=layout, sessions=sessions, units=units, minutes=minutes, seed=seed)
+    show = summary.console()
+
+    def done(session: SimulatedSession) -> None:
+        x, y = session.oracle.trials
+        show.print(
+            f"{session.session}  {session.n_units} units, {session.n_spikes:,} spikes,"
+            f" {session.n_trials} trials, {summary.duration(session.duration)};"
+            f" oracle R² {x:.3f} (x), {y:.3f} (y)"
+        )
+
+    written = write(
+        folder,
+        layout=layout,
+        sessions=sessions,
+        units=units,
+        minutes=minutes,
+        seed=seed,
+        progress=done,
+    )
+    mean = sum(session.oracle.mean for session in written) / len(written)
+    show.print(
+        f"an oracle that knows how every unit is tuned reaches R² {mean:.3f} over valid trials;"
+        f" wrote {folder}"
+    )

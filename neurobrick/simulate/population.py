@@ -4,9 +4,10 @@ A unit's intensity is log-linear,
 
     rate(t) = exp(log_rate + gain(t) + tuning . features(t + lag)) * recovery(t - last spike)
 
-with features(t) = position, velocity, speed and plan of the intended hand (`features`), a slow gain,
-and a recovery that is 0 for 1.5 ms after a spike and then 1 - exp(-(x - 1.5 ms) / 3 ms)
-(Berry & Meister 1998, J. Neurosci. 18:2200). Spike times are whole ticks of a 30 kHz clock.
+with features = position, velocity, speed and plan of the intended hand, a slow gain, and a recovery
+that is 0 for 1.5 ms after a spike and then 1 - exp(-(x - 1.5 ms) / 3 ms) (the free firing rate and
+recovery function of Berry & Meister 1998, J. Neurosci. 18:2200). A spike time is a whole number of
+ticks of a 30 kHz clock.
 """
 
 from __future__ import annotations
@@ -21,141 +22,174 @@ from .kinematics import SAMPLE_RATE, FloatArray, Kinematics
 CLOCK = 30_000  # Hz
 ABSOLUTE = 1.5e-3  # s without any spike after a spike
 RELATIVE = 3.0e-3  # s, time constant of the recovery after that
-DRIFT_EVERY = 30.0  # s between the knots of the gain
+LONGEST_LAG = 0.18  # s
+GAIN_KNOTS = 30.0  # s between the knots of the gain
+STAYING = 0.7  # chance that a unit is found again in the next session
 
+REACH = 0.1  # m; positions and plans count in units of it
 N_FEATURES = 7  # x, y, vx, vy, speed, plan x, plan y
-POSITION_SCALE = 0.1  # m; positions are in units of it
-SPEED_FLOOR = 0.05  # of the reach speed: rounds the tip of |v|
+SPEED_FLOOR = 0.05  # of the reach speed; rounds the tip of |v|
+
+# Two arrays of 96 electrodes; 1031 is the first unit on electrode 3 of array 1.
+IDS = np.array([1000 * a + 10 * e + u for u in (1, 2, 3) for a in (1, 2) for e in range(1, 97)])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Population:
-    """Units and what they are tuned to; one row a unit.
+    """The units of one session and what they are tuned to; one row a unit, rows sorted by id.
 
-    `neuron` (n,) int64: an identity that lasts over sessions. `log_rate` (n,): log of the rate in Hz
-    at rest, in the centre. `lag` (n,): s by which a unit leads the hand. `tuning` (n, 7): log gain
-    for each of `features`.
+    `id` (n,): array, electrode and unit on it, kept as long as the unit is found again. `neuron`
+    (n,): an identity that nothing else ever gets. `log_rate` (n,): log of the rate in Hz at rest in
+    the centre. `lag` (n,): s by which a unit leads the hand. `tuning` (n, 7): change of the log
+    rate with each of `features`. `gain` (n, m): what drifts of the log rate, every `GAIN_KNOTS` s.
     """
 
+    id: NDArray[np.int64]
     neuron: NDArray[np.int64]
     log_rate: FloatArray
     lag: FloatArray
     tuning: FloatArray
+    gain: FloatArray
 
     def __len__(self) -> int:
-        return len(self.neuron)
+        return len(self.id)
+
+    def gain_of(self, unit: int, t: FloatArray) -> FloatArray:
+        """What drifts of one unit's log rate, at times `t` in s."""
+        return np.interp(t, np.arange(self.gain.shape[1]) * GAIN_KNOTS, self.gain[unit])
 
 
-def features(
-    position: FloatArray, velocity: FloatArray, plan: FloatArray, reach_speed: float
-) -> FloatArray:
-    """What units are tuned to, (n, 7), from (n, 2) arrays in m, m/s and 0.1 m.
+def features(motion: Kinematics, reach_speed: float) -> FloatArray:
+    """What units are tuned to, (n, 7): position and plan in units of `REACH`, velocity and speed in
+    units of `reach_speed` (m/s)."""
+    velocity = motion.velocity / reach_speed
+    speed = np.sqrt(np.sum(velocity**2, axis=1) + SPEED_FLOOR**2) - SPEED_FLOOR
+    return np.column_stack([motion.position / REACH, velocity, speed, motion.plan / REACH])
 
-    Position in units of 0.1 m, velocity and speed in units of `reach_speed`, plan as it is.
+
+def first_session(n: int, minutes: float, rng: np.random.Generator) -> Population:
+    """`n` units; at most as many as there are `IDS`."""
+    return _sorted(_new_units(n, IDS, 0, minutes, rng))
+
+
+def next_session(before: Population, minutes: float, rng: np.random.Generator) -> Population:
+    """The same arrays on another day: as many units, about 70 % of them the same, slightly changed.
+
+    The tuning of those turns by 8 degrees (SD) and scales by 8 %, their rates change by 12 %, their
+    lags by 3 ms.
     """
-    scaled = velocity / reach_speed
-    speed = np.sqrt(np.sum(scaled**2, axis=1) + SPEED_FLOOR**2) - SPEED_FLOOR
-    return np.column_stack([position / POSITION_SCALE, scaled, speed, plan])
-
-
-def new_units(n: int, first: int, rng: np.random.Generator) -> Population:
-    """`n` units nobody saw before, numbered from `first`.
-
-    Resting rates are log-normal with a median near 7 Hz, one unit in eight is nearly silent, lags are
-    80 +- 30 ms, preferred directions uniform.
-    """
-    log_rate = np.log(8.0) + 0.8 * rng.standard_normal(n)
-    silent = rng.random(n) < 0.12
-    log_rate[silent] = np.log(0.2) + 0.6 * rng.standard_normal(int(silent.sum()))
-    log_rate = np.minimum(log_rate, np.log(35.0))
-    preferred = rng.uniform(0, 2 * np.pi, n)
-    depth = np.minimum(0.6 * np.exp(0.45 * rng.standard_normal(n)), 1.4)
-    velocity = _polar(depth, preferred)
-    position = _polar(0.3 * np.exp(0.4 * rng.standard_normal(n)), preferred + 0.8 * rng.standard_normal(n))
-    speed = 0.2 + 0.3 * rng.standard_normal(n)
-    plan = _polar(0.3 * np.exp(0.4 * rng.standard_normal(n)), preferred + 1.2 * rng.standard_normal(n))
-    return Population(
-        neuron=np.arange(first, first + n),
-        log_rate=log_rate,
-        lag=np.clip(0.08 + 0.03 * rng.standard_normal(n), 0.0, 0.18),
-        tuning=np.column_stack([position, velocity, speed, plan]),
-    )
-
-
-def next_session(population: Population, first: int, rng: np.random.Generator) -> Population:
-    """The same array on another day: about 70 % of the units again, slightly changed, others new.
-
-    Those that stay keep their order and come first; their tuning turns by 8 degrees (SD) and scales
-    by 8 %, their rate changes by 12 %, their lag by 3 ms.
-    """
-    n = len(population)
-    stays = np.flatnonzero(rng.random(n) < 0.7)
-    turn = np.deg2rad(8.0) * rng.standard_normal(len(stays))
-    scale = np.exp(0.08 * rng.standard_normal(len(stays)))
-    tuning = population.tuning[stays] * scale[:, None]
-    cosine, sine = np.cos(turn), np.sin(turn)
+    stays = np.flatnonzero(rng.random(len(before)) < STAYING)
+    n = len(stays)
+    turn = np.deg2rad(8.0) * rng.standard_normal(n)
+    tuning = before.tuning[stays] * np.exp(0.08 * rng.standard_normal((n, 1)))
     for x, y in ((0, 1), (2, 3), (5, 6)):
-        tuning[:, x], tuning[:, y] = (
-            cosine * tuning[:, x] - sine * tuning[:, y],
-            sine * tuning[:, x] + cosine * tuning[:, y],
+        tuning[:, [x, y]] = np.column_stack(
+            [
+                np.cos(turn) * tuning[:, x] - np.sin(turn) * tuning[:, y],
+                np.sin(turn) * tuning[:, x] + np.cos(turn) * tuning[:, y],
+            ]
         )
-    new = new_units(n - len(stays), first, rng)
-    log_rate = population.log_rate[stays] + 0.12 * rng.standard_normal(len(stays))
-    lag = np.clip(population.lag[stays] + 0.003 * rng.standard_normal(len(stays)), 0.0, 0.18)
-    return Population(
-        neuron=np.concatenate([population.neuron[stays], new.neuron]),
-        log_rate=np.concatenate([log_rate, new.log_rate]),
-        lag=np.concatenate([lag, new.lag]),
-        tuning=np.concatenate([tuning, new.tuning]),
+    old = Population(
+        id=before.id[stays],
+        neuron=before.neuron[stays],
+        log_rate=before.log_rate[stays] + 0.12 * rng.standard_normal(n),
+        lag=_lags(before.lag[stays] + 0.003 * rng.standard_normal(n)),
+        tuning=tuning,
+        gain=_drift(n, minutes, rng),
     )
-
-
-def draw_gain(n: int, duration: float, rng: np.random.Generator) -> FloatArray:
-    """A slow drift of each unit's log rate: knots (n, m) every `DRIFT_EVERY` s, mean 0 a unit."""
-    knots = np.cumsum(0.07 * rng.standard_normal((n, int(duration / DRIFT_EVERY) + 3)), axis=1)
-    return np.asarray(knots - knots.mean(axis=1, keepdims=True), dtype=np.float64)
-
-
-def gain_at(knots: FloatArray, t: FloatArray) -> FloatArray:
-    """Log gain of one unit, from its knots (m,), at times `t` in s."""
-    return np.interp(t, np.arange(len(knots)) * DRIFT_EVERY, knots)
+    free = np.setdiff1d(IDS, old.id)
+    new = _new_units(len(before) - n, free, int(before.neuron.max()) + 1, minutes, rng)
+    return _sorted(old, new)
 
 
 def draw_spikes(
-    population: Population,
-    gain: FloatArray,
-    motion: Kinematics,
-    reach_speed: float,
-    rng: np.random.Generator,
+    population: Population, motion: Kinematics, reach_speed: float, rng: np.random.Generator
 ) -> list[FloatArray]:
     """Spike times of each unit in [0, duration), s, sorted, each k / 30000 exactly for a whole k."""
-    seen = features(motion.position, motion.velocity, motion.plan, reach_speed)
+    seen = features(motion, reach_speed)
     n = round(motion.duration * SAMPLE_RATE)
     t = np.arange(n) / SAMPLE_RATE
     spikes = []
     for i in range(len(population)):
         ahead = round(population.lag[i] * SAMPLE_RATE)
         drive = seen[ahead : ahead + n] @ population.tuning[i]
-        rate = np.exp(drive + gain_at(gain[i], t) + population.log_rate[i])
+        rate = np.exp(drive + population.gain_of(i, t) + population.log_rate[i])
         spikes.append(_refractory(_poisson(rate, rng), rng))
     return spikes
+
+
+def lost_exposure(since: FloatArray) -> FloatArray:
+    """Seconds that the recovery costs within `since` s (not negative) of a spike: its integral."""
+    return np.minimum(since, ABSOLUTE) + RELATIVE * -np.expm1(
+        -np.maximum(since - ABSOLUTE, 0) / RELATIVE
+    )
+
+
+def _new_units(
+    n: int, free: NDArray[np.int64], neuron: int, minutes: float, rng: np.random.Generator
+) -> Population:
+    """`n` units nobody saw before, on `free` ids, numbered from `neuron`.
+
+    Resting rates are log-normal around 8 Hz, but one unit in eight is nearly silent; preferred
+    directions are uniform, those of velocity, position and plan only loosely related.
+    """
+    log_rate = np.minimum(np.log(8.0) + 0.8 * rng.standard_normal(n), np.log(35.0))
+    silent = rng.random(n) < 0.12
+    log_rate[silent] = np.log(0.2) + 0.6 * rng.standard_normal(int(silent.sum()))
+    preferred = rng.uniform(0, 2 * np.pi, n)
+    depth = np.minimum(0.6 * np.exp(0.45 * rng.standard_normal(n)), 1.4)
+    velocity = _polar(depth, preferred)
+    loosely = preferred + 0.8 * rng.standard_normal(n)
+    position = _polar(0.3 * np.exp(0.4 * rng.standard_normal(n)), loosely)
+    speed = 0.2 + 0.3 * rng.standard_normal(n)
+    loosely = preferred + 1.2 * rng.standard_normal(n)
+    plan = _polar(0.3 * np.exp(0.4 * rng.standard_normal(n)), loosely)
+    return Population(
+        id=rng.choice(free, n, replace=False),
+        neuron=np.arange(neuron, neuron + n),
+        log_rate=log_rate,
+        lag=_lags(0.08 + 0.03 * rng.standard_normal(n)),
+        tuning=np.column_stack([position, velocity, speed, plan]),
+        gain=_drift(n, minutes, rng),
+    )
+
+
+def _lags(lag: FloatArray) -> FloatArray:
+    """Whole milliseconds in a plausible range."""
+    return np.round(np.clip(lag, 0.0, LONGEST_LAG), 3)
+
+
+def _drift(n: int, minutes: float, rng: np.random.Generator) -> FloatArray:
+    """Knots of a random walk of 7 % each, mean 0 a unit."""
+    walk = np.cumsum(0.07 * rng.standard_normal((n, int(60 * minutes / GAIN_KNOTS) + 3)), axis=1)
+    return np.asarray(walk - walk.mean(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _sorted(*parts: Population) -> Population:
+    """Populations joined, sorted by id."""
+    order = np.argsort(np.concatenate([part.id for part in parts]))
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])[order]
+        for name in Population.__dataclass_fields__
+    }
+    return Population(**columns)
 
 
 def _poisson(rate: FloatArray, rng: np.random.Generator) -> NDArray[np.int64]:
     """Distinct ticks of a Poisson process of `rate` (Hz, one value a sample): time rescaling."""
     expected = np.concatenate([[0.0], np.cumsum(rate)]) / SAMPLE_RATE
-    count = rng.poisson(expected[-1])
-    sample = np.interp(np.sort(rng.uniform(0, expected[-1], count)), expected, np.arange(len(expected)))
+    drawn = np.sort(rng.uniform(0, expected[-1], rng.poisson(expected[-1])))
+    sample = np.interp(drawn, expected, np.arange(len(expected)))
     return np.unique((sample * (CLOCK / SAMPLE_RATE)).astype(np.int64))
 
 
 def _refractory(ticks: NDArray[np.int64], rng: np.random.Generator) -> FloatArray:
     """Thin candidate spikes by the recovery since the last one that was kept; seconds."""
-    # -log(1 - u) turns "keep with probability 1 - exp(-(x - absolute) / relative)" into a threshold.
-    needed = (ABSOLUTE + RELATIVE * rng.standard_exponential(len(ticks))) * CLOCK
+    # A candidate survives with probability recovery(x) exactly when x exceeds such a waiting time.
+    waits = (ABSOLUTE + RELATIVE * rng.standard_exponential(len(ticks))) * CLOCK
     kept = []
     last = -CLOCK
-    for tick, wait in zip(ticks.tolist(), needed.tolist(), strict=True):
+    for tick, wait in zip(ticks.tolist(), waits.tolist(), strict=True):
         if tick - last >= wait:
             kept.append(tick)
             last = tick
