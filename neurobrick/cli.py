@@ -354,14 +354,37 @@ def plot(session: str, t0: float, t1: float, root: Path, output: Path) -> None:
     show_default=True,
     help="The dandiset whose layout the files have.",
 )
-@click.option("--sessions", type=click.IntRange(min=1), default=4, show_default=True)
-@click.option("--units", type=click.IntRange(min=1), default=60, show_default=True)
 @click.option(
-    "--minutes", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="A session."
+    "--sessions", type=click.IntRange(1, 1000), default=4, show_default=True, help="In all."
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--subjects",
+    type=click.IntRange(1, 2),
+    default=1,
+    show_default=True,
+    help="Monkeys that the sessions are dealt to.",
+)
+@click.option(
+    "--units", type=click.IntRange(1, 500), default=60, show_default=True, help="Units a session."
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0.5, 240),
+    default=5.0,
+    show_default=True,
+    help="Length of a session.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same data."
+)
 def simulate(
-    folder: Path, layout: Any, sessions: int, units: int, minutes: float, seed: int
+    folder: Path,
+    layout: Any,
+    sessions: int,
+    subjects: int,
+    units: int,
+    minutes: float,
+    seed: int,
 ) -> None:
     """Write motor-cortex sessions with known ground truth to FOLDER, as a dandiset of NWB files.
 
@@ -374,24 +397,26 @@ def simulate(
     show = summary.console()
 
     def done(session: SimulatedSession) -> None:
-        x, y = session.oracle.trials
         show.print(
             f"{session.session}  {session.n_units} units, {session.n_spikes:,} spikes,"
-            f" {session.n_trials} trials, {summary.duration(session.duration)};"
-            f" oracle R² {x:.3f} (x), {y:.3f} (y)"
+            f" {summary.duration(session.duration_s)}; oracle R² {session.oracle_r2.mean:.3f}"
         )
 
-    written = write(
-        folder,
-        layout=layout,
-        sessions=sessions,
-        units=units,
-        minutes=minutes,
-        seed=seed,
-        progress=done,
-    )
-    mean = sum(session.oracle.mean for session in written) / len(written)
+    try:
+        written = write(
+            folder,
+            layout=layout,
+            sessions=sessions,
+            subjects=subjects,
+            units=units,
+            minutes=minutes,
+            seed=seed,
+            progress=done,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    mean = sum(session.oracle_r2.mean for session in written) / len(written)
     show.print(
-        f"an oracle that knows how every unit is tuned reaches R² {mean:.3f} over valid trials;"
-        f" wrote {folder}"
+        f"an oracle that knows how every unit is tuned decodes hand velocity with R² {mean:.3f};"
+        f" wrote {folder}/{layout}"
     )

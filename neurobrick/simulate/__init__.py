@@ -1,0 +1,198 @@
+"""Motor-cortex sessions with known ground truth, written as NWB dandisets.
+
+    simulate(Path("sim"), layout="000128", sessions=4)
+
+writes `sim/000128/draft/sub-…/….nwb`, a `dandiset.yaml`, and `simulation.json`, which holds every
+unit's true parameters and, for each session, the decoding R2 that an oracle reaches on it: one that
+knows the true rate functions and the statistics of the hand, and decodes its velocity from the
+spikes that were written (`oracle`). How the hand moves: `kinematics`; how units fire: `population`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from . import kinematics, layouts, oracle, population
+from .kinematics import FloatArray, Kinematics
+from .oracle import R2
+
+__all__ = ["R2", "SimulatedSession", "simulate"]
+
+LAYOUTS = {layout.dandiset: layout for layout in (layouts.MC_MAZE, layouts.PERICH_MILLER)}
+MOST_UNITS = 500
+# Independent streams of random numbers for the parts of a session.
+MOTION, UNITS, SPIKES, LABELS = range(4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedSession:
+    """One session as it was written.
+
+    `session` is the id it will have once prepared, `duration_s` its length in seconds. `oracle_r2`
+    is over all samples of rewarded trials, `oracle_r2_reaching` over those from movement onset on.
+    """
+
+    path: Path
+    session: str
+    n_units: int
+    n_spikes: int
+    duration_s: float
+    oracle_r2: R2
+    oracle_r2_reaching: R2
+
+
+def simulate(
+    out: Path,
+    *,
+    layout: Literal["000128", "000688"] = "000128",
+    sessions: int = 4,
+    subjects: int = 1,
+    units: int = 60,
+    minutes: float = 5.0,
+    seed: int = 0,
+    progress: Callable[[SimulatedSession], None] | None = None,
+) -> list[SimulatedSession]:
+    """Write `sessions` sessions in all, dealt to the `subjects` in turn, over what is there.
+
+    Each subject's units persist in part from one session to its next. A session depends on the
+    other arguments but not on `sessions`: the first four of eight are the four of four. `progress`
+    is called with each session when its file is in place.
+
+    Raises ValueError for an argument out of range.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout is one of {', '.join(LAYOUTS)}, not {layout!r}")
+    for name, value, low, high in (
+        ("sessions", sessions, 1, 1000),
+        ("subjects", subjects, 1, 2),
+        ("units", units, 1, MOST_UNITS),
+        ("minutes", minutes, 0.5, 240),
+        ("seed", seed, 0, 2**63),
+    ):
+        if not low <= value <= high:
+            raise ValueError(f"{name} must be between {low:g} and {high:g}, not {value:g}")
+    chosen = LAYOUTS[layout]
+    root = Path(out) / chosen.dandiset / "draft"
+    root.mkdir(parents=True, exist_ok=True)
+    _replace(root / "dandiset.yaml", _dandiset_yaml(chosen).encode())
+    made: list[SimulatedSession] = []
+    records: list[dict[str, Any]] = []
+    arrays: dict[int, population.Population] = {}
+    for number in range(sessions):
+        day, subject = divmod(number, subjects)
+        rng = _rng(seed, subject, day, UNITS)
+        arrays[subject] = (
+            population.next_session(arrays[subject], minutes, rng)
+            if day
+            else population.first_session(units, minutes, rng)
+        )
+        session = _simulate_one(root, chosen, subject, day, minutes, seed, arrays[subject])
+        made.append(session)
+        records.append(_record(root, session, arrays[subject]))
+        if progress is not None:
+            progress(session)
+    summary = {"dandiset": chosen.dandiset, "seed": seed, "minutes": minutes, "sessions": records}
+    _replace(root / "simulation.json", json.dumps(summary).encode())
+    return made
+
+
+def _simulate_one(
+    root: Path,
+    layout: layouts.Layout,
+    subject: int,
+    day: int,
+    minutes: float,
+    seed: int,
+    array: population.Population,
+) -> SimulatedSession:
+    """Simulate, decode and write one session."""
+    task = layout.task
+    motion = kinematics.reaches(task, minutes, _rng(seed, subject, day, MOTION))
+    spikes = population.draw_spikes(
+        array, motion, task.reach_speed, _rng(seed, subject, day, SPIKES)
+    )
+    observed = layouts.observed_times(layout, motion)
+    spikes = [_within(times, observed) for times in spikes]
+    decoded = oracle.decode(array, spikes, observed, motion, task.reach_speed)
+    rewarded = [trial for trial in motion.trials if trial.result == "R"]
+    path = root / layout.path(subject, day)
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    recording = layouts.Recording(
+        motion=motion,
+        population=array,
+        spikes=spikes,
+        observed=observed,
+        rng=_rng(seed, subject, day, LABELS),
+    )
+    identifier = f"neurobrick-simulation-{layout.dandiset}-{seed}-{subject}-{day}"
+    try:
+        layouts.write(partial, layout, subject, day, identifier, recording)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return SimulatedSession(
+        path=path,
+        session=f"{layout.dandiset}/{layout.stem(subject, day)}",
+        n_units=len(array),
+        n_spikes=sum(len(times) for times in spikes),
+        duration_s=motion.duration,
+        oracle_r2=_score(decoded, motion, [(trial.start, trial.stop) for trial in rewarded]),
+        oracle_r2_reaching=_score(decoded, motion, [(t.move_onset, t.stop) for t in rewarded]),
+    )
+
+
+def _rng(seed: int, subject: int, day: int, stream: int) -> np.random.Generator:
+    return np.random.default_rng([seed, subject, day, stream])
+
+
+def _within(times: FloatArray, observed: FloatArray) -> FloatArray:
+    """The times inside the observed intervals, of which the first starts at 0."""
+    row = np.searchsorted(observed[:, 0], times, side="right") - 1
+    return times[times < observed[row, 1]]
+
+
+def _score(decoded: FloatArray, motion: Kinematics, times: list[tuple[float, float]]) -> R2:
+    """R2 of the recorded hand's velocity over the samples in `times`."""
+    edges = np.rint(np.array(times) * kinematics.SAMPLE_RATE).astype(np.int64)
+    rows = np.concatenate([np.arange(start, stop) for start, stop in edges])
+    return oracle.r2(decoded[rows], motion.recorded_velocity[rows])
+
+
+def _record(root: Path, session: SimulatedSession, array: population.Population) -> dict[str, Any]:
+    """What simulation.json says of a session."""
+    return {
+        "path": session.path.relative_to(root).as_posix(),
+        "session": session.session,
+        "n_units": session.n_units,
+        "n_spikes": session.n_spikes,
+        "duration_s": session.duration_s,
+        "oracle_r2": session.oracle_r2._asdict(),
+        "oracle_r2_reaching": session.oracle_r2_reaching._asdict(),
+        "units": {
+            name: np.round(getattr(array, name), 6).tolist() for name in array.__dataclass_fields__
+        },
+    }
+
+
+def _dandiset_yaml(layout: layouts.Layout) -> str:
+    return (
+        f"identifier: DANDI:{layout.dandiset}\n"
+        f"name: '{layout.title} (simulated in the layout of dandiset {layout.dandiset})'\n"
+        f"description: '{layouts.NOTE}'\n"
+        "version: draft\n"
+        "license:\n- spdx:CC0-1.0\n"
+    )
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a small file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)

@@ -77,8 +77,8 @@ class Trial:
     """One attempt: times in s from the session's start (NaN: did not happen), places in m.
 
     `direction` is the angle of the target; `decoys` are shown with it and not reached for;
-    `barriers` are boxes (x, y, half width, half height). `result` is R (rewarded), A (aborted before
-    the go cue), F (the reach missed) or I (no reach).
+    `barriers` are boxes (x, y, half width, half height). `result` is R (rewarded), A (aborted
+    before the go cue), F (the reach missed) or I (no reach).
     """
 
     start: float
@@ -98,8 +98,8 @@ class Trial:
 class Kinematics:
     """A session's motion, sampled at `SAMPLE_RATE` from 0 s; `TAIL` seconds longer than `duration`.
 
-    `position`, `velocity` (n, 2): the intended hand, m and m/s. `plan` (n, 2): what is prepared, the
-    vector to the target in m between target onset and movement, else 0. `phase` (n,): below
+    `position`, `velocity` (n, 2): the intended hand, m and m/s. `plan` (n, 2): what is prepared,
+    the vector to the target in m between target onset and movement, else 0. `phase` (n,): below
     `N_PHASES`. `recorded`, `recorded_velocity` (n, 2): with tremor. `gaze` (n, 2): m.
     """
 
@@ -124,7 +124,7 @@ class _Stroke:
 
 
 class _Script:
-    """What happens when, as it is written down: strokes, plans and glances, and where the hand is."""
+    """A session as it is written down: strokes, plans, glances, and where the hand is by now."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -280,8 +280,8 @@ def _render(script: _Script, trials: tuple[Trial, ...]) -> Kinematics:
 
 def _strokes(strokes: list[_Stroke], n: int) -> tuple[FloatArray, NDArray[np.int64]]:
     """Their sum (n, 2), and which part of the fastest one each sample is in, -1 for none."""
-    position, fastest = np.zeros((n, 2)), np.zeros(n)
-    part = np.full(n, -1)
+    position, ended = np.zeros((n, 2)), np.zeros((n + 1, 2))
+    part, fastest = np.full(n, -1), np.zeros(n)
     for stroke in strokes:
         times = (stroke.start, stroke.start + stroke.length)
         first, last = (int(np.clip(t * SAMPLE_RATE + 1, 0, n)) for t in times)
@@ -291,12 +291,12 @@ def _strokes(strokes: list[_Stroke], n: int) -> tuple[FloatArray, NDArray[np.int
         normal = np.array([-stroke.displacement[1], stroke.displacement[0]]) / length
         position[first:last] += np.outer(s**3 * (10 - 15 * s + 6 * s**2), stroke.displacement)
         position[first:last] += np.outer(64 * (s * (1 - s)) ** 3, stroke.bow * normal)
-        position[last:] += stroke.displacement
+        ended[last] += stroke.displacement
         pace = (s * (1 - s)) ** 2 * length / stroke.length
         leads = np.flatnonzero(pace >= fastest[first:last])
         part[first + leads] = np.clip(s[leads] * STROKE_PARTS, 0, STROKE_PARTS - 1)
         fastest[first:last] = np.maximum(pace, fastest[first:last])
-    return position, part
+    return position + np.cumsum(ended[:n], axis=0), part
 
 
 def _plan(script: _Script, n: int) -> FloatArray:

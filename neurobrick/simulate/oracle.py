@@ -1,17 +1,18 @@
 """The velocity that someone who knew how the spikes were made would read from them.
 
 The oracle is given each unit's true rate function (tuning, lag, gain, recovery after a spike) and
-the statistics of the true hand; of a session's hand itself it sees nothing but the spikes. Its state
-is the hand's position, velocity and acceleration and what is planned: preparatory activity is a part
-of what it explains. Its prior is a switching linear-Gaussian process, one linear dynamics for each
-phase of `kinematics` (rest, plan, six parts of a stroke), fitted on the true states. Inference:
+the statistics of the true hand; of a session's hand itself it sees nothing but the spikes. Its
+state is the hand's position, velocity and acceleration and what is planned: preparatory activity is
+a part of what it explains. Its prior is a switching linear-Gaussian process, one linear dynamics
+for each phase of `kinematics` (rest, plan, six parts of a stroke), fitted on the true states.
 
-1. spikes are moved by their unit's lag and counted in 40 ms bins; counts are Poisson given the state;
-2. Laplace's approximation to the smoothed states under a prior without phases;
-3. twice: the probability of each phase by an interacting multiple model filter (Blom & Bar-Shalom
+1. Spikes are moved by their unit's lag and counted in 40 ms bins; a count is Poisson given the
+   state, with the time that the unit was ready to fire as its exposure.
+2. Laplace's approximation to the smoothed states under a prior without phases.
+3. Twice: the probability of each phase by an interacting multiple model filter (Blom & Bar-Shalom
    1988, IEEE Trans. Autom. Control 33:780) and a backward pass (Kim 1994, J. Econom. 60:1), then
-   the smoothed states under dynamics blended by these probabilities;
-4. a linear read-out of the velocity from these states, fitted over the other four fifths of the
+   the smoothed states under dynamics blended by these probabilities.
+4. A linear read-out of the velocity from these states, fitted over the other four fifths of the
    session, which mends what blending blurs.
 
 A session is cut into overlapping stretches, which are smoothed side by side. Bins of 20 ms would
@@ -76,7 +77,7 @@ class _Dynamics:
 
 @dataclass(frozen=True)
 class _Prior:
-    """Dynamics of each phase, chances to pass from phase to phase, and the states' overall spread."""
+    """Dynamics of each phase, chances to pass from one to another, the states' mean and spread."""
 
     dynamics: _Dynamics
     passing: FloatArray
@@ -272,8 +273,8 @@ def _phase_probabilities(evidence: _Evidence, prior: _Prior) -> FloatArray:
     """The probability of each phase in each bin (n, n_phases), given all spikes."""
     n, n_phases = len(evidence.linear), len(prior.passing)
     bins, inside = _stretches(n)
-    seen = np.ix_(SEEN, SEEN)
-    precision = np.where(inside[..., None, None], evidence.precision[:, *seen][bins], 0.0)
+    seen = evidence.precision[:, SEEN][:, :, SEEN]
+    precision = np.where(inside[..., None, None], seen[bins], 0.0)
     linear = np.where(inside[..., None], evidence.linear[:, SEEN][bins], 0.0)
     shape = (bins.shape[1], n_phases)
     mean = np.broadcast_to(prior.mean, (*shape, N_STATES))

@@ -105,7 +105,7 @@ def next_session(before: Population, minutes: float, rng: np.random.Generator) -
 def draw_spikes(
     population: Population, motion: Kinematics, reach_speed: float, rng: np.random.Generator
 ) -> list[FloatArray]:
-    """Spike times of each unit in [0, duration), s, sorted, each k / 30000 exactly for a whole k."""
+    """Spike times of each unit in [0, duration), s, sorted; each is k / 30000 for a whole k."""
     seen = features(motion, reach_speed)
     n = round(motion.duration * SAMPLE_RATE)
     t = np.arange(n) / SAMPLE_RATE
@@ -137,7 +137,7 @@ def _new_units(
     silent = rng.random(n) < 0.12
     log_rate[silent] = np.log(0.2) + 0.6 * rng.standard_normal(int(silent.sum()))
     preferred = rng.uniform(0, 2 * np.pi, n)
-    depth = np.minimum(0.6 * np.exp(0.45 * rng.standard_normal(n)), 1.4)
+    depth = np.minimum(0.7 * np.exp(0.45 * rng.standard_normal(n)), 1.5)
     velocity = _polar(depth, preferred)
     loosely = preferred + 0.8 * rng.standard_normal(n)
     position = _polar(0.3 * np.exp(0.4 * rng.standard_normal(n)), loosely)
@@ -156,7 +156,7 @@ def _new_units(
 
 def _lags(lag: FloatArray) -> FloatArray:
     """Whole milliseconds in a plausible range."""
-    return np.round(np.clip(lag, 0.0, LONGEST_LAG), 3)
+    return np.asarray(np.clip(lag, 0.0, LONGEST_LAG).round(3), dtype=np.float64)
 
 
 def _drift(n: int, minutes: float, rng: np.random.Generator) -> FloatArray:

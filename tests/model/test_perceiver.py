@@ -80,15 +80,15 @@ class Reference:
         return scaled * self.p[f"{name}.weight"] + self.p[f"{name}.bias"]
 
     def turn(self, x: Array, time: Array) -> Array:
-        """Rotate the pairs of the first half of each row by its time."""
+        """Rotate pairs of neighbours in the first half of each row by its time."""
         shortest, longest = SIZES.rotary_periods
         n = SIZES.head_dim // 4
         out = x.copy()
         for pair in range(n):
             period = shortest * (longest / shortest) ** (pair / (n - 1))
             c, s = np.cos(2 * np.pi * time / period), np.sin(2 * np.pi * time / period)
-            a, b = x[:, pair], x[:, n + pair]
-            out[:, pair], out[:, n + pair] = a * c - b * s, a * s + b * c
+            a, b = x[:, 2 * pair], x[:, 2 * pair + 1]
+            out[:, 2 * pair], out[:, 2 * pair + 1] = a * c - b * s, a * s + b * c
         return out
 
     def attend(
