@@ -52,7 +52,7 @@ def _finite(value: Any) -> Any:
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write tensors as safetensors."""
     with replacing(path) as aside:
-        safetensors.torch.save_file({k: v.contiguous() for k, v in weights.items()}, aside)
+        aside.write_bytes(safetensors.torch.save({k: v.contiguous() for k, v in weights.items()}))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ recipe that does not validate included.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,10 @@ from neurobrick_model.recipe import Recipe
 
 if TYPE_CHECKING:
     from neurobrick_model.trainer import Watch
+
+# Before torch is loaded: threads that wait by spinning starve each other, and whatever else runs
+# on the machine, by more than tenfold; waiting asleep costs an idle machine next to nothing.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 PLAIN_SECONDS = 10.0  # between progress lines when the output is piped
 

@@ -32,10 +32,10 @@ STYLE: Any = {
     "grid.color": "#e8ebf0",
     "axes.axisbelow": True,
 }
-TRACE_SECONDS = 20.0  # shown of a session
 PATH_SECONDS = 2.0  # longest piece over which a velocity is integrated
 
 
+@rc_context(STYLE)
 def scores(sessions: Sequence[Mapping[str, Any]]) -> str:
     """R² of decoder and ridge, one row a session."""
     height = 1.1 + 0.32 * len(sessions)
@@ -55,11 +55,17 @@ def scores(sessions: Sequence[Mapping[str, Any]]) -> str:
     return _svg(figure)
 
 
+@rc_context(STYLE)
 def traces(
-    decoded: Decoded, baseline: Decoded, names: Sequence[str], target: str, unit: str
+    decoded: Decoded,
+    baseline: Decoded,
+    names: Sequence[str],
+    target: str,
+    unit: str,
+    seconds: float,
 ) -> str:
-    """True, decoded and ridge-decoded behavior over a stretch of scored samples, by axis."""
-    rows, time = _stretch(decoded.time)
+    """True, decoded and ridge-decoded behavior over `seconds` of scored samples, by axis."""
+    rows, time = _stretch(decoded.time, seconds)
     breaks = _breaks(decoded.time[rows])
     figure = _figure(8.6, 0.8 + 1.5 * len(names))
     for axis, (panel, name) in enumerate(
@@ -73,6 +79,8 @@ def traces(
             shown = np.insert(values[rows, axis], breaks, np.nan)
             panel.plot(np.insert(time, breaks, np.nan), shown, color=color, lw=width, label=label)
         panel.set_ylabel(f"{target} {name}\n({unit})")
+        panel.grid(axis="x", visible=False)
+        panel.margins(x=0.01)
         if len(breaks) <= len(time) / 20:
             for edge in time[breaks]:
                 panel.axvline(edge, color="#cfd5df", lw=0.8, ls=":")
@@ -81,10 +89,11 @@ def traces(
     return _svg(figure)
 
 
+@rc_context(STYLE)
 def paths(decoded: Decoded, names: Sequence[str], target: str, unit: str) -> str:
     """Recorded and decoded paths in the plane; a velocity is integrated from the origin."""
     velocity = unit.endswith("/s")
-    figure = _figure(8.6, 4.2)
+    figure = _figure(8.6, 3.8)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for panel, values, color, label in (
         (panels[0], decoded.truth, TRUTH, "recorded"),
@@ -102,6 +111,7 @@ def paths(decoded: Decoded, names: Sequence[str], target: str, unit: str) -> str
     return _svg(figure)
 
 
+@rc_context(STYLE)
 def curves(log: Sequence[Mapping[str, float]]) -> str:
     """Training loss and validation R² over steps."""
     figure = _figure(8.6, 2.9)
@@ -142,9 +152,9 @@ def _breaks(time: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.flatnonzero(np.diff(time) > 3 * _period(time)) + 1
 
 
-def _stretch(time: NDArray[np.float64]) -> tuple[slice, NDArray[np.floating]]:
-    """Samples worth `TRACE_SECONDS` from the middle of what is scored, and a time without gaps."""
-    n = min(len(time), round(TRACE_SECONDS / _period(time)))
+def _stretch(time: NDArray[np.float64], seconds: float) -> tuple[slice, NDArray[np.floating]]:
+    """Samples worth `seconds` from the middle of what is scored, and a time without gaps."""
+    n = min(len(time), round(seconds / _period(time)))
     first = (len(time) - n) // 2
     return slice(first, first + n), np.arange(n) * _period(time)
 
@@ -161,15 +171,13 @@ def _pieces(time: NDArray[np.float64], longest: float) -> list[slice]:
 
 
 def _figure(width: float, height: float) -> Figure:
-    with rc_context(STYLE):
-        return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _svg(figure: Figure) -> str:
     """The figure as an <svg> element, without the headers that name foreign addresses."""
     buffer = io.StringIO()
-    with rc_context(STYLE):
-        figure.savefig(buffer, format="svg", transparent=True)
+    figure.savefig(buffer, format="svg", transparent=True)
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     return re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)

@@ -8,9 +8,17 @@ published code:
 - Keys and values of the input are projected once for each unit and kind of token, then gathered,
   as an input token is nothing but its unit, its kind and its time. Same result, fewer products.
   So are the queries of the first latents (once a latent) and of the output (once a session).
-- There is one readout, as a run decodes one behavior; its bias starts at zero.
+- There are three kinds of token, not four: a spike, and a unit's start and end.
 - A window of any length is read by the same weights: the latents of one time point are repeated.
-- Query, key, value and output projections carry a bias at the output only, as in the code.
+- A window may be shorter than the grid of latents, where a training interval is; its end tokens
+  say so.
+- There is one readout, as a run decodes one behavior; its bias starts at zero.
+- The sizes, dropout rates and rotary periods are the recipe's; the published ones are defaults
+  where a small model on a CPU can afford them.
+
+Training departs in three things: AdamW with a cosine in place of LAMB with a late decay (`optim`),
+a plain triangular number of kept units (`tokens.triangular`), and a loss that is divided by the
+sum of its weights (`trainer`).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from neurobrick_model.evaluate import Decoded
 from neurobrick_model.recipe import Recipe
 
 SHOWN = 4  # sessions whose traces are drawn
+TRACE = 15  # windows of trace drawn of each: a window is the length that the behavior changes in
 
 CSS = """
 :root { color-scheme: light; --ink: #1f2430; --soft: #5b6475; --line: #e3e7ee; --blue: #2463eb; }
@@ -33,7 +34,7 @@ figure { margin: 8px 0; padding: 14px; overflow-x: auto; }
 figure svg { display: block; width: 100%; height: auto; min-width: 560px; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th, td { padding: 7px 14px; text-align: right; white-space: nowrap; }
+th, td { padding: 7px 11px; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 th { color: var(--soft); font-weight: 600; border-bottom: 1px solid var(--line); }
 tr + tr td { border-top: 1px solid var(--line); } td { font-variant-numeric: tabular-nums; }
@@ -51,6 +52,7 @@ def render(
 ) -> str:
     """The page: headline, R² by session, decoded traces, paths, curves, recipe, versions."""
     names, target, unit = metrics["axes"], metrics["target"], metrics["unit"]
+    seconds = TRACE * recipe.model.window
     shown = [id for id in decoded if len(decoded[id].time) > 1]
     shown = shown[:: max(1, len(shown) // SHOWN)][:SHOWN]
     parts = [
@@ -64,7 +66,7 @@ def render(
     for id in shown:
         parts += [
             f"<h3>{escape(id)}</h3>",
-            _figure(figures.traces(decoded[id], baseline[id], names, target, unit)),
+            _figure(figures.traces(decoded[id], baseline[id], names, target, unit, seconds)),
         ]
     if len(names) == 2:
         parts += ["<h2>Paths</h2>"]

@@ -18,9 +18,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from . import kinematics, layouts, oracle, population
-from .kinematics import FloatArray, Kinematics
-from .oracle import R2
+from neurobrick.simulate import kinematics, layouts, oracle, population
+from neurobrick.simulate.kinematics import FloatArray, Kinematics
+from neurobrick.simulate.oracle import R2
 
 __all__ = ["R2", "SimulatedSession", "simulate"]
 
@@ -35,7 +35,9 @@ class SimulatedSession:
     """One session as it was written.
 
     `session` is the id it will have once prepared, `duration_s` its length in seconds. `oracle_r2`
-    is over all samples of rewarded trials, `oracle_r2_reaching` over those from movement onset on.
+    is over all samples of rewarded trials, `oracle_r2_reaching` over the part of these in which the
+    registry scores decoders of the dandiset: 000128 from 0.25 s before to 0.45 s after the onset of
+    the movement, 000688 from the go cue to the trial's end.
     """
 
     path: Path
@@ -144,7 +146,7 @@ def _simulate_one(
         n_spikes=sum(len(times) for times in spikes),
         duration_s=motion.duration,
         oracle_r2=_score(decoded, motion, [(trial.start, trial.stop) for trial in rewarded]),
-        oracle_r2_reaching=_score(decoded, motion, [(t.move_onset, t.stop) for t in rewarded]),
+        oracle_r2_reaching=_score(decoded, motion, [layout.scored(trial) for trial in rewarded]),
     )
 
 

@@ -8,6 +8,7 @@ simulated, and the files say so.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,8 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .kinematics import CENTER_OUT, MAZE, SAMPLE_RATE, FloatArray, Kinematics, Task, Trial
-from .population import Population
+from neurobrick.simulate.kinematics import (
+    CENTER_OUT,
+    MAZE,
+    SAMPLE_RATE,
+    FloatArray,
+    Kinematics,
+    Task,
+    Trial,
+)
+from neurobrick.simulate.population import Population
 
 if TYPE_CHECKING:
     from pynwb import NWBFile
@@ -43,8 +52,9 @@ class Recording:
 class Layout:
     """One dandiset's way of laying out a session; `day` counts from 0.
 
-    `session_name` is the file's session entity and `session_id` what the file itself says;
-    `gaps` tells whether anything is recorded between trials.
+    `session_name` is the file's session entity and `session_id` what the file itself says; `gaps`
+    tells whether recording stops between trials; `scored` is the part of a rewarded trial, start
+    and stop in s, on which decoders of this dandiset are compared (as in data_manifest.yaml).
     """
 
     dandiset: str
@@ -56,6 +66,7 @@ class Layout:
     tail: str
     session_id: Callable[[str, str], str]
     gaps: bool
+    scored: Callable[[Trial], tuple[float, float]]
     fill: Callable[[NWBFile, Recording], None]
 
     def start(self, day: int) -> datetime:
@@ -83,7 +94,6 @@ def write(
     path: Path, layout: Layout, subject: int, day: int, identifier: str, recording: Recording
 ) -> None:
     """Write one NWB file, over whatever is at `path`."""
-    import h5py
     from pynwb import NWBHDF5IO, NWBFile
     from pynwb.file import Subject
 
@@ -107,8 +117,10 @@ def write(
         ),
     )
     layout.fill(nwb, recording)
-    with h5py.File(path, "w") as file, NWBHDF5IO(file=file, mode="w") as io:
-        io.write(nwb)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The file path provided")  # it need not end in .nwb
+        with NWBHDF5IO(path, "w") as io:
+            io.write(nwb)
 
 
 def _fill_maze(nwb: NWBFile, recording: Recording) -> None:
@@ -361,6 +373,7 @@ MC_MAZE = Layout(
     tail="_desc-train",
     session_id=lambda subject, session: session,
     gaps=True,
+    scored=lambda trial: (trial.move_onset - 0.25, min(trial.move_onset + 0.45, trial.stop)),
     fill=_fill_maze,
 )
 PERICH_MILLER = Layout(
@@ -373,5 +386,6 @@ PERICH_MILLER = Layout(
     tail="",
     session_id=lambda subject, session: f"sub-{subject}_ses-{session}",
     gaps=False,
+    scored=lambda trial: (trial.go_cue, trial.stop),
     fill=_fill_center_out,
 )

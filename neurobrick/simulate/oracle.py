@@ -27,8 +27,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .kinematics import N_PHASES, SAMPLE_RATE, FloatArray, Kinematics
-from .population import N_FEATURES, REACH, SPEED_FLOOR, Population, lost_exposure
+from neurobrick.simulate.kinematics import N_PHASES, SAMPLE_RATE, FloatArray, Kinematics
+from neurobrick.simulate.population import N_FEATURES, REACH, SPEED_FLOOR, Population, lost_exposure
 
 BIN = 0.04  # s
 CORE, MARGIN = 150, 40  # bins of a stretch that count, and on either side that only support them

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .kinematics import SAMPLE_RATE, FloatArray, Kinematics
+from neurobrick.simulate.kinematics import SAMPLE_RATE, FloatArray, Kinematics
 
 CLOCK = 30_000  # Hz
 ABSOLUTE = 1.5e-3  # s without any spike after a spike

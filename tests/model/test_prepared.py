@@ -1,0 +1,45 @@
+"""Training on what `prepare` wrote, not on fakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from neurobrick import Dataset
+from neurobrick_model import Decoder, Recipe, Trainer
+from neurobrick_model.corpus import Corpus
+from neurobrick_model.recipe import DataSettings
+from tests.model.conftest import TINY
+
+
+def test_a_prepared_session_trains_and_is_decoded_in_si(corpus: Dataset, tmp_path: Path) -> None:
+    id = next(id for id in corpus.sessions if id.endswith("ses-regular"))
+    settings = {"name": "x", "runs": tmp_path, "data": {"sessions": [id]}, **TINY}
+    metrics = Trainer(Recipe.model_validate(settings), corpus).fit()
+    assert (metrics["target"], metrics["unit"]) == ("cursor_pos", "m")
+    assert metrics["sessions"][0]["samples"] > 0
+    decoder = Decoder.load(tmp_path / "x")
+    times, values = decoder.predict(corpus, id, 2.0, 4.0)
+    assert values.shape == (len(times), 2) == (200, 2)
+    span = np.ptp(corpus[id].slice(0, 30).behavior["cursor_pos"].values, axis=0)
+    assert (np.abs(values) < span).all()  # meters, not centimeters
+
+
+def test_windows_of_a_prepared_session_hold_its_slices_spikes(corpus: Dataset) -> None:
+    ids = [id for id in corpus.sessions if corpus[id].target == "cursor_pos"]
+    built = Corpus.from_dataset(corpus, DataSettings(sessions=tuple(ids)))
+    windows = built.train.draw(1.0, 40, torch.Generator().manual_seed(0))
+    owner, rows = built.spikes.cut(windows)
+    for w in range(len(windows)):
+        session = int(windows.session[w])
+        base = float(built.spikes.base[session])
+        found = corpus.slice(
+            built.vocabulary.sessions[session],
+            float(windows.start[w]) - base,
+            float(windows.stop[w]) - base,
+        ).spikes
+        np.testing.assert_allclose(built.spikes.time[rows[owner == w]] - base, found.times)
+        first = built.vocabulary.first_unit[session]
+        np.testing.assert_array_equal(built.spikes.unit[rows[owner == w]] - first, found.units)
