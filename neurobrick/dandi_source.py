@@ -36,7 +36,7 @@ from neurobrick.sources import Asset, Progress, sha256_of, unwatched
 API_VARIABLE = "NEUROBRICK_DANDI_API"
 KEY_VARIABLE = "DANDI_API_KEY"
 
-_BLOCK = 1 << 18  # bytes read at a time, and the most that a connection that breaks off costs
+_BLOCK = 1 << 16  # bytes read at a time, and the most that a connection that breaks off costs
 
 
 class DandiSource:

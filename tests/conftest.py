@@ -9,6 +9,7 @@ import pytest
 from neurobrick import Dataset
 from neurobrick.manifest import DatasetSpec
 from neurobrick.prepare import Outcome, plan, prepare
+from neurobrick.simulate import simulate
 from neurobrick.sources import LocalSource
 from tests.layouts import LAYOUTS, write
 
@@ -31,11 +32,24 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Path]) -> Dataset:
-    """Those files, prepared."""
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One small simulated file in the layout of each dandiset, by its number."""
+    folder = tmp_path_factory.mktemp("simulated")
+    made: dict[str, Path] = {}
+    for layout in ("000128", "000688"):
+        (session,) = simulate(folder, layout=layout, sessions=1, units=6, minutes=1)
+        made[layout] = session.path
+    return made
+
+
+@pytest.fixture(scope="session")
+def corpus(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[str, Path], simulated: dict[str, Path]
+) -> Dataset:
+    """All those files, prepared by discovery."""
     root = tmp_path_factory.mktemp("corpus")
-    outcomes = prepare_files(root, *files.values())
-    assert [outcome.status for outcome in outcomes] == ["prepared"] * len(files), outcomes
+    outcomes = prepare_files(root, *files.values(), *simulated.values())
+    assert {outcome.status for outcome in outcomes} == {"prepared"}, outcomes
     return Dataset(root)
 
 

@@ -9,16 +9,20 @@ import numpy as np
 import pytest
 
 from neurobrick import Dataset, Session
+from neurobrick.prepare import session_id
 from tests import reference
 from tests.layouts import LAYOUTS, SECONDS
 
 
-@pytest.fixture(params=list(LAYOUTS))
+@pytest.fixture(params=[*LAYOUTS, "000128", "000688"])
 def pair(
-    request: pytest.FixtureRequest, corpus: Dataset, files: dict[str, Path]
+    request: pytest.FixtureRequest,
+    corpus: Dataset,
+    files: dict[str, Path],
+    simulated: dict[str, Path],
 ) -> tuple[Session, reference.Reference]:
-    path = files[request.param]
-    return corpus[f"local/{path.stem}"], reference.read(path)
+    path = {**files, **simulated}[request.param]
+    return corpus[session_id("local", path.name)], reference.read(path)
 
 
 def windows(truth: reference.Reference, seed: int = 0) -> list[tuple[float, float]]:
@@ -75,8 +79,8 @@ def test_many_windows_at_once_are_the_single_ones(corpus: Dataset) -> None:
     ids = rng.choice(corpus.sessions, 60).tolist()
     starts = rng.uniform(-1, SECONDS, 60)
     batch = corpus.slices(ids, starts, 0.8)
-    for k, (session_id, start) in enumerate(zip(ids, starts, strict=True)):
-        single = corpus.slice(session_id, start, start + 0.8).spikes
+    for k, (name, start) in enumerate(zip(ids, starts, strict=True)):
+        single = corpus.slice(name, start, start + 0.8).spikes
         rows = slice(batch.spike_offsets[k], batch.spike_offsets[k + 1])
         np.testing.assert_array_equal(batch.spike_times[rows], single.times)
         np.testing.assert_array_equal(batch.spike_units[rows], single.units)
