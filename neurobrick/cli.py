@@ -310,8 +310,10 @@ def verify(sessions: tuple[str, ...], root: Path) -> None:
 
     stores = catalog.stores(root)
     unknown = [name for name in sessions if name not in stores]
-    if unknown or not stores:
-        raise click.ClickException(f"there is no whole store of {', '.join(unknown) or root}")
+    if not stores:
+        raise click.ClickException(f"there is no store under {root}: run neurobrick prepare")
+    if unknown:
+        raise click.ClickException(f"{root} has no whole store of {', '.join(unknown)}")
     bad = 0
     for name in sessions or stores:
         faults = damage(stores[name])
@@ -341,6 +343,8 @@ def plot(session: str, t0: float, t1: float, root: Path, output: Path) -> None:
     from neurobrick.dataset import Dataset
     from neurobrick.plots import plot_slice
 
+    if not t0 < t1:
+        raise click.UsageError(f"T0 must be before T1, not {t0:g} and {t1:g}")
     plot_slice(Dataset(root).slice(session, t0, t1), output)
     click.echo(f"wrote {output}")
 
