@@ -102,9 +102,11 @@ def readers(root: Path, peer: bool) -> dict[str, Read]:
     def zarr_python(windows: list[Window]) -> int:
         total = 0
         for k, t in windows:
-            a, b = np.searchsorted(ticks[k], np.int32([t * 30000, (t + 1) * 30000]))
+            a, b = np.searchsorted(
+                ticks[k], np.rint([t * 30000, t * 30000 + 30000]).astype(np.int32)
+            )
             spikes, units = groups[k]["spikes/time"][a:b], groups[k]["spikes/unit"][a:b]
-            first = int(np.ceil(t * HZ))
+            first = round(t * HZ)
             values = groups[k]["behavior/cursor_vel/values"][first : first + int(HZ)]
             total += len(spikes) + 0 * len(units) + len(values)
         return total
@@ -117,7 +119,7 @@ def readers(root: Path, peer: bool) -> dict[str, Read]:
         for k, t in windows:
             a, b = np.searchsorted(times[k], [t, t + 1])
             spikes, units = files[k]["times"][a:b], files[k]["units"][a:b]
-            first = int(np.ceil(t * HZ))
+            first = round(t * HZ)
             values = files[k]["velocity"][first : first + int(HZ)]
             total += len(spikes) + 0 * len(units) + len(values)
         return total

@@ -178,10 +178,18 @@ def _prepare(
 ) -> None:
     from neurobrick import summary
     from neurobrick.prepare import plan, prepare
+    from neurobrick.sources import select
 
     show = summary.console(stderr=as_json)
     planned = [(source, plan(source, spec, root, include, exclude)) for source, spec in work]
     everything = [job for _, some in planned for job in some]
+    for source in {source.dataset: source for source, _ in work}.values():
+        others = select(source.others(), include, exclude)
+        if others:
+            show.print(
+                f"left {len(others)} assets that are not NWB in HDF5, such as {others[0].path}",
+                markup=False,
+            )
     if not everything:
         names = ", ".join(dict.fromkeys(source.dataset for source, _ in work))
         raise click.ClickException(
@@ -231,8 +239,6 @@ _root = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_sessions(root: Path, as_json: bool) -> None:
     """The sessions of a corpus: units, spikes, duration, behavior."""
-    from rich.table import Table
-
     from neurobrick import summary
     from neurobrick.dataset import Dataset
 
@@ -240,22 +246,7 @@ def list_sessions(root: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
-    table = Table("session", "subject", box=None, pad_edge=False)
-    for name in ("units", "spikes", "duration", "size"):
-        table.add_column(name, justify="right")
-    table.add_column("behavior (target first)")
-    for row in rows:
-        behavior = sorted(row["behavior"], key=lambda name: name != row["target"])
-        table.add_row(
-            row["session"],
-            row["subject"],
-            f"{row['units']:,}",
-            f"{row['spikes']:,}",
-            summary.duration(row["duration"]),
-            summary.size(row["bytes"]),
-            ", ".join(behavior),
-        )
-    summary.console().print(table)
+    summary.console().print(summary.sessions_table(rows))
 
 
 @main.command()
@@ -271,33 +262,7 @@ def info(session: str, root: Path, as_json: bool) -> None:
     if as_json:
         click.echo(found.metadata.model_dump_json(indent=1))
         return
-    show = summary.console()
-    subject, source = found.metadata.subject, found.metadata.provenance
-    lines = [
-        f"[bold]{found.id}[/]",
-        f"  subject     {subject.id}, {subject.species or 'species not given'}",
-        f"  recorded    {found.metadata.session_start_time or 'date not given'},"
-        f" {summary.duration(found.domain.duration)}",
-        f"  neurons     {found.n_units} units, {found.n_spikes:,} spikes",
-        f"  source      {source.path}, {summary.size(source.size)}, sha256 {source.sha256[:12]}…",
-        "  behavior",
-    ]
-    for name, behavior in found.behavior.items():
-        rate = f"{behavior.rate:g} Hz" if behavior.rate else "irregular"
-        target = ", the target" if name == found.target else ""
-        lines.append(f"    {name}  {behavior.shape}, {behavior.unit}, {rate}{target}")
-    lines.append("  intervals")
-    lines += [f"    {name}  {table.num_rows} rows" for name, table in found.intervals.items()]
-    lines.append("  splits")
-    lines += [f"    {k}  {summary.duration(v.duration)}" for k, v in found.splits.items()]
-    for title, rows in (
-        ("notes", list(found.metadata.notes)),
-        ("left in the file", [f"{left.path}: {left.reason}" for left in found.metadata.left]),
-    ):
-        if rows:
-            lines.append(f"  {title}")
-            lines += [f"    {row}" for row in rows]
-    show.print("\n".join(lines), soft_wrap=True)
+    summary.console().print(summary.describe(found), markup=False, soft_wrap=True)
 
 
 @main.command()

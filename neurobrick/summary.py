@@ -1,14 +1,16 @@
-"""How a preparation looks to the person who started it: progress while it runs, a table after.
+"""How things look on a terminal: preparation while it runs and after, sessions, sizes, durations.
 
 Bars on a terminal, one plain line a session when the output is piped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -22,6 +24,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from neurobrick.dataset import Session
 from neurobrick.prepare import Job, Outcome, Watch, totals
 
 SIGNS = {
@@ -62,9 +65,6 @@ def watching(show: Console) -> Iterator[Watch]:
         console=show,
         transient=True,
     )
-    from rich.console import Group
-    from rich.live import Live
-
     bytes_bar = fetching.add_task("", total=None, visible=False)
     sessions_bar = preparing.add_task("", total=None)
 
@@ -122,6 +122,56 @@ def plan_table(jobs: Sequence[Job]) -> Table:
     total = sum(job.asset.size for job in jobs)
     table.add_row(f"{len(jobs)} assets", "", f"{size(total)} ({total:,} bytes)")
     return table
+
+
+def sessions_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """What `neurobrick list` shows of the catalogue's sessions, one row each."""
+    table = Table("session", "subject", box=None, pad_edge=False)
+    for name in ("units", "spikes", "duration", "size"):
+        table.add_column(name, justify="right")
+    table.add_column("behavior (target first)")
+    for row in rows:
+        behavior = sorted(row["behavior"], key=lambda name: name != row["target"])
+        table.add_row(
+            row["session"],
+            row["subject"],
+            f"{row['units']:,}",
+            f"{row['spikes']:,}",
+            duration(row["duration"]),
+            size(row["bytes"]),
+            ", ".join(behavior),
+        )
+    return table
+
+
+def describe(session: Session) -> str:
+    """What `neurobrick info` says of a session."""
+    subject, source = session.metadata.subject, session.metadata.provenance
+    lines = [
+        session.id,
+        f"  subject     {subject.id}, {subject.species or 'species not given'}",
+        f"  recorded    {session.metadata.session_start_time or 'date not given'},"
+        f" {duration(session.domain.duration)}",
+        f"  neurons     {session.n_units} units, {session.n_spikes:,} spikes",
+        f"  source      {source.path}, {size(source.size)}, sha256 {source.sha256[:12]}…",
+        "  behavior",
+    ]
+    for name, behavior in session.behavior.items():
+        rate = f"{behavior.rate:g} Hz" if behavior.rate else "irregular"
+        target = ", the target" if name == session.target else ""
+        lines.append(f"    {name}  {behavior.shape}, {behavior.unit}, {rate}{target}")
+    lines.append("  intervals")
+    lines += [f"    {name}  {table.num_rows} rows" for name, table in session.intervals.items()]
+    lines.append("  splits")
+    lines += [f"    {k}  {duration(v.duration)}" for k, v in session.splits.items()]
+    for title, rows in (
+        ("notes", list(session.metadata.notes)),
+        ("left in the file", [f"{left.path}: {left.reason}" for left in session.metadata.left]),
+    ):
+        if rows:
+            lines.append(f"  {title}")
+            lines += [f"    {row}" for row in rows]
+    return "\n".join(lines)
 
 
 def size(n_bytes: float) -> str:
