@@ -18,7 +18,7 @@ CSS = """
 * { box-sizing: border-box; }
 body { margin: 0; background: #f6f7f9; color: var(--ink);
   font: 16px/1.55 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-main { max-width: 920px; margin: 0 auto; padding: 40px 24px 80px; }
+main { max-width: 1060px; margin: 0 auto; padding: 40px 24px 80px; }
 h1 { font-size: 30px; margin: 0 0 4px; letter-spacing: -.01em; }
 h2 { font-size: 19px; margin: 44px 0 10px; }
 h3 { font-size: 15px; margin: 26px 0 4px; font-weight: 600; }
