@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -122,11 +123,24 @@ def prepare_dandiset(
     _prepare([(source, spec) for spec in specs], **options)
 
 
+def _dataset_name(_: click.Context, __: click.Parameter, name: str) -> str:
+    """A name that is one folder under the root, and none that the corpus itself uses."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) or name in ("catalog", "downloads"):
+        raise click.BadParameter("letters, digits, . _ - and not catalog or downloads")
+    return name
+
+
 @prepare.command("nwb")
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH…"
 )
-@click.option("--dataset", default="local", show_default=True, help="What session ids begin with.")
+@click.option(
+    "--dataset",
+    default="local",
+    show_default=True,
+    callback=_dataset_name,
+    help="What session ids begin with.",
+)
 @_preparing
 def prepare_nwb(paths: tuple[Path, ...], dataset: str, **options: Any) -> None:
     """Make stores of NWB files on this machine; of a folder, every .nwb file below it."""

@@ -119,11 +119,6 @@ class Intervals:
         after = before if after is None else after
         return Intervals(self.start - before, self.stop + after)
 
-    def longer_than(self, length: float) -> Intervals:
-        """The intervals of at least `length` seconds."""
-        kept = self.stop - self.start >= length
-        return Intervals(self.start[kept], self.stop[kept])
-
 
 def _united(start: FloatArray, stop: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Sorted, merged where they overlap or touch, without the empty ones; always fresh arrays."""

@@ -39,11 +39,6 @@ class Vocabulary:
         """Units of all sessions together."""
         return sum(self.units)
 
-    def unit_key(self, row: int) -> str:
-        """The name of a vocabulary row, `<session id>/<unit row>`."""
-        session = max(s for s, first in enumerate(self.first_unit) if first <= row)
-        return f"{self.sessions[session]}/{row - self.first_unit[session]}"
-
 
 @dataclass(frozen=True)
 class Spans:

@@ -44,7 +44,6 @@ def test_windows_hold_the_spikes_of_the_slice(corpus: Corpus, dataset: FakeDatas
         )
         first = corpus.vocabulary.first_unit[session]
         np.testing.assert_array_equal(corpus.spikes.unit[mine].numpy() - first, expected.units)
-        assert corpus.vocabulary.unit_key(first) == f"{id}/0"
     assert set(windows.session.tolist()) == {0, 1}
 
 
