@@ -201,7 +201,7 @@ def _prepare(
         others = select(source.others(), include, exclude)
         if others:
             show.print(
-                f"left {len(others)} assets that are not NWB in HDF5, such as {others[0].path}",
+                f"left, being no NWB in HDF5: {len(others)}, the first {others[0].path}",
                 markup=False,
             )
     if not everything:
