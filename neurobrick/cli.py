@@ -55,16 +55,19 @@ def prepare() -> None:
     """Make stores of recordings: from DANDI, from local files, or of the registry's datasets."""
 
 
+_root = click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_ROOT,
+    show_default=True,
+    help="Folder of the corpus.",
+)
+
+
 def _preparing(command: Command) -> Command:
     """The options that every way of preparing has."""
     options = [
-        click.option(
-            "--root",
-            type=click.Path(path_type=Path, file_okay=False),
-            default=DEFAULT_ROOT,
-            show_default=True,
-            help="Folder of the corpus.",
-        ),
+        _root,
         click.option(
             "--include", multiple=True, metavar="GLOB", help="Only assets whose path matches."
         ),
@@ -237,15 +240,6 @@ def _plain(outcome: Any) -> dict[str, Any]:
     plain: dict[str, Any] = dataclasses.asdict(outcome)
     plain["left"] = [left.model_dump() for left in outcome.left]
     return plain
-
-
-_root = click.option(
-    "--root",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=DEFAULT_ROOT,
-    show_default=True,
-    help="Folder of the corpus.",
-)
 
 
 @main.command("list")

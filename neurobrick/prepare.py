@@ -148,20 +148,21 @@ def prepare(
             context = multiprocessing.get_context("spawn")
             pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context)
             preparing = stack.enter_context(_executor(pool))
-        fetches = {
-            fetching.submit(_fetch, source, job, root / DOWNLOADS, force, watch): job
-            for job in jobs
-        }
+        fetches = [
+            fetching.submit(_fetch, source, job, root / DOWNLOADS, force, watch) for job in jobs
+        ]
         running = {}
         for fetch in as_completed(fetches):
-            job, found = fetches[fetch], fetch.result()
+            found = fetch.result()
             if isinstance(found, Outcome):
-                outcomes[job.session_id] = found
+                outcomes[found.session_id] = found
                 watch.finished(found)
-            elif preparing is not None:
-                running[preparing.submit(prepare_file, job, found)] = job
+                continue
+            job, file = found
+            if preparing is not None:
+                running[preparing.submit(prepare_file, job, file)] = job
             else:
-                outcomes[job.session_id] = prepare_file(job, found)
+                outcomes[job.session_id] = prepare_file(job, file)
                 watch.finished(outcomes[job.session_id])
         for future in as_completed(running):
             outcome = _result(running[future], future.exception(), future.result)
@@ -200,7 +201,7 @@ def read_session(job: Job, file: Path) -> SessionData:
     provenance = Provenance(
         path=job.asset.path,
         size=file.stat().st_size,
-        sha256=sha256_of(file),
+        sha256=job.asset.sha256 or sha256_of(file),
         dandiset=job.asset.dandiset,
         version=job.asset.version,
         asset_id=job.asset.asset_id,
@@ -221,26 +222,37 @@ def read_session(job: Job, file: Path) -> SessionData:
     return session
 
 
-def _fetch(source: Source, job: Job, folder: Path, force: bool, watch: Watch) -> Path | Outcome:
-    """The asset's file on this machine, or the outcome that makes fetching it needless or vain."""
+def _fetch(
+    source: Source, job: Job, folder: Path, force: bool, watch: Watch
+) -> tuple[Job, Path] | Outcome:
+    """The asset's file on this machine, and the job with its digest known; or the outcome that
+    makes fetching it needless or vain."""
     try:
-        if not force and _unchanged(job, job.asset.sha256):
+        if not force and _unchanged(job):
             return job.outcome("unchanged")
         file = source.fetch(job.asset, folder / job.dataset, watch.fetched)
-        if not force and job.asset.sha256 is None and _unchanged(job, sha256_of(file)):
-            return job.outcome("unchanged")
-        return file
+        if job.asset.sha256 is None:  # a local file, or a fresh draft: hashed here, and only here
+            job = replace(job, asset=replace(job.asset, sha256=sha256_of(file)))
+            if not force and _unchanged(job):
+                return job.outcome("unchanged")
+        return job, file
     except NeurobrickError as error:
         return job.outcome("failed", str(error))
+    except OSError as error:
+        return job.outcome("failed", f"it cannot be read: {error.strerror or error}")
 
 
-def _unchanged(job: Job, sha256: str | None) -> bool:
+def _unchanged(job: Job) -> bool:
     """Whether the store there was made of the same bytes, by the same program and spec."""
     attributes = read_attributes(job.store)
-    if sha256 is None or attributes is None:
+    if job.asset.sha256 is None or attributes is None:
         return False
     found = attributes.get("provenance", {})
-    wanted = {"sha256": sha256, "neurobrick": __version__, "spec_hash": job.spec.fingerprint()}
+    wanted = {
+        "sha256": job.asset.sha256,
+        "neurobrick": __version__,
+        "spec_hash": job.spec.fingerprint(),
+    }
     return {key: found.get(key) for key in wanted} == wanted
 
 

@@ -102,8 +102,8 @@ def test_a_spec_names_keeps_and_corrects(tmp_path: Path) -> None:
     assert list(session.behavior) == ["cursor"]
     assert session.target == "cursor"
     assert session.behavior["cursor"].unit == "m"
-    plain = prepared(tmp_path / "plain", regular) if (tmp_path / "plain").mkdir() is None else None
-    assert plain is not None
+    (tmp_path / "plain").mkdir()
+    plain = prepared(tmp_path / "plain", regular)
     np.testing.assert_allclose(
         session.slice(0, 9).behavior["cursor"].values * 10,
         plain.slice(0, 9).behavior["cursor_pos"].values,

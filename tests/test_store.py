@@ -38,7 +38,7 @@ def test_plain_zarr_reads_a_store(store: Path, corpus: Dataset) -> None:
     np.testing.assert_array_equal(values, session.behavior_arrays("cursor_pos")[1])
 
 
-def test_spike_times_on_a_grid_cost_two_bytes_or_so(store: Path) -> None:
+def test_spike_times_on_a_grid_are_kept_as_32_bit_ticks(store: Path) -> None:
     time = zarr.open_array(store / "spikes/time", mode="r")
     assert time.dtype == np.int32
 
