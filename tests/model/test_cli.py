@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -66,3 +68,15 @@ def test_everything_has_help() -> None:
         if isinstance(parameter, click.Option):
             assert parameter.help, parameter.name
     assert call("--help").exit_code == 0
+
+
+def test_threads_are_told_to_sleep_before_torch_is_loaded() -> None:
+    """OpenMP reads its wait policy once, when torch loads it."""
+    program = (
+        "import os, sys; os.environ.pop('OMP_WAIT_POLICY', None); import neurobrick_model.cli;"
+        " print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["PASSIVE", "False"]
