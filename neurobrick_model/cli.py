@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from neurobrick_model.trainer import Watch
 
 # Before torch is loaded: threads that wait by spinning starve each other, and whatever else runs
-# on the machine, by more than tenfold; waiting asleep costs an idle machine next to nothing.
+# on the machine, by more than tenfold; asleep they cost an idle machine about a fifth.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 PLAIN_SECONDS = 10.0  # between progress lines when the output is piped
