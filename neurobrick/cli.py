@@ -118,10 +118,10 @@ def prepare_dandiset(
     stopped. DANDI_API_KEY gives access to embargoed dandisets.
     """
     from neurobrick.dandi_source import DandiSource
-    from neurobrick.manifest import Manifest
+    from neurobrick.manifest import DandiSpec, Manifest
 
     specs = Manifest.load().for_dandiset(dandiset)
-    pinned = specs[0].source.version if specs[0].source else None
+    pinned = specs[0].source.version if isinstance(specs[0].source, DandiSpec) else None
     source = DandiSource(dandiset, version or pinned, instance)
     _prepare([(source, spec) for spec in specs], **options)
 
@@ -172,12 +172,12 @@ def prepare_manifest(
     Each at the version that the registry pins.
     """
     from neurobrick.dandi_source import DandiSource
-    from neurobrick.manifest import Manifest
+    from neurobrick.manifest import DandiSpec, Manifest
 
     work: list[tuple[Source, DatasetSpec]] = [
         (DandiSource(spec.source.dandiset, spec.source.version, instance), spec)
         for spec in Manifest.load(path).named(names)
-        if spec.source
+        if isinstance(spec.source, DandiSpec)
     ]
     _prepare(work, **options)
 

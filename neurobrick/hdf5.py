@@ -1,36 +1,54 @@
-"""HDF5 read without leaving the file: objects elsewhere count as absent, exceptions as CorruptFile.
+"""An HDF5 file as a tree that never leaves the file.
 
 h5py follows external links, virtual sources and external raw storage without a word, so that a
-file could name any other on the machine; what is found here lies in the file itself.
+file could name any other on the machine. Here every link is looked at before it is followed:
+inside the file it is, with a limit; outside it is not opened at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import importlib
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from neurobrick.errors import CorruptFile, NeurobrickError, UnsupportedFile
+from neurobrick.tree import Array, Kind, bound, decoded, first
+
+MAX_HOPS = 16  # links followed one after another before they count as a circle
+# What HDF5 itself decodes; other filters are plugins, and hdf5plugin brings those that are used.
+BUILT_IN_FILTERS = range(1, 7)
+
+Ranges = Sequence[tuple[int, int]]
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
+def open_hdf5(
+    file: Path | BinaryIO, name: str, fetch: Callable[[Ranges], None] | None = None
+) -> Iterator[HDF5Tree]:
+    """Open a file, or a stream that can seek, called `name` in messages.
+
+    `fetch` is told the byte ranges that are about to be read from a stream.
+
+    Raises UnsupportedFile when it is not HDF5, CorruptFile when it breaks off.
+    """
     try:
-        file = h5py.File(path, "r")
+        opened = h5py.File(file, "r")
     except FileNotFoundError as error:
-        raise UnsupportedFile(f"there is no file {path}") from error
+        raise UnsupportedFile(f"there is no file {name}") from error
     except OSError as error:
+        if isinstance(error.__cause__ or error.__context__, NeurobrickError):
+            raise
         if "truncated" in str(error):
-            raise CorruptFile(f"{path} breaks off (truncated): fetch it again") from error
-        raise UnsupportedFile(f"{path} is not an NWB file (HDF5 says: {reason(error)})") from error
-    with file:
-        if "nwb_version" not in file.attrs and "session_description" not in file:
-            raise UnsupportedFile(f"{path} is HDF5 but not NWB: it declares no nwb_version")
-        yield file
+            raise CorruptFile(f"{name} breaks off (truncated): fetch it again") from error
+        raise UnsupportedFile(f"{name} is not an NWB file (HDF5 says: {_reason(error)})") from error
+    with opened:
+        yield HDF5Tree(opened, fetch)
 
 
 @contextmanager
@@ -40,51 +58,198 @@ def boundary(what: str) -> Iterator[None]:
         yield
     except NeurobrickError:
         raise
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError, IndexError) as error:
-        raise CorruptFile(f"{what} cannot be read ({reason(error)}): fetch it again") from error
+    except RecursionError as error:
+        raise CorruptFile(f"{what} is nested without end") from error
+    except (
+        OSError, KeyError, ValueError, RuntimeError, TypeError, IndexError, AttributeError,
+        OverflowError, NotImplementedError, SystemError,
+    ) as error:  # fmt: skip
+        raise CorruptFile(f"{what} cannot be read ({_reason(error)}): fetch it again") from error
 
 
-def reason(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def find_group(parent: h5py.Group, path: str) -> h5py.Group | None:
-    found = parent.get(path)
-    return found if isinstance(found, h5py.Group) and found.file == parent.file else None
+class HDF5Tree:
+    """An open HDF5 file."""
+
+    def __init__(self, file: h5py.File, fetch: Callable[[Ranges], None] | None) -> None:
+        self._file = file
+        self._fetch = fetch
+
+    @property
+    def root(self) -> HDF5Group:
+        return HDF5Group(self._file["/"])
+
+    def prefetch(self, arrays: Iterable[Array]) -> None:
+        if self._fetch is not None:
+            self._fetch([r for a in arrays if isinstance(a, HDF5Array) for r in a.byte_ranges()])
 
 
-def find_dataset(group: h5py.Group, name: str) -> h5py.Dataset | None:
-    """The dataset `name`, unless it is not there or its values lie outside the file."""
-    found = group.get(name)
-    if not isinstance(found, h5py.Dataset) or found.file != group.file:
-        return None
-    return None if found.is_virtual or found.external else found
+class HDF5Group:
+    """A group of an HDF5 file."""
+
+    def __init__(self, group: h5py.Group) -> None:
+        self._group = group
+        self.path: str = (group.name or "").strip("/")
+
+    @property
+    def identity(self) -> Hashable:
+        info = h5py.h5o.get_info(self._group.id)
+        return (info.fileno, info.addr)
+
+    def names(self) -> list[str]:
+        with boundary(self.path or "the file"):
+            return list(self._group)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._group.get(name, getlink=True) is not None
+
+    def link(self, name: str) -> str | None:
+        link = self._group.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            return "a link to another file, not followed"
+        return f"a link to {link.path}" if isinstance(link, h5py.SoftLink) else None
+
+    def group(self, name: str) -> HDF5Group | None:
+        found = self._resolve(name)
+        return HDF5Group(found) if isinstance(found, h5py.Group) else None
+
+    def array(self, name: str) -> HDF5Array | None:
+        found = self._resolve(name)
+        if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
+            return None
+        return HDF5Array(found)
+
+    def attribute(self, name: str, default: Any) -> Any:
+        return _attribute(self._group, name, default)
+
+    def attributes(self, name: str) -> list[str]:
+        with boundary(f"{self.path}: {name}"):
+            value = self._group.attrs.get(name, ())
+            if isinstance(value, h5py.Empty):
+                return []
+            return [decoded(item) for item in np.asarray(value).reshape(-1)]
+
+    def _resolve(self, name: str) -> h5py.Group | h5py.Dataset | None:
+        """The object called `name`, through soft links of this file; None if it leads outside."""
+        with boundary(f"{self.path}/{name}"):
+            here, ahead, hops = self._group, [name], 0
+            while ahead:
+                part = ahead.pop(0)
+                if part in ("", "."):
+                    continue
+                if not isinstance(here, h5py.Group):
+                    return None
+                link = here.get(part, getlink=True)
+                if isinstance(link, h5py.HardLink):
+                    here = here[part]
+                elif isinstance(link, h5py.SoftLink) and hops < MAX_HOPS:
+                    hops += 1
+                    ahead = [*link.path.split("/"), *ahead]
+                    here = here.file["/"] if link.path.startswith("/") else here
+                else:
+                    return None
+            return here
 
 
-def attribute(item: h5py.HLObject, name: str, default: Any) -> Any:
-    value = item.attrs.get(name, default)
-    if isinstance(value, h5py.Empty):
-        return default
-    if isinstance(value, np.ndarray):
-        value = value.reshape(-1)[0] if value.size else default
-    return decoded(value) if isinstance(value, bytes | str) else value
+class HDF5Array:
+    """A dataset of an HDF5 file, whose bytes are in that file."""
+
+    def __init__(self, data: h5py.Dataset) -> None:
+        self._data = data
+        self.path: str = (data.name or "").strip("/")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape or ()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._data.dtype
+
+    @property
+    def kind(self) -> Kind:
+        with boundary(self.path):
+            dtype = self._data.dtype
+            if h5py.check_string_dtype(dtype) is not None or dtype.kind == "S":
+                return "text"
+            if h5py.check_ref_dtype(dtype) is not None:
+                return "reference"
+            return "number" if dtype.kind in "iufb" else "other"
+
+    def attribute(self, name: str, default: Any) -> Any:
+        return _attribute(self._data, name, default)
+
+    def check(self) -> None:
+        with boundary(self.path):
+            self._check_filters()
+            self._check_size()
+
+    def read(self) -> NDArray[Any]:
+        self.check()
+        with boundary(self.path):
+            return np.asarray(self._data[()])
+
+    def texts(self) -> list[str]:
+        return [decoded(value) for value in self.read().reshape(-1)]
+
+    def cells(self) -> list[HDF5Array]:
+        """What each element of an array of references leads to, in C order."""
+        with boundary(self.path):
+            found = [self._data.file[reference] for reference in self.read().reshape(-1)]
+            if not all(isinstance(item, h5py.Dataset) and not item.external for item in found):
+                raise CorruptFile(f"{self.path} holds references that lead to no array")
+            return [HDF5Array(item) for item in found]
+
+    def byte_ranges(self) -> list[tuple[int, int]]:
+        """Where its bytes are in the file: `[start, stop)` of every chunk, or of the whole."""
+        with boundary(self.path):
+            self._check_size()
+            if self._data.chunks is None:
+                start, size = self._data.id.get_offset(), self._data.id.get_storage_size()
+                return [(start, start + size)] if start is not None else []
+            found: list[tuple[int, int]] = []
+            self._data.id.chunk_iter(
+                lambda chunk: found.append((chunk.byte_offset, chunk.byte_offset + chunk.size))
+            )
+            return found
+
+    def _check_size(self) -> None:
+        data = self._data
+        if not data.size:
+            return
+        bound(self.path, data.shape, data.dtype.itemsize, data.id.get_storage_size())
+        if data.chunks is not None:
+            there = data.id.get_num_chunks()
+            wanted = int(
+                np.prod([-(-n // c) for n, c in zip(data.shape, data.chunks, strict=True)])
+            )
+            if there < wanted:
+                raise CorruptFile(
+                    f"{self.path} has {there} of its {wanted} chunks, the rest was never written"
+                )
+
+    def _check_filters(self) -> None:
+        filters = self._data.id.get_create_plist()
+        for k in range(filters.get_nfilters()):
+            code, name = filters.get_filter(k)[0], filters.get_filter(k)[3]
+            if code not in BUILT_IN_FILTERS and not _available(code):
+                raise UnsupportedFile(
+                    f"{self.path} is compressed with HDF5 filter {code} ({decoded(name)}), which is"
+                    " not installed: pip install hdf5plugin"
+                )
 
 
-def texts(group: h5py.Group | None, names: tuple[str, ...]) -> dict[str, str]:
-    if group is None:
-        return {}
-    found = {name: find_dataset(group, name) for name in names}
-    return {name: text(data) for name, data in found.items() if data is not None}
+def _available(code: int) -> bool:
+    """Whether HDF5 can decode filter `code`, which importing hdf5plugin may bring about."""
+    with suppress(ImportError):
+        importlib.import_module("hdf5plugin")
+    return bool(h5py.h5z.filter_avail(code))
 
 
-def text(data: h5py.Dataset) -> str:
-    value = data[()]
-    if isinstance(value, np.ndarray):
-        value = value.reshape(-1)[0] if value.size else ""
-    return decoded(value)
-
-
-def decoded(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
-    return value if isinstance(value, str) else str(value)
+def _attribute(item: h5py.Group | h5py.Dataset, name: str, default: Any) -> Any:
+    with boundary(f"{item.name}: {name}"):
+        value = item.attrs.get(name, default)
+        return default if isinstance(value, h5py.Empty) else first(value, default)

@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -25,11 +25,42 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Repair = Literal["clock_restarts", "sort_spikes"]
+SeriesRepair = Literal["first_row_of_timestamps", "transpose"]
+
+
 class DandiSpec(_Model):
     """A published version of a dandiset."""
 
     dandiset: str = Field(pattern=r"^\d{6}$")
     version: str = Field(description="a published version, such as 0.220113.0400")
+
+
+class ZenodoSpec(_Model):
+    """A record of Zenodo; its versions have numbers of their own."""
+
+    zenodo: str = Field(pattern=r"^\d+$")
+
+
+class UnitsSpec(_Model):
+    """What discovery cannot know of the units."""
+
+    tables: tuple[str, ...] = Field(
+        (), description="paths of the units tables, stacked; discovery's choice by default"
+    )
+    keep: tuple[str, ...] = Field(
+        (), description="columns that are left otherwise: waveforms, one value a spike"
+    )
+    time_unit: Literal["s", "ms", "samples"] | None = Field(
+        None, description="what spike times are in, where that is not seconds, or looks as if not"
+    )
+    rate: float | None = Field(None, gt=0, description="samples a second, for time_unit samples")
+
+    @model_validator(mode="after")
+    def _rate_of_samples(self) -> UnitsSpec:
+        if (self.time_unit == "samples") != (self.rate is not None):
+            raise ValueError("time_unit samples needs rate, and only it does")
+        return self
 
 
 class BehaviorSpec(_Model):
@@ -40,6 +71,10 @@ class BehaviorSpec(_Model):
     unit: str | None = Field(
         None, description="unit that the values truly have, where the file's is wrong or missing"
     )
+    conversion: float | None = Field(
+        None, description="factor to that unit, where the file's is wrong or missing"
+    )
+    repairs: tuple[SeriesRepair, ...] = Field((), description="named repairs; see docs/policies.md")
 
 
 class Fractions(_Model):
@@ -90,15 +125,17 @@ class DatasetSpec(_Model):
     title: str
     citation: str | None = None
     licence: str | None = None
-    source: DandiSpec | None = None
+    source: DandiSpec | ZenodoSpec | None = None
     include: tuple[str, ...] = Field((), description="globs of asset paths; none means all")
     exclude: tuple[str, ...] = Field((), description="globs of asset paths to leave")
     areas: tuple[str, ...] = Field((), description="brain areas recorded")
     recording: str | None = Field(None, description="probe and sorting, in a few words")
+    units: UnitsSpec = UnitsSpec()
     behavior: tuple[BehaviorSpec, ...] = Field((), description="series to keep; none means all")
     target: str | None = Field(None, description="name of the behavior that decoders read")
     evaluation: IntervalRule | None = Field(None, description="when decoding is scored")
     splits: SplitSpec = SplitSpec()
+    repairs: tuple[Repair, ...] = Field((), description="named repairs; see docs/policies.md")
     expect: Expected = Expected()
 
     @classmethod
@@ -108,9 +145,8 @@ class DatasetSpec(_Model):
 
     def fingerprint(self) -> str:
         """sha256 over the fields that change what a store holds."""
-        kept = self.model_dump(
-            mode="json", include={"id", "behavior", "target", "evaluation", "splits"}
-        )
+        fields = {"id", "units", "behavior", "target", "evaluation", "splits", "repairs"}
+        kept = self.model_dump(mode="json", include=fields)
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
@@ -147,7 +183,11 @@ class Manifest(_Model):
 
     def for_dandiset(self, dandiset: str) -> list[DatasetSpec]:
         """The entries of a dandiset, each with its own globs; discovery's if it has none."""
-        listed = [s for s in self.datasets if s.source and s.source.dandiset == dandiset]
+        listed = [
+            spec
+            for spec in self.datasets
+            if isinstance(spec.source, DandiSpec) and spec.source.dandiset == dandiset
+        ]
         return listed or [DatasetSpec.discovered(dandiset)]
 
     def named(self, names: Sequence[str]) -> list[DatasetSpec]:

@@ -1,38 +1,25 @@
-"""An NWB file → raw arrays, nothing renamed, nothing scaled.
+"""An NWB file → Recording: what it holds, by kind; nothing renamed, nothing scaled.
 
 Objects are recognized by what they hold, not by their declared type alone: a group with `data` and
-`timestamps` or `starting_time` is a series, one with `colnames` a table. So files whose extensions
-are not installed read like any other. Links are listed, not walked.
+`timestamps` or `starting_time` is a series, one with `spike_times` a units table, one with
+`start_time` and `stop_time` an interval table. So files whose extensions are not installed read
+like any other. Links are listed, not walked: what they lead to is found where it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Hashable, Iterable, Sequence
 
-import h5py
 import numpy as np
-from numpy.typing import NDArray
 
-from neurobrick.errors import CorruptFile
-from neurobrick.hdf5 import (
-    attribute,
-    boundary,
-    decoded,
-    find_dataset,
-    find_group,
-    opened,
-    text,
-    texts,
-)
+from neurobrick.dynamic_table import column_arrays, read_table, row_ends, stack
+from neurobrick.errors import CorruptFile, HarmonizeError
+from neurobrick.raw import RawSeries, RawTable, RawUnits, Recording
 from neurobrick.schema import Left
+from neurobrick.tree import Array, Group, Tree, find
 
-Array = NDArray[Any]
-
-# Series that are signals of the nervous system or pictures: recognized, and left.
+# Series that are signals of the nervous system or pictures: recognized, and left. Extensions
+# derive types of their own, which are known by what every series of that kind has.
 LEFT_TYPES = {
     "ElectricalSeries": "voltage traces",
     "SpikeEventSeries": "spike snippets",
@@ -52,310 +39,279 @@ LEFT_TYPES = {
     "VoltageClampStimulusSeries": "patch clamp",
     "IZeroClampSeries": "patch clamp",
 }
-WAVEFORM_COLUMNS = {"waveforms", "waveform_mean", "waveform_sd"}
+LEFT_MARKS = {
+    "electrodes": "voltage traces",
+    "rois": "fluorescence",
+    "imaging_plane": "imaging",
+    "external_file": "images",
+    "bands": "spectral power",
+    "electrode": "patch clamp",
+}
+WAVEFORMS = ("waveforms", "waveform_mean", "waveform_sd")
 SEARCHED = ("acquisition", "processing", "analysis", "intervals", "stimulus", "scratch")
 MAX_DEPTH = 12  # nesting of groups; NWB's own layouts reach 5
+MAX_GROUPS = 100_000
+MAX_COLUMNS = 4096  # of one series
 
 
-@dataclass(frozen=True)
-class RawColumn:
-    """One column: `values`, and for ragged ones `ends`, the row boundaries in `values`."""
-
-    values: Array | list[str]
-    ends: NDArray[np.int64] | None = None
+def is_nwb(root: Group) -> bool:
+    """Whether the file says that it is NWB."""
+    return bool(root.attribute("nwb_version", "")) or "session_description" in root
 
 
-@dataclass(frozen=True)
-class RawTable:
-    """A dynamic table: columns of equal length, by their names in the file."""
+def read_nwb(tree: Tree, units: Sequence[str] = (), keep: Collection[str] = ()) -> Recording:
+    """Take stock of an open NWB file, and read its units and its tables.
 
-    path: str
-    n_rows: int
-    columns: dict[str, RawColumn]
+    `units` are the paths of the units tables, where discovery is not to choose; `keep` names
+    columns of them that are left otherwise: waveforms, one value a spike.
 
-
-@dataclass(frozen=True)
-class RawUnits:
-    """The units table; unit k fired at `spike_times[ends[k - 1]:ends[k]]`, unsorted as found."""
-
-    table: RawTable
-    spike_times: NDArray[np.float64]
-    ends: NDArray[np.int64]
-    resolution: float | None
-
-
-@dataclass(frozen=True)
-class RawSeries:
-    """A time series as declared; `read` gives its data (n,) or (n, d) unscaled."""
-
-    path: str
-    type: str
-    shape: tuple[int, ...]
-    unit: str
-    conversion: float
-    offset: float
-    description: str
-    comments: str
-    rate: float | None
-    starting_time: float | None
-    _data: h5py.Dataset = field(repr=False)
-    _timestamps: h5py.Dataset | None = field(repr=False)
-
-    @property
-    def name(self) -> str:
-        """The last part of the path."""
-        return self.path.rsplit("/", 1)[-1]
-
-    def data(self) -> Array:
-        """The values, unscaled."""
-        with boundary(self.path):
-            return np.asarray(self._data[()])
-
-    def timestamps(self) -> NDArray[np.float64] | None:
-        """The timestamps as they are in the file; None where it gives a rate."""
-        with boundary(self.path):
-            if self._timestamps is None:
-                return None
-            return np.asarray(self._timestamps[()], dtype=np.float64)
-
-
-@dataclass(frozen=True)
-class NWBFile:
-    """What a file holds, by kind. Valid while the file is open."""
-
-    attributes: dict[str, str]
-    subject: dict[str, str]
-    devices: tuple[str, ...]
-    units: RawUnits | None
-    electrodes: RawTable | None
-    series: tuple[RawSeries, ...]
-    tables: tuple[RawTable, ...]
-    left: tuple[Left, ...]
-
-
-@contextmanager
-def open_nwb(path: Path) -> Iterator[NWBFile]:
-    """Open an NWB file (HDF5) and take stock of it.
-
-    Raises UnsupportedFile when it is not NWB, CorruptFile when it breaks off or contradicts
-    itself.
+    Raises CorruptFile when the file contradicts itself, HarmonizeError when it has several units
+    tables and nothing says which.
     """
-    with opened(path) as file:
-        with boundary(str(path)):
-            found = _Reader(file).read()
-        yield found
+    return _Reader(tree, keep).read(units)
 
 
 class _Reader:
     """One walk over an open file."""
 
-    def __init__(self, file: h5py.File) -> None:
-        self.file = file
-        self.seen: set[tuple[int, int]] = set()
+    def __init__(self, tree: Tree, keep: Collection[str]) -> None:
+        self.tree = tree
+        self.keep = keep
+        self.seen: set[Hashable] = set()
         self.series: list[RawSeries] = []
-        self.tables: list[RawTable] = []
-        self.unit_tables: list[h5py.Group] = []
+        self.tables: list[tuple[Group, str]] = []
+        self.unit_tables: dict[str, Group] = {}
         self.left: list[Left] = []
 
-    def read(self) -> NWBFile:
-        general = find_group(self.file, "general")
+    def read(self, wanted_units: Sequence[str]) -> Recording:
+        root = self.tree.root
+        if (group := root.group("units")) is not None and "spike_times" in group:
+            self.unit_tables["units"] = group
         for name in SEARCHED:
-            if (group := find_group(self.file, name)) is not None:
+            if (group := root.group(name)) is not None:
                 self._walk(group, name, 0)
-        if (group := find_group(self.file, "units")) is not None:
-            self.unit_tables.insert(0, group)
-        units = self._units()
-        electrodes = find_group(self.file, "general/extracellular_ephys/electrodes")
-        return NWBFile(
-            attributes={
-                name: text(self.file[name])
-                for name in ("identifier", "session_description", "session_start_time")
-                if name in self.file
-            }
-            | texts(general, ("session_id", "lab", "institution")),
-            subject=texts(
-                find_group(self.file, "general/subject"),
-                ("subject_id", "species", "sex", "age", "description"),
-            ),
-            devices=tuple(find_group(self.file, "general/devices") or ()),
-            units=units,
+        chosen = _chosen(list(self.unit_tables), wanted_units)
+        for path in self.unit_tables.keys() - set(chosen):
+            self._leave(path, "another units table; name it in the spec to have it instead")
+        general = root.group("general")
+        electrodes = find(root, "general/extracellular_ephys/electrodes")
+        small = [array for group, _ in self.tables for array in _all_columns(group)]
+        if electrodes is not None:
+            small += _all_columns(electrodes)
+        self.tree.prefetch(small)
+        about = ("session_id", "lab", "institution")
+        return Recording(
+            attributes=_texts(root, ("identifier", "session_description", "session_start_time"))
+            | (_texts(general, about) if general is not None else {}),
+            subject=_subject(general),
+            devices=_devices(general),
+            units=self._units(chosen),
             electrodes=self._table(electrodes, "electrodes") if electrodes is not None else None,
             series=tuple(self.series),
-            tables=tuple(self.tables),
+            tables=tuple(self._table(group, path) for group, path in self.tables),
             left=tuple(self.left),
+            prefetch=self._prefetch,
         )
 
-    def _walk(self, group: h5py.Group, path: str, depth: int) -> None:
-        for name in group:
+    def _prefetch(self, series: Iterable[RawSeries]) -> None:
+        self.tree.prefetch([array for one in series for array in one.arrays])
+
+    def _walk(self, group: Group, path: str, depth: int) -> None:
+        for name in group.names():
             child_path = f"{path}/{name}"
-            link = group.get(name, getlink=True)
-            if isinstance(link, h5py.ExternalLink):
-                self._leave(child_path, "a link to another file, not followed")
+            if (target := group.link(name)) is not None:
+                self._leave(child_path, target)
                 continue
-            if isinstance(link, h5py.SoftLink):
-                # What it leads to is found where it is; a link may also lead round in a circle.
-                self._leave(child_path, f"a link to {link.path}")
+            child = group.group(name)
+            if child is None or child.identity in self.seen:
                 continue
-            child = group[name]
-            if isinstance(child, h5py.Group) and self._first_visit(child):
-                if depth >= MAX_DEPTH:
-                    self._leave(child_path, f"nested deeper than {MAX_DEPTH} groups")
-                else:
-                    self._sort_in(child, child_path, depth)
-
-    def _first_visit(self, group: h5py.Group) -> bool:
-        info = h5py.h5o.get_info(group.id)
-        key = (info.fileno, info.addr)
-        if key in self.seen:
-            return False
-        self.seen.add(key)
-        return True
-
-    def _sort_in(self, group: h5py.Group, path: str, depth: int) -> None:
-        """Decide what `group` is."""
-        kind = attribute(group, "neurodata_type", "")
-        if "colnames" in group.attrs:
-            if "spike_times" in group:
-                self.unit_tables.append(group)
-            elif {"start_time", "stop_time"} <= set(group):
-                self.tables.append(self._table(group, path))
+            self.seen.add(child.identity)
+            if len(self.seen) > MAX_GROUPS:
+                raise CorruptFile(f"it has more than {MAX_GROUPS:,} groups: not searched further")
+            if depth >= MAX_DEPTH:
+                self._leave(child_path, f"nested deeper than {MAX_DEPTH} groups")
             else:
-                self._leave(path, f"a table without start and stop times ({kind})")
-        elif "data" in group and ("timestamps" in group or "starting_time" in group):
-            self._add_series(group, path, kind)
+                self._sort_in(child, child_path, depth)
+
+    def _sort_in(self, group: Group, path: str, depth: int) -> None:
+        """Decide what `group` is."""
+        names = set(group.names())
+        kind = str(group.attribute("neurodata_type", ""))
+        if "spike_times" in names:
+            self.unit_tables[path] = group
+        elif {"start_time", "stop_time"} <= names:
+            self.tables.append((group, path))
+        elif group.attributes("colnames"):
+            self._leave(path, f"a table without start and stop times ({kind})")
+        elif "data" in names or "external_file" in names:
+            self._add_series(group, path, kind, names)
+        elif "timestamps" in names:
+            self._leave(path, "times of events, without values")
         else:
             self._walk(group, path, depth + 1)
 
-    def _add_series(self, group: h5py.Group, path: str, kind: str) -> None:
-        data, stamps = find_dataset(group, "data"), find_dataset(group, "timestamps")
-        if kind in LEFT_TYPES:
-            self._leave(path, LEFT_TYPES[kind])
+    def _add_series(self, group: Group, path: str, kind: str, names: set[str]) -> None:
+        mark = next((why for name, why in LEFT_MARKS.items() if name in names), None)
+        data, stamps = group.array("data"), group.array("timestamps")
+        reason = LEFT_TYPES.get(kind) or mark
+        if reason is not None:
+            self._leave(path, reason)
         elif path.startswith("stimulus/"):
             self._leave(path, "a stimulus")
-        elif data is None or (stamps is None and "starting_time" not in group):
+        elif data is None or ("timestamps" in names and stamps is None):
             self._leave(path, "its data or timestamps are in another file, not followed")
-        elif data.dtype.kind not in "iufb":
-            self._leave(path, "not numeric")
-        elif data.ndim not in (1, 2):
-            self._leave(path, f"{data.ndim}-dimensional")
-        elif 0 in data.shape:
-            self._leave(path, "empty")
+        elif not names & {"timestamps", "starting_time"}:
+            self._leave(path, "data without times")
+        elif stamps is not None and stamps.kind != "number":
+            self._leave(path, "its timestamps are not numeric")
+        elif (fault := _fault(data)) is not None:
+            self._leave(path, fault)
         else:
             self.series.append(_series(group, path, kind, data, stamps))
 
-    def _units(self) -> RawUnits | None:
-        for extra in self.unit_tables[1:]:
-            self._leave(extra.name.strip("/"), "a second units table")
-        if not self.unit_tables:
-            return None
-        group = self.unit_tables[0]
-        path = group.name.strip("/")
-        times = find_dataset(group, "spike_times")
+    def _units(self, paths: Sequence[str]) -> RawUnits | None:
+        """The units tables at `paths`, one below the other."""
+        groups = [(path, self.unit_tables[path]) for path in paths]
+        self.tree.prefetch([a for _, g in groups for a in column_arrays(g, ["spike_times", "id"])])
+        return stack([self._units_table(group, path) for path, group in groups]) if groups else None
+
+    def _units_table(self, group: Group, path: str) -> RawUnits:
+        times = group.array("spike_times")
         if times is None:
-            return None
-        ends = _ends(group, "spike_times", len(times))
+            raise CorruptFile(
+                f"{path}/spike_times is {group.link('spike_times') or 'no array'}: its spikes are"
+                " not in this file"
+            )
+        if times.kind != "number" or len(times.shape) == 0:
+            raise CorruptFile(f"{path}/spike_times holds no times: {times.kind}, {times.shape}")
+        values = np.asarray(times.read().reshape(-1), dtype=np.float64)
+        ends = row_ends(group, "spike_times", len(values))
         if ends is None:
             raise CorruptFile(f"{path} has spike_times without spike_times_index")
-        resolution = attribute(times, "resolution", None)
-        per_spike = {
-            name
-            for name in group
-            if name != "spike_times"
-            and (column_ends := _ends(group, name, None)) is not None
-            and ends[-1:].any()
-            and np.array_equal(column_ends, ends)
-        }
-        for name in sorted(per_spike):
-            self._leave(f"{path}/{name}", "one value a spike")
+        resolution = times.attribute("resolution", None)
+        skipped = self._left_columns(group, path, ends)
+        self.tree.prefetch(column_arrays(group, set(group.attributes("colnames")) - skipped))
+        table = read_table(group, path, self._leave, skipped)
+        if table.columns and table.n_rows != len(ends):
+            raise CorruptFile(
+                f"{path} has {table.n_rows} units and spike times of {len(ends)}: the file"
+                " contradicts itself"
+            )
         return RawUnits(
-            table=self._table(group, path, {"spike_times", *per_spike}),
-            spike_times=np.asarray(times[()], dtype=np.float64),
+            table=RawTable(path, len(ends), table.columns),
+            spike_times=values,
             ends=ends,
-            resolution=float(resolution) if resolution is not None else None,
+            resolution=float(resolution) if isinstance(resolution, int | float) else None,
         )
 
-    def _table(
-        self, group: h5py.Group, path: str, without: set[str] | frozenset[str] = frozenset()
-    ) -> RawTable:
-        ids = find_dataset(group, "id")
-        names = [str(name) for name in np.asarray(group.attrs["colnames"]).tolist()]
-        columns: dict[str, RawColumn] = {}
-        if ids is not None:
-            columns["id"] = RawColumn(np.asarray(ids[()]))
-        for name in names:
-            if name in without:
+    def _left_columns(self, group: Group, path: str, ends: np.ndarray) -> set[str]:
+        """Columns of a units table that are not read: they outweigh the spikes."""
+        left = {"spike_times"}
+        for name in group.attributes("colnames"):
+            index = group.array(f"{name}_index")
+            if name in left or name in self.keep:
                 continue
-            column = self._column(group, f"{path}/{name}", name)
-            if column is not None:
-                columns[name] = column
-        n_rows = len(ids) if ids is not None else _rows(next(iter(columns.values()), None))
-        for name, column in list(columns.items()):
-            if _rows(column) != n_rows:
-                self._leave(f"{path}/{name}", f"{_rows(column)} rows, the table has {n_rows}")
-                del columns[name]
-        return RawTable(path=path, n_rows=n_rows, columns=columns)
+            if name in WAVEFORMS:
+                self._leave(f"{path}/{name}", "waveforms")
+            elif (
+                index is not None
+                and index.kind == "number"
+                and index.shape == ends.shape
+                and "_index_index" not in name
+                and ends[-1:].any()
+                and np.array_equal(index.read(), ends)
+            ):
+                self._leave(f"{path}/{name}", "one value a spike")
+            else:
+                continue
+            left.add(name)
+        return left
 
-    def _column(self, group: h5py.Group, path: str, name: str) -> RawColumn | None:
-        data = find_dataset(group, name)
-        if data is None:
-            self._leave(path, "no such dataset in this file")
-        elif name in WAVEFORM_COLUMNS:
-            self._leave(path, "waveforms")
-        elif h5py.check_ref_dtype(data.dtype) or data.dtype.kind == "V":
-            self._leave(path, "references to other objects")
-        elif f"{name}_index_index" in group:
-            self._leave(path, "doubly ragged")
-        else:
-            ends = _ends(group, name, len(data)) if data.ndim else None
-            if h5py.check_string_dtype(data.dtype):
-                return RawColumn([decoded(value) for value in data[()].reshape(-1)], ends)
-            return RawColumn(np.asarray(data[()]), ends)
-        return None
+    def _table(self, group: Group, path: str) -> RawTable:
+        return read_table(group, path, self._leave)
 
     def _leave(self, path: str, reason: str) -> None:
         self.left.append(Left(path=path, reason=reason))
 
 
-def _series(
-    group: h5py.Group, path: str, kind: str, data: h5py.Dataset, stamps: h5py.Dataset | None
-) -> RawSeries:
+def _chosen(found: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Paths of the units tables that are read: those that are wanted, else `units`, else the only
+    one there is, else the only one that is called units."""
+    missing = [path for path in wanted if path not in found]
+    if missing:
+        there = ", ".join(found) or "none"
+        raise HarmonizeError(f"the spec names the units table {missing[0]}; the file has: {there}")
+    if wanted or "units" in found or len(found) <= 1:
+        return list(wanted) or (["units"] if "units" in found else list(found))
+    named = [path for path in found if path.endswith("/units")]
+    if len(named) == 1:
+        return named
+    raise HarmonizeError(
+        f"it has several units tables ({', '.join(found)}): name one, or those that are of"
+        " different probes, as units.tables in the spec"
+    )
+
+
+def _fault(data: Array) -> str | None:
+    """Why `data` cannot be a behavior."""
+    if data.kind != "number":
+        return "not numeric"
+    if len(data.shape) not in (1, 2, 3):
+        return f"{len(data.shape)}-dimensional"
+    if 0 in data.shape:
+        return "empty"
+    if int(np.prod(data.shape[1:])) > MAX_COLUMNS:
+        return f"{int(np.prod(data.shape[1:])):,} values a sample"
+    return None
+
+
+def _series(group: Group, path: str, kind: str, data: Array, stamps: Array | None) -> RawSeries:
     rate = starting_time = None
     if stamps is None:
-        start = group["starting_time"]
-        starting_time = float(np.asarray(start[()]).reshape(-1)[0])
-        rate = float(start.attrs["rate"])
+        start = group.array("starting_time")
+        value = start.read().reshape(-1) if start is not None else np.zeros(0)
+        rate = _number(start.attribute("rate", np.nan), np.nan) if start is not None else np.nan
+        starting_time = _number(value[0].item(), np.nan) if len(value) else 0.0
     return RawSeries(
         path=path,
         type=kind,
         shape=data.shape,
-        unit=attribute(data, "unit", ""),
-        conversion=float(attribute(data, "conversion", 1.0)),
-        offset=float(attribute(data, "offset", 0.0)),
-        description=attribute(group, "description", ""),
-        comments=attribute(group, "comments", ""),
+        unit=str(data.attribute("unit", "")),
+        conversion=_number(data.attribute("conversion", 1.0), np.nan),
+        offset=_number(data.attribute("offset", 0.0), np.nan),
+        description=str(group.attribute("description", "")),
+        comments=str(group.attribute("comments", "")),
         rate=rate,
         starting_time=starting_time,
-        _data=data,
-        _timestamps=stamps,
+        data=data.read,
+        timestamps=None if stamps is None else lambda: np.asarray(stamps.read(), dtype=np.float64),
+        arrays=(data,) if stamps is None else (data, stamps),
     )
 
 
-def _ends(group: h5py.Group, name: str, length: int | None) -> NDArray[np.int64] | None:
-    """Row boundaries of a ragged column (n_rows,), checked; None if it has none."""
-    index = find_dataset(group, f"{name}_index")
-    if index is None or name.endswith("_index"):
-        return None
-    ends = np.asarray(index[()]).astype(np.int64)
-    steps = np.diff(ends, prepend=0)
-    if np.any(steps < 0) or (length is not None and len(ends) and ends[-1] > length):
-        raise CorruptFile(
-            f"{group.name}/{name}_index does not fit its {length} values: the file contradicts"
-            " itself"
-        )
-    return ends
+def _number(value: object, otherwise: float) -> float:
+    return float(value) if isinstance(value, int | float) else otherwise
 
 
-def _rows(column: RawColumn | None) -> int:
-    if column is None:
-        return 0
-    return len(column.ends if column.ends is not None else column.values)
+def _all_columns(group: Group) -> list[Array]:
+    return column_arrays(group, ["id", *group.attributes("colnames")])
+
+
+def _texts(group: Group, names: Iterable[str]) -> dict[str, str]:
+    found = {name: group.array(name) for name in names}
+    return {
+        name: text[0]
+        for name, array in found.items()
+        if array is not None and (text := array.texts())
+    }
+
+
+def _subject(general: Group | None) -> dict[str, str]:
+    group = general.group("subject") if general is not None else None
+    names = ("subject_id", "species", "sex", "age", "description")
+    return _texts(group, names) if group is not None else {}
+
+
+def _devices(general: Group | None) -> tuple[str, ...]:
+    group = general.group("devices") if general is not None else None
+    return tuple(group.names()) if group is not None else ()

@@ -18,9 +18,9 @@ import filelock
 
 from neurobrick import __version__, catalog
 from neurobrick.errors import HarmonizeError, NeurobrickError, StoreError, UnsupportedFile
+from neurobrick.formats import open_recording
 from neurobrick.harmonize import harmonize
 from neurobrick.manifest import DatasetSpec
-from neurobrick.nwb import open_nwb
 from neurobrick.schema import Left, Provenance, SessionData, check
 from neurobrick.sources import Asset, Source, select, sha256_of
 from neurobrick.splits import split
@@ -208,9 +208,9 @@ def read_session(job: Job, file: Path) -> SessionData:
         neurobrick=__version__,
         spec_hash=job.spec.fingerprint(),
     )
-    with open_nwb(file) as nwb:
+    with open_recording(file, job.spec.units) as recording:
         session = harmonize(
-            nwb,
+            recording,
             job.spec,
             session_id=job.session_id,
             dataset=job.dataset,

@@ -329,8 +329,9 @@ class SessionStore:
 
     def _column(self, key: str) -> pa.Array:
         arrays = {"values": self._array(key)}
-        if self._has(f"{key}.offsets"):
-            arrays["offsets"] = self._array(f"{key}.offsets")
+        for role in ("offsets", "inner_offsets"):
+            if self._has(f"{key}.{role}"):
+                arrays[role] = self._array(f"{key}.{role}")
         return from_arrays(ColumnArrays(arrays, self._meta(key)["attributes"]))
 
 

@@ -22,7 +22,8 @@ Array = NDArray[Any]
 class ColumnArrays:
     """One column: the arrays that hold it, by role, and what is needed to read them again.
 
-    Roles: `values`; for ragged columns also `offsets` (rows + 1).
+    Roles: `values`; for ragged columns also `offsets` (rows + 1), and for doubly ragged ones
+    `inner_offsets`.
     """
 
     arrays: Mapping[str, Array]
@@ -42,7 +43,8 @@ def to_arrays(column: pa.ChunkedArray) -> ColumnArrays:
         inner = to_arrays(pa.chunked_array([array.flatten()]))
         lengths = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        return ColumnArrays({**inner.arrays, "offsets": offsets}, inner.attributes)
+        arrays = {f"inner_{k}" if k == "offsets" else k: v for k, v in inner.arrays.items()}
+        return ColumnArrays({**arrays, "offsets": offsets}, inner.attributes)
     if pa.types.is_fixed_size_list(array.type):
         flat = array.flatten().to_numpy(zero_copy_only=False)
         return ColumnArrays({"values": flat.reshape(len(array), array.type.list_size)})
@@ -59,10 +61,9 @@ def from_arrays(column: ColumnArrays) -> pa.Array:
         inner = decoded.cast(pa.string())
     else:
         inner = array(values)
-    if "offsets" in column.arrays:
-        return pa.LargeListArray.from_arrays(column.arrays["offsets"], inner).cast(
-            pa.list_(inner.type)
-        )
+    for role in ("inner_offsets", "offsets"):
+        if role in column.arrays:
+            inner = _listed(inner, column.arrays[role])
     return inner
 
 
@@ -74,8 +75,11 @@ def array(values: Array) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:])))
 
 
-def ragged(values: Array, ends: NDArray[np.integer]) -> pa.Array:
+def ragged(values: pa.Array, ends: NDArray[np.integer]) -> pa.Array:
     """A ragged arrow column: row k is `values[ends[k - 1]:ends[k]]`."""
     offsets = np.concatenate([[0], ends]).astype(np.int64)
-    inner = array(values[: int(offsets[-1])])
-    return pa.LargeListArray.from_arrays(offsets, inner).cast(pa.list_(inner.type))
+    return _listed(values[: int(offsets[-1])], offsets)
+
+
+def _listed(values: pa.Array, offsets: Array) -> pa.Array:
+    return pa.LargeListArray.from_arrays(offsets, values).cast(pa.list_(values.type))

@@ -58,10 +58,14 @@ def test_a_conversion_that_is_nan_is_not_applied(tmp_path: Path) -> None:
         add_series(file, data=np.arange(5.0), rate=10.0, conversion=float("nan"), unit="mm")
 
     session = prepared(tmp_path, layout)
-    assert session.slice(0, 1).behavior["x"].values[:, 0].tolist() == pytest.approx(
-        [0, 0.001, 0.002, 0.003, 0.004]
-    )
+    assert session.slice(0, 1).behavior["x"].values[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert session.behavior["x"].unit == "mm"
     assert any("conversion nan" in note for note in session.metadata.notes)
+    (tmp_path / "said").mkdir()
+    said = spec(behavior=[{"path": "acquisition/x", "unit": "mm"}])
+    session = prepared(tmp_path / "said", layout, said)
+    assert session.behavior["x"].unit == "m"
+    assert session.slice(0, 1).behavior["x"].values[4, 0] == pytest.approx(0.004)
 
 
 def test_an_unknown_unit_is_kept_and_said(tmp_path: Path) -> None:
@@ -81,7 +85,7 @@ def test_timestamps_that_run_backwards_are_left_with_the_reason(tmp_path: Path) 
 
     session = prepared(tmp_path, layout)
     assert not session.behavior
-    assert any("backwards at row 2" in left.reason for left in session.metadata.left)
+    assert any("backwards 1 times, first at row 2" in left.reason for left in session.metadata.left)
 
 
 def test_float32_stays_float32_and_integers_of_32_bits_do_not(tmp_path: Path) -> None:

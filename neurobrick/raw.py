@@ -1,0 +1,97 @@
+"""What a recording's file holds, by kind: raw arrays, nothing renamed, nothing scaled.
+
+Readers (`nwb`, `odoherty`) make a Recording, `harmonize` brings it into the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurobrick import tree
+from neurobrick.schema import Left
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class RawColumn:
+    """One column: `values`, and for ragged ones `ends`, the row boundaries.
+
+    Of a doubly ragged column, `ends` are boundaries in `inner_ends`, and those are in `values`.
+    """
+
+    values: Array | list[str]
+    ends: NDArray[np.int64] | None = None
+    inner_ends: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A dynamic table: columns of equal length, by their names in the file."""
+
+    path: str
+    n_rows: int
+    columns: dict[str, RawColumn]
+
+
+@dataclass(frozen=True)
+class RawUnits:
+    """The units table; unit k fired at `spike_times[ends[k - 1]:ends[k]]`, unsorted as found."""
+
+    table: RawTable
+    spike_times: NDArray[np.float64]
+    ends: NDArray[np.int64]
+    resolution: float | None = None
+
+
+@dataclass(frozen=True)
+class RawSeries:
+    """A time series as declared; `data` (n,) or (n, d, …) unscaled and `timestamps` (n,) are read
+    when they are called. Timestamps are None where the file gives a rate."""
+
+    path: str
+    type: str
+    shape: tuple[int, ...]
+    unit: str
+    data: Callable[[], Array] = field(repr=False)
+    timestamps: Callable[[], NDArray[np.float64]] | None = field(repr=False, default=None)
+    conversion: float = 1.0
+    offset: float = 0.0
+    description: str = ""
+    comments: str = ""
+    rate: float | None = None
+    starting_time: float | None = None
+    arrays: tuple[tree.Array, ...] = field(repr=False, default=())  # what reading it reads
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rsplit("/", 1)[-1]
+
+
+def _nothing(_: Iterable[RawSeries]) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a file holds, by kind. Valid while the file is open.
+
+    `attributes` and `subject` are the file's own words for SessionMetadata and Subject. `prefetch`
+    brings the bytes of several series here at once, where they are not here already.
+    """
+
+    units: RawUnits | None
+    series: tuple[RawSeries, ...] = ()
+    tables: tuple[RawTable, ...] = ()
+    electrodes: RawTable | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
+    subject: dict[str, str] = field(default_factory=dict)
+    devices: tuple[str, ...] = ()
+    left: tuple[Left, ...] = ()
+    prefetch: Callable[[Iterable[RawSeries]], None] = field(repr=False, default=_nothing)

@@ -1,0 +1,164 @@
+"""Spike times as found → one sorted time line in seconds. docs/policies.md states each policy."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurobrick.errors import HarmonizeError
+from neurobrick.manifest import Repair, UnitsSpec
+from neurobrick.raw import RawUnits
+from neurobrick.restarts import Blocks, rising_runs
+
+# What stands for "no spike" in some files, where no other spike is before zero.
+SENTINELS = (-1.0, -99.0, -999.0, -9999.0)
+
+FEW = 20  # spikes, too few to judge what they are in
+# A recording's spikes last about as long as its trials and its behavior; in milliseconds or in
+# samples they seem to last a thousand times longer, or more.
+MAX_SPAN_RATIO = 500
+# Neurons fire in bursts: in seconds, far more than one interspike interval in a hundred is shorter
+# than 1. In milliseconds, that is within the refractory period.
+MIN_SHARE_BELOW_ONE = 0.01
+ENOUGH_INTERVALS = 200
+# A clock that restarts gives few, long rising stretches; spikes that are out of order, many short.
+LONG_RUN = 10  # spikes on average
+JUMP = 1.0  # seconds back
+
+
+def time_line(
+    raw: RawUnits,
+    spec: UnitsSpec,
+    repairs: Collection[Repair],
+    blocks: Blocks | None,
+    other_span: float,
+    notes: list[str],
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """All spikes (n,): times in seconds, sorted, and rows of the units table; ties keep the order
+    of the units.
+
+    `other_span` is how long, in seconds, the file's other clocks run. Raises HarmonizeError for
+    times that are not in seconds or run backwards, unless the spec says what they are.
+    """
+    counts = np.diff(raw.ends, prepend=0)
+    n_claimed = int(raw.ends[-1]) if len(raw.ends) else 0
+    times = raw.spike_times[:n_claimed]
+    units = np.repeat(np.arange(len(counts)), counts)
+    if len(raw.spike_times) > n_claimed:
+        notes.append(f"{len(raw.spike_times) - n_claimed} spike times belong to no unit; left")
+    times, units = _without_blanks(times, units, notes)
+    times = _in_seconds(times, units, spec, other_span)
+    if blocks is not None:
+        times, units = _laid(times, units, len(counts), blocks, notes)
+    backwards = (np.diff(times) < 0) & (np.diff(units) == 0)
+    if backwards.any():
+        if "sort_spikes" not in repairs and blocks is None:
+            _refuse_restarts(times, units, backwards)
+        notes.append(f"spikes of {len(np.unique(units[1:][backwards]))} units were unsorted")
+    order = np.argsort(times, kind="stable")
+    times, units = times[order], units[order]
+    twice = int(((np.diff(times) == 0) & (np.diff(units) == 0)).sum())
+    if twice:
+        notes.append(f"{twice} spikes repeat the time of another of their unit; kept")
+    return times, units
+
+
+def _without_blanks(
+    times: NDArray[np.float64], units: NDArray[np.int64], notes: list[str]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Without what is no time: NaN, infinities, sentinels."""
+    kept = np.isfinite(times)
+    if not kept.all():
+        notes.append(f"{int((~kept).sum())} spike times are not finite; dropped")
+    negative = kept & (times < 0)
+    if negative.any():
+        sentinel = negative & np.isin(times, SENTINELS)
+        if np.array_equal(sentinel, negative):
+            values = ", ".join(f"{value:g}" for value in np.unique(times[sentinel]))
+            notes.append(f"{int(sentinel.sum())} spike times are {values}, no time; dropped")
+            kept &= ~sentinel
+    return (times, units) if kept.all() else (times[kept], units[kept])
+
+
+def _in_seconds(
+    times: NDArray[np.float64], units: NDArray[np.int64], spec: UnitsSpec, other_span: float
+) -> NDArray[np.float64]:
+    if spec.time_unit is not None:
+        return times / {"s": 1.0, "ms": 1000.0, "samples": spec.rate or 1.0}[spec.time_unit]
+    doubt = _doubt(times, units, other_span)
+    if doubt is not None:
+        raise HarmonizeError(
+            f"spike times do not look like seconds: {doubt}. Say what they are in the spec, as"
+            " units: {time_unit: s}, or ms, or samples with rate"
+        )
+    return times
+
+
+def _doubt(times: NDArray[np.float64], units: NDArray[np.int64], other_span: float) -> str | None:
+    """Why `times` may not be seconds; None where nothing says so."""
+    if len(times) < FEW:
+        return None
+    if np.array_equal(times[:FEW], np.rint(times[:FEW])) and np.array_equal(times, np.rint(times)):
+        return f"all {len(times):,} are whole numbers, up to {times.max():.0f}, as samples are"
+    span = float(times.max() - times.min())
+    if other_span > 0 and span > MAX_SPAN_RATIO * other_span:
+        return f"they span {span:,.0f}, the file's other times {other_span:,.1f} s"
+    # The first units are enough to judge by, and most files pass at once.
+    few = slice(0, 200_000)
+    intervals = np.diff(times[few])[np.diff(units[few]) == 0]
+    intervals = intervals[intervals > 0]
+    if len(intervals) >= ENOUGH_INTERVALS:
+        share = float((intervals < 1).mean())
+        if share < MIN_SHARE_BELOW_ONE:
+            return f"{share:.1%} of the intervals between spikes are below 1"
+    return None
+
+
+def _refuse_restarts(
+    times: NDArray[np.float64], units: NDArray[np.int64], backwards: NDArray[np.bool_]
+) -> None:
+    """Raise HarmonizeError where spikes run backwards as a clock does that starts again."""
+    far = backwards & (np.diff(times) < -JUMP)
+    for row in np.unique(units[1:][far]):
+        mine = times[units == row]
+        runs = rising_runs(mine)
+        if len(mine) >= LONG_RUN * len(runs):
+            shown = "; ".join(f"{mine[a]:.1f} to {mine[b - 1]:.1f} s" for a, b in runs[:4])
+            more = ", …" if len(runs) > 4 else ""
+            raise HarmonizeError(
+                f"spike times run backwards as where a clock restarts: unit row {row} has"
+                f" {len(runs)} rising stretches ({shown}{more}). Say in the spec repairs:"
+                " [clock_restarts] to lay them end to end, or [sort_spikes] if they are only"
+                " out of order"
+            )
+
+
+def _laid(
+    times: NDArray[np.float64],
+    units: NDArray[np.int64],
+    n_units: int,
+    blocks: Blocks,
+    notes: list[str],
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Times with the restarts repaired, without units whose spikes fit in no or in many ways."""
+    laid = times.copy()
+    kept = np.ones(len(times), np.bool_)
+    stops = np.searchsorted(units, np.arange(n_units), side="right")
+    starts = np.searchsorted(units, np.arange(n_units), side="left")
+    unclear = []
+    for row, (a, b) in enumerate(zip(starts, stops, strict=True)):
+        found = blocks.lay(times[a:b])
+        if found is None:
+            unclear.append(row)
+            kept[a:b] = False
+        else:
+            laid[a:b] = found
+    if unclear:
+        rows = ", ".join(map(str, unclear[:20])) + (", …" if len(unclear) > 20 else "")
+        notes.append(
+            f"clock_restarts: {int((~kept).sum())} spikes of {len(unclear)} units (rows {rows})"
+            " fit the blocks in more than one way, or in none; dropped"
+        )
+    return laid[kept], units[kept]
