@@ -181,14 +181,16 @@ class Manifest(_Model):
         except ValidationError as error:
             raise RecipeError(f"{path}: {_first_fault(error, content)}") from error
 
-    def for_dandiset(self, dandiset: str) -> list[DatasetSpec]:
-        """The entries of a dandiset, each with its own globs; discovery's if it has none."""
+    def for_dataset(self, dataset: str) -> list[DatasetSpec]:
+        """The entries of a dandiset, each with its own globs, or the entry with that id;
+        discovery's if there is none."""
         listed = [
             spec
             for spec in self.datasets
-            if isinstance(spec.source, DandiSpec) and spec.source.dandiset == dandiset
+            if spec.id == dataset
+            or (isinstance(spec.source, DandiSpec) and spec.source.dandiset == dataset)
         ]
-        return listed or [DatasetSpec.discovered(dandiset)]
+        return listed or [DatasetSpec.discovered(dataset)]
 
     def named(self, names: Sequence[str]) -> list[DatasetSpec]:
         """The entries called `names`, in that order; all of them when there are none.

@@ -1,74 +1,33 @@
-"""Source → nwb → harmonize → splits → store → catalogue, one asset at a time or several.
+"""Source → pipeline → store → catalogue, one asset at a time or several.
 
 One bad file never stops the others, and none is left out without a word: every asset ends as an
-Outcome that says what became of it.
+Outcome that says what became of it. A run that ends at any moment leaves whole stores only, and the
+same command goes on from there.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from pathlib import Path
 
 import filelock
 
-from neurobrick import __version__, catalog
-from neurobrick.errors import HarmonizeError, NeurobrickError, StoreError, UnsupportedFile
-from neurobrick.formats import open_recording
-from neurobrick.harmonize import harmonize
-from neurobrick.manifest import DatasetSpec
-from neurobrick.schema import Left, Provenance, SessionData, check
-from neurobrick.sources import Asset, Source, select, sha256_of
-from neurobrick.splits import split
-from neurobrick.store import read_attributes, sweep, write_store
+from neurobrick import catalog
+from neurobrick.errors import NeurobrickError, SourceError, StoreError
+from neurobrick.pipeline import prepare_file, unchanged
+from neurobrick.plan import Job, Outcome, Plan
+from neurobrick.sources import Source, sha256_of
+from neurobrick.store import sweep
+from neurobrick.workers import Submit, here
 
 DOWNLOADS = "downloads"
 LOCK = ".lock"
-
-Status = Literal["prepared", "unchanged", "skipped", "failed"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one asset; `reason` says why when it was skipped or failed.
-
-    `seconds` is the length of the recording, `size` the bytes of its store.
-    """
-
-    path: str
-    session_id: str
-    status: Status
-    reason: str = ""
-    units: int = 0
-    spikes: int = 0
-    seconds: float = 0.0
-    size: int = 0
-    left: tuple[Left, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Job:
-    """One asset on its way to one store."""
-
-    asset: Asset
-    session_id: str
-    dataset: str
-    spec: DatasetSpec
-    root: Path
-
-    @property
-    def store(self) -> Path:
-        """Where its store goes."""
-        return self.root / f"{self.session_id}.zarr"
-
-    def outcome(self, status: Status, reason: str = "") -> Outcome:
-        """An outcome of this job without a store."""
-        return Outcome(self.asset.path, self.session_id, status, reason)
+FETCHES = 4  # at a time: more do not bring a file sooner, and archives do not like them
 
 
 @dataclass(frozen=True)
@@ -80,198 +39,139 @@ class Watch:
     finished: Callable[[Outcome], None] = field(default=lambda outcome: None)
 
 
-def session_id(dataset: str, path: str) -> str:
-    """`<dataset>/<file name without its ending and its modality tail>`.
-
-    The tail is a last part, after `_`, that holds no `-`: `sub-A_ses-1_behavior+ecephys.nwb` is
-    `sub-A_ses-1`. A name without one keeps all its parts.
-    """
-    stem = PurePosixPath(path).name
-    for ending in (".nwb", ".h5", ".hdf5"):
-        stem = stem.removesuffix(ending)
-    parts = stem.split("_")
-    if len(parts) > 1 and "-" not in parts[-1] and any("-" in part for part in parts):
-        parts = parts[:-1]
-    return f"{dataset}/{'_'.join(parts)}"
-
-
-def plan(
-    source: Source,
-    spec: DatasetSpec,
-    root: Path,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-) -> list[Job]:
-    """One job for each asset that the spec's globs and the caller's let through.
-
-    Raises HarmonizeError when two assets would become one session, SourceError when the source
-    cannot be listed.
-    """
-    assets = select(source.assets(), spec.include, spec.exclude)
-    assets = select(assets, include, exclude)
-    jobs: dict[str, Job] = {}
-    for asset in assets:
-        name = session_id(source.dataset, asset.path)
-        if name in jobs:
-            raise HarmonizeError(
-                f"{jobs[name].asset.path} and {asset.path} would both become session {name}:"
-                " rename one, or leave one out with --exclude"
-            )
-        jobs[name] = Job(asset, name, source.dataset, spec, root)
-    return list(jobs.values())
-
-
 def prepare(
-    source: Source,
-    jobs: Sequence[Job],
+    plans: Sequence[Plan],
     root: Path,
     *,
-    workers: int = 1,
+    submit: Submit = here,
     force: bool = False,
     watch: Watch | None = None,
 ) -> list[Outcome]:
-    """Carry out `jobs`, the plan of one source, and bring the catalogue up to date.
+    """Carry out `plans`, and bring the catalogue up to date.
 
-    Assets are fetched by threads while others are prepared, by processes when `workers` > 1.
-    Outcomes come in the order of the jobs.
+    Assets are fetched by threads while others are prepared where `submit` has it done (see
+    `workers`). Outcomes come in the order of the jobs.
 
-    Raises StoreError when another run is at work on `root`.
+    Raises StoreError when another run is at work on `root`, SourceError when the disk is too small.
     """
     watch = watch or Watch()
-    watch.planned(jobs)
-    outcomes: dict[str, Outcome] = {}
-    with _only_run(root), ExitStack() as stack:
+    work = [(plan.source, job) for plan in plans for job in plan.jobs]
+    watch.planned([job for _, job in work])
+    with _only_run(root):
         sweep(root)
-        fetching = stack.enter_context(_executor(ThreadPoolExecutor(max(2, workers))))
-        preparing: Executor | None = None
-        if workers > 1 and len(jobs) > 1:
-            context = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context)
-            preparing = stack.enter_context(_executor(pool))
-        fetches = [
-            fetching.submit(_fetch, source, job, root / DOWNLOADS, force, watch) for job in jobs
-        ]
-        running = {}
+        fetcher = _Fetcher(root / DOWNLOADS, force, watch)
+        _check_space(work, root, force)
+        outcomes = {}
+        for outcome in _carry_out(work, fetcher, submit):
+            outcomes[outcome.session_id] = outcome
+            watch.finished(outcome)
+        sweep(root)  # of a worker that outlived a run that was killed
+        catalog.build(root)
+    return [outcomes[job.session_id] for _, job in work]
+
+
+def _carry_out(
+    work: Sequence[tuple[Source, Job]], fetcher: _Fetcher, submit: Submit
+) -> Iterator[Outcome]:
+    """The outcome of each job, as soon as it is there."""
+    with _threads(fetcher.stop) as threads:
+        fetches = [threads.submit(fetcher.fetch, source, job) for source, job in work]
+        running: dict[Future[Outcome], Job] = {}
         for fetch in as_completed(fetches):
             found = fetch.result()
             if isinstance(found, Outcome):
-                outcomes[found.session_id] = found
-                watch.finished(found)
-                continue
-            job, file = found
-            if preparing is not None:
-                running[preparing.submit(prepare_file, job, file)] = job
+                yield found
             else:
-                outcomes[job.session_id] = prepare_file(job, file)
-                watch.finished(outcomes[job.session_id])
+                job, file = found
+                running[submit(prepare_file, job, file)] = job
+            for future in [future for future in running if future.done()]:
+                yield _result(running.pop(future), future)
         for future in as_completed(running):
-            outcome = _result(running[future], future.exception(), future.result)
-            outcomes[outcome.session_id] = outcome
-            watch.finished(outcome)
-        catalog.build(root)
-    return [outcomes[job.session_id] for job in jobs]
+            yield _result(running[future], future)
 
 
-def prepare_file(job: Job, file: Path) -> Outcome:
-    """Make the store of one NWB file that is on this machine. Never raises NeurobrickError."""
-    try:
-        session = read_session(job, file)
-        size = write_store(session, job.store)
-    except UnsupportedFile as error:
-        return job.outcome("skipped", str(error))
-    except NeurobrickError as error:
-        return job.outcome("failed", str(error))
-    except MemoryError:
-        return job.outcome("failed", "there is not enough memory: try --jobs 1")
-    return Outcome(
-        path=job.asset.path,
-        session_id=job.session_id,
-        status="prepared",
-        units=session.units.num_rows,
-        spikes=len(session.spike_times),
-        seconds=session.domain.duration,
-        size=size,
-        left=session.metadata.left,
-        notes=session.metadata.notes,
-    )
+class _Fetcher:
+    """Brings the files of jobs to this machine, until it is told to stop."""
 
+    def __init__(self, folder: Path, force: bool, watch: Watch) -> None:
+        self._folder = folder
+        self._force = force
+        self._watch = watch
+        self._stopped = threading.Event()
 
-def read_session(job: Job, file: Path) -> SessionData:
-    """One NWB file as a harmonized, split and checked session."""
-    provenance = Provenance(
-        path=job.asset.path,
-        size=file.stat().st_size,
-        sha256=job.asset.sha256 or sha256_of(file),
-        dandiset=job.asset.dandiset,
-        version=job.asset.version,
-        asset_id=job.asset.asset_id,
-        neurobrick=__version__,
-        spec_hash=job.spec.fingerprint(),
-    )
-    with open_recording(file, job.spec.units) as recording:
-        session = harmonize(
-            recording,
-            job.spec,
-            session_id=job.session_id,
-            dataset=job.dataset,
-            provenance=provenance,
-        )
-    splits = split(job.spec.splits, job.session_id, session.domain, session.intervals)
-    session = replace(session, splits=splits)
-    check(session)
-    return session
+    def stop(self) -> None:
+        """Break off the fetches under way; what they have stays, to go on from."""
+        self._stopped.set()
 
-
-def _fetch(
-    source: Source, job: Job, folder: Path, force: bool, watch: Watch
-) -> tuple[Job, Path] | Outcome:
-    """The asset's file on this machine, and the job with its digest known; or the outcome that
-    makes fetching it needless or vain."""
-    try:
-        if not force and _unchanged(job):
-            return job.outcome("unchanged")
-        file = source.fetch(job.asset, folder / job.dataset, watch.fetched)
-        if job.asset.sha256 is None:  # a local file, or a fresh draft: hashed here, and only here
-            job = replace(job, asset=replace(job.asset, sha256=sha256_of(file)))
-            if not force and _unchanged(job):
+    def fetch(self, source: Source, job: Job) -> tuple[Job, Path] | Outcome:
+        """The asset's file on this machine, and the job with its digest known; or the outcome
+        that makes fetching it needless or vain."""
+        try:
+            if not self._force and unchanged(job):
                 return job.outcome("unchanged")
-        return job, file
-    except NeurobrickError as error:
-        return job.outcome("failed", str(error))
-    except OSError as error:
-        return job.outcome("failed", f"it cannot be read: {error.strerror or error}")
+            file = source.fetch(job.asset, self._folder / job.dataset, self._progress)
+            if job.asset.sha256 is None:  # a local file, or a fresh draft: hashed only here
+                job = replace(job, asset=replace(job.asset, sha256=sha256_of(file)))
+                if not self._force and unchanged(job):
+                    return job.outcome("unchanged")
+            return job, file
+        except NeurobrickError as error:
+            return job.outcome("failed", str(error))
+        except OSError as error:
+            return job.outcome("failed", f"it cannot be read: {error.strerror or error}")
+
+    def _progress(self, n_bytes: int) -> None:
+        if self._stopped.is_set():
+            raise SourceError("it was interrupted: fetch it again, and it goes on from there")
+        self._watch.fetched(n_bytes)
 
 
-def _unchanged(job: Job) -> bool:
-    """Whether the store there was made of the same bytes, by the same program and spec."""
-    attributes = read_attributes(job.store)
-    if job.asset.sha256 is None or attributes is None:
-        return False
-    found = attributes.get("provenance", {})
-    wanted = {
-        "sha256": job.asset.sha256,
-        "neurobrick": __version__,
-        "spec_hash": job.spec.fingerprint(),
-    }
-    return {key: found.get(key) for key in wanted} == wanted
+def _check_space(work: Sequence[tuple[Source, Job]], root: Path, force: bool) -> None:
+    """Raise SourceError when what is to be downloaded does not fit on the disk."""
+    wanted = [
+        job.asset
+        for _, job in work
+        if job.asset.location.startswith("http") and (force or not unchanged(job))
+    ]
+    there = sum(
+        path.stat().st_size
+        for dataset in {job.dataset for _, job in work}
+        for path in (root / DOWNLOADS / dataset).rglob("*")
+        if path.is_file()
+    )
+    needed = sum(asset.size for asset in wanted) - there
+    free = shutil.disk_usage(root).free
+    if needed > free:
+        raise SourceError(
+            f"{len(wanted)} files need {needed:,} bytes more and {root} has {free:,} free: choose"
+            " fewer with --include, another --root, or --stream"
+        )
 
 
-def _result(job: Job, error: BaseException | None, result: Callable[[], Outcome]) -> Outcome:
+def _result(job: Job, future: Future[Outcome]) -> Outcome:
+    error = future.exception()
     if error is None:
-        return result()
+        return future.result()
     if not isinstance(error, Exception):
         raise error
-    reason = f"its worker process ended without a word ({error}): try --jobs 1"
-    return job.outcome("failed", reason)
+    return job.outcome(
+        "failed",
+        f"its worker process ended ({' '.join(str(error).split()) or type(error).__name__}): the"
+        " file makes a library crash, or compute without end",
+    )
 
 
 @contextmanager
-def _executor(executor: Executor) -> Iterator[Executor]:
-    """An executor that, when its user is interrupted, does not begin what it has not begun."""
+def _threads(stop: Callable[[], None]) -> Iterator[ThreadPoolExecutor]:
+    """Threads that, when their user is interrupted, are told to stop and begin nothing more."""
+    threads = ThreadPoolExecutor(FETCHES)
     try:
-        yield executor
+        yield threads
+    except BaseException:
+        stop()
+        raise
     finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+        threads.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
@@ -289,11 +189,3 @@ def _only_run(root: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise StoreError(f"cannot write to {root}: {error.strerror or error}") from error
-
-
-def totals(outcomes: Iterable[Outcome]) -> dict[Status, int]:
-    """How many outcomes there are of each status."""
-    counts: dict[Status, int] = {"prepared": 0, "unchanged": 0, "skipped": 0, "failed": 0}
-    for outcome in outcomes:
-        counts[outcome.status] += 1
-    return counts

@@ -44,7 +44,7 @@ def write_store(session: SessionData, path: Path) -> int:
     Readers see the old store or the new one, whole. Raises StoreError when the disk does not
     take it; nothing is left behind then.
     """
-    staging = path.with_name(f"{STAGING}{os.getpid()}-{path.name}")
+    staging = path.with_name(f"{STAGING}{os.getpid()}-{path.stem}")  # no *.zarr, so no store
     try:
         staging.parent.mkdir(parents=True, exist_ok=True)
         _write(session, staging)

@@ -1,4 +1,4 @@
-"""How things look on a terminal: preparation while it runs and after, sessions, sizes, durations.
+"""How a preparation looks on a terminal, while it runs and after.
 
 Bars on a terminal, one plain line a session when the output is piped.
 """
@@ -24,8 +24,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from neurobrick.dataset import Session
-from neurobrick.prepare import Job, Outcome, Watch, totals
+from neurobrick.console import console as console
+from neurobrick.console import duration, size
+from neurobrick.plan import Job, Outcome, totals
+from neurobrick.prepare import Watch
 
 SIGNS = {
     "prepared": "[green]✓[/]",
@@ -33,12 +35,6 @@ SIGNS = {
     "skipped": "[yellow]–[/]",
     "failed": "[red]✗[/]",
 }
-
-
-def console(*, stderr: bool = False) -> Console:
-    """A console that does not break lines when its output is piped."""
-    found = Console(stderr=stderr, highlight=False)
-    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=200)
 
 
 @contextmanager
@@ -122,72 +118,3 @@ def plan_table(jobs: Sequence[Job]) -> Table:
     total = sum(job.asset.size for job in jobs)
     table.add_row(f"{len(jobs)} assets", "", f"{size(total)} ({total:,} bytes)")
     return table
-
-
-def sessions_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """What `neurobrick list` shows of the catalogue's sessions, one row each."""
-    table = Table("session", "subject", box=None, pad_edge=False)
-    for name in ("units", "spikes", "duration", "size"):
-        table.add_column(name, justify="right")
-    table.add_column("behavior (target first)")
-    for row in rows:
-        behavior = sorted(row["behavior"], key=lambda name: name != row["target"])
-        table.add_row(
-            row["session"],
-            row["subject"],
-            f"{row['units']:,}",
-            f"{row['spikes']:,}",
-            duration(row["duration"]),
-            size(row["bytes"]),
-            ", ".join(behavior),
-        )
-    return table
-
-
-def describe(session: Session) -> str:
-    """What `neurobrick info` says of a session."""
-    subject, source = session.metadata.subject, session.metadata.provenance
-    lines = [
-        session.id,
-        f"  subject     {subject.id}, {subject.species or 'species not given'}",
-        f"  recorded    {session.metadata.session_start_time or 'date not given'},"
-        f" {duration(session.domain.duration)}",
-        f"  neurons     {session.n_units} units, {session.n_spikes:,} spikes",
-        f"  source      {source.path}, {size(source.size)}, sha256 {source.sha256[:12]}…",
-        "  behavior",
-    ]
-    for name, behavior in session.behavior.items():
-        rate = f"{behavior.rate:g} Hz" if behavior.rate else "irregular"
-        target = ", the target" if name == session.target else ""
-        lines.append(f"    {name}  {behavior.shape}, {behavior.unit}, {rate}{target}")
-    lines.append("  intervals")
-    lines += [f"    {name}  {table.num_rows} rows" for name, table in session.intervals.items()]
-    lines.append("  splits")
-    lines += [f"    {k}  {duration(v.duration)}" for k, v in session.splits.items()]
-    for title, rows in (
-        ("notes", list(session.metadata.notes)),
-        ("left in the file", [f"{left.path}: {left.reason}" for left in session.metadata.left]),
-    ):
-        if rows:
-            lines.append(f"  {title}")
-            lines += [f"    {row}" for row in rows]
-    return "\n".join(lines)
-
-
-def size(n_bytes: float) -> str:
-    """Bytes in the unit that a person would choose, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.2f} TB"
-
-
-def duration(seconds: float) -> str:
-    """A length of time, as `12.3 s`, `4:05 min` or `2:30 h`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}:{rest:02d} min"
-    return f"{minutes // 60}:{minutes % 60:02d} h"

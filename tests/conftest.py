@@ -8,7 +8,8 @@ import pytest
 
 from neurobrick import Dataset
 from neurobrick.manifest import DatasetSpec
-from neurobrick.prepare import Outcome, plan, prepare
+from neurobrick.plan import Outcome, plan
+from neurobrick.prepare import prepare
 from neurobrick.simulate import simulate
 from neurobrick.sources import LocalSource
 from tests.layouts import LAYOUTS, write
@@ -17,8 +18,7 @@ from tests.layouts import LAYOUTS, write
 def prepare_files(root: Path, *paths: Path, spec: DatasetSpec | None = None) -> list[Outcome]:
     """Prepare files on this machine into `root`, in this process."""
     source = LocalSource(paths)
-    jobs = plan(source, spec or DatasetSpec.discovered("local"), root)
-    return prepare(source, jobs, root)
+    return prepare([plan(source, spec or DatasetSpec.discovered("local"), root)], root)
 
 
 @pytest.fixture(scope="session")

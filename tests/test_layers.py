@@ -21,8 +21,9 @@ LAYERS = [
     {"manifest", "store", "raw", "ledger"},
     {"sources", "splits", "catalog", "dandi_client", "dynamic_table", "spikes", "behavior"},
     {"nwb", "columns", "dataset", "dandi_source"},
-    {"formats", "harmonize"},
-    {"prepare", "plots", "simulate"},
+    {"formats", "harmonize", "plan"},
+    {"pipeline", "workers", "plots", "simulate"},
+    {"prepare"},
     {"summary"},
     {"cli"},
 ]

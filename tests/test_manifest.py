@@ -37,7 +37,7 @@ def test_every_dataset_is_listed() -> None:
 
 
 def test_a_dandiset_that_is_not_listed_is_discovered() -> None:
-    (spec,) = Manifest.load().for_dandiset("000999")
+    (spec,) = Manifest.load().for_dataset("000999")
     assert spec.id == "discovered"
 
 

@@ -16,7 +16,7 @@ from demo.archive import LoopbackArchive
 from neurobrick import Dataset, HarmonizeError
 from neurobrick.cli import main
 from neurobrick.manifest import DatasetSpec
-from neurobrick.prepare import plan, session_id
+from neurobrick.plan import plan, session_id
 from neurobrick.sources import LocalSource
 from neurobrick.store import damage
 from tests.conftest import prepare_files
@@ -170,7 +170,7 @@ def test_one_bad_file_does_not_stop_the_others(run: Run, recording: Path, tmp_pa
     (folder / "other.nwb.zarr").mkdir()
     result = run("prepare", "nwb", folder)
     assert result.exit_code == 1
-    assert "left, being no NWB in HDF5: 1, the first other.nwb.zarr" in result.output
+    assert "left, being no NWB: 1, the first other.nwb.zarr" in result.output
     closing = result.output.splitlines()[-3:]
     assert closing[0].startswith("1 prepared, 1 skipped, 1 failed")
     assert closing[1].startswith("broken.nwb: failed: ")

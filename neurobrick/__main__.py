@@ -1,0 +1,5 @@
+"""`python -m neurobrick` is `neurobrick`."""
+
+from neurobrick.cli import main
+
+main()

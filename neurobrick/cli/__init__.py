@@ -1,0 +1,46 @@
+"""The command line: parse, call, print.
+
+Exit status: 0 all done; 1 something failed, and the last lines say what and why; 2 wrong usage.
+
+Every module of this package imports what its commands need when they run, so that help and
+completion answer at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from neurobrick import __version__
+from neurobrick.cli.check import verify
+from neurobrick.cli.look import info, list_sessions, plot
+from neurobrick.cli.prepare import prepare
+from neurobrick.cli.simulate import simulate
+from neurobrick.errors import NeurobrickError
+
+
+class _Group(click.Group):
+    """A group whose commands end in one line, not in a traceback, when neurobrick refuses."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NeurobrickError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="neurobrick")
+def main() -> None:
+    """Bring recordings of neurons and behavior into one store, and slice it.
+
+    \b
+    neurobrick prepare dandiset 000128       download, harmonize, store
+    neurobrick list                          what is there
+    neurobrick plot SESSION 12 14            look at two seconds of it
+    """
+
+
+for command in (prepare, list_sessions, info, verify, plot, simulate):
+    main.add_command(command)

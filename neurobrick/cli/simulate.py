@@ -1,0 +1,85 @@
+"""`neurobrick simulate`: dandisets with known ground truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--layout",
+    type=click.Choice(["000128", "000688"]),
+    default="000128",
+    show_default=True,
+    help="The dandiset whose layout the files have.",
+)
+@click.option(
+    "--sessions", type=click.IntRange(1, 1000), default=4, show_default=True, help="In all."
+)
+@click.option(
+    "--subjects",
+    type=click.IntRange(1, 2),
+    default=1,
+    show_default=True,
+    help="Monkeys that the sessions are dealt to.",
+)
+@click.option(
+    "--units", type=click.IntRange(1, 500), default=60, show_default=True, help="Units a session."
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0.5, 240),
+    default=5.0,
+    show_default=True,
+    help="Length of a session.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same data."
+)
+def simulate(
+    folder: Path,
+    layout: Any,
+    sessions: int,
+    subjects: int,
+    units: int,
+    minutes: float,
+    seed: int,
+) -> None:
+    """Write motor-cortex sessions with known ground truth to FOLDER, as a dandiset of NWB files.
+
+    Says for each the R² at which an oracle, who knows how every unit is tuned, decodes velocity.
+    """
+    from neurobrick import summary
+    from neurobrick.simulate import SimulatedSession
+    from neurobrick.simulate import simulate as write
+
+    show = summary.console()
+
+    def done(session: SimulatedSession) -> None:
+        show.print(
+            f"{session.session}  {session.n_units} units, {session.n_spikes:,} spikes,"
+            f" {summary.duration(session.duration_s)}; oracle R² {session.oracle_r2.mean:.3f}"
+        )
+
+    try:
+        written = write(
+            folder,
+            layout=layout,
+            sessions=sessions,
+            subjects=subjects,
+            units=units,
+            minutes=minutes,
+            seed=seed,
+            progress=done,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    mean = sum(session.oracle_r2.mean for session in written) / len(written)
+    show.print(
+        f"an oracle that knows how every unit is tuned decodes hand velocity with R² {mean:.3f};"
+        f" wrote {folder}/{layout}"
+    )
