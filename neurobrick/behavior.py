@@ -81,12 +81,12 @@ def in_schema(
         return None
     data = _samples(raw, spec, ledger)
     stamps, clock = _timestamps(raw, spec, len(data), blocks)
-    fault = _time_fault(stamps, data)
+    fault = _time_fault(stamps, data) if clock is None else None
     if fault is not None:
         ledger.leave(raw.path, fault)
         return None
     finite = np.isfinite(stamps)
-    if not finite.all():
+    if clock is None and not finite.all():
         ledger.notes.append(f"{raw.path}: {int((~finite).sum())} samples without a time dropped")
         stamps, data = stamps[finite], data[finite]
     if not len(stamps):
@@ -187,8 +187,9 @@ def _quality(
 ) -> list[str]:
     """What is odd about a series that is kept."""
     notes = []
-    absent = int(np.isnan(values).any(axis=1).sum())
-    if absent:
+    unknown = np.isnan(values)
+    if unknown.any():
+        absent = int(unknown.any(axis=1).sum())
         notes.append(f"{raw.path}: {absent} of {len(values)} samples hold NaN; kept")
     if clock is None and len(stamps) > 2:
         steps = np.diff(stamps)
@@ -201,13 +202,14 @@ def _quality(
         if usual > 0 and 0 < gaps.sum() < 0.01 * len(steps):
             longest = float(steps.max())
             notes.append(f"{raw.path}: {int(gaps.sum())} gaps, the longest {longest:.3g} s")
-    largest = float(np.nanmax(np.abs(values))) if absent < len(values) else 0.0
-    symbol = to_si(raw.unit)
-    if raw.conversion == 1.0 and symbol and largest > LIKELY.get(symbol.symbol, np.inf):
-        notes.append(
-            f"{raw.path}: reaches {largest:.4g} {symbol.symbol} with no conversion declared:"
-            " perhaps it is in another unit; say unit in the spec"
-        )
+    si = to_si(raw.unit)
+    if raw.conversion == 1.0 and si is not None and si.symbol in LIKELY and not unknown.all():
+        largest = float(np.nanmax(np.abs(values)))
+        if largest > LIKELY[si.symbol]:
+            notes.append(
+                f"{raw.path}: reaches {largest:.4g} {si.symbol} with no conversion declared:"
+                " perhaps it is in another unit; say unit in the spec"
+            )
     return notes
 
 

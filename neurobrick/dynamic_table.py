@@ -98,7 +98,7 @@ def stack(tables: Sequence[RawUnits]) -> RawUnits:
     path that each row comes from."""
     if len(tables) == 1:
         return tables[0]
-    firsts = np.cumsum([0, *(len(units.spike_times) for units in tables)])
+    firsts = np.cumsum([0, *(units.n_spikes for units in tables)])
     shared = set.intersection(*(set(units.table.columns) for units in tables))
     columns = {
         name: stacked
@@ -113,7 +113,7 @@ def stack(tables: Sequence[RawUnits]) -> RawUnits:
             len(paths),
             {**columns, "units_table": RawColumn(paths)},
         ),
-        spike_times=np.concatenate([units.spike_times for units in tables]),
+        spike_times=lambda: np.concatenate([u.spike_times()[: u.n_spikes] for u in tables]),
         ends=np.concatenate([u.ends + at for u, at in zip(tables, firsts, strict=False)]),
         resolution=tables[0].resolution,
     )

@@ -6,7 +6,7 @@ silently; what no policy covers is refused. docs/policies.md states every policy
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from neurobrick.errors import HarmonizeError, UnsupportedFile
 from neurobrick.intervals import Intervals
 from neurobrick.ledger import Ledger
 from neurobrick.manifest import DatasetSpec
-from neurobrick.raw import RawSeries, RawTable, RawUnits, Recording
+from neurobrick.raw import RawSeries, RawTable, Recording
 from neurobrick.restarts import Blocks, find_blocks
 from neurobrick.schema import Provenance, Series, SessionData, SessionMetadata, Subject
 
@@ -45,17 +45,20 @@ def harmonize(
     raw_units = recording.units
     if raw_units is None:
         raise UnsupportedFile("it holds no spikes: there is no units table with spike_times")
-    if not len(raw_units.ends) or not raw_units.ends[-1]:
+    if not raw_units.n_spikes:
         raise UnsupportedFile(f"it holds no spikes: {raw_units.table.path} is empty")
     chosen = behavior.choose(recording.series, spec.behavior, ledger)
     recording.prefetch([series for series, _, _ in chosen])
+    raw_times = raw_units.spike_times()
     blocks = None
     if "clock_restarts" in spec.repairs:
-        blocks = _blocks([series for series, _, _ in chosen], recording.tables, raw_units)
+        trains = np.split(raw_times[: raw_units.n_spikes], raw_units.ends[:-1])
+        blocks = _blocks([series for series, _, _ in chosen], recording.tables, trains)
         ledger.note(_told(blocks))
-    spike_times, spike_units = spikes.time_line(
-        raw_units, spec.units, spec.repairs, blocks, _span(recording), ledger.notes
-    )
+    resolution = raw_units.resolution
+    hint = Clock(round(1 / resolution)) if resolution and 0 < resolution < 1 else None
+    line = spikes.time_line(raw_times, raw_units.ends, spec, blocks, _span(recording), hint, ledger)
+    spike_times = line.times
     kept = {}
     for series, series_spec, name in chosen:
         found = behavior.in_schema(series, series_spec, blocks, ledger)
@@ -65,11 +68,11 @@ def harmonize(
     if blocks is not None:
         intervals[BLOCKS_TABLE] = _as_table(blocks)
     domain = columns.observed(raw_units, blocks, ledger) or _recorded(spike_times, kept)
-    if outside := len(spike_times) - int(domain.contains(spike_times).sum()):
+    first, last = np.searchsorted(spike_times, (domain.start, domain.stop))
+    if outside := len(spike_times) - int((last - first).sum()):
         ledger.note(f"{outside} spikes lie outside the units' obs_intervals; kept")
     evaluation = spec.evaluation.intervals(intervals) & domain if spec.evaluation else domain
     about = recording.attributes
-    resolution = raw_units.resolution
     return SessionData(
         metadata=SessionMetadata(
             id=session_id,
@@ -88,13 +91,13 @@ def harmonize(
             notes=tuple(ledger.notes),
         ),
         spike_times=spike_times,
-        spike_units=spike_units,
+        spike_units=line.units,
         units=columns.units_table(raw_units, recording.electrodes),
         behavior=kept,
         intervals=intervals,
         domain=domain,
         evaluation=evaluation,
-        spike_clock=Clock(round(1 / resolution)) if resolution and 0 < resolution < 1 else None,
+        spike_ticks=line.ticks,
     )
 
 
@@ -115,7 +118,9 @@ def _span(recording: Recording) -> float:
     return max((span for span in spans if np.isfinite(span)), default=0.0)
 
 
-def _blocks(series: Sequence[RawSeries], tables: Sequence[RawTable], units: RawUnits) -> Blocks:
+def _blocks(
+    series: Sequence[RawSeries], tables: Sequence[RawTable], trains: Sequence[NDArray[np.float64]]
+) -> Blocks:
     """The blocks of a session whose clock restarts. Raises HarmonizeError when none shows."""
     candidates: list[NDArray[np.float64]] = [
         stamps for one in series if one.timestamps and (stamps := one.timestamps()).ndim == 1
@@ -125,9 +130,7 @@ def _blocks(series: Sequence[RawSeries], tables: Sequence[RawTable], units: RawU
         if start is not None and not isinstance(start.values, list):
             candidates.append(np.asarray(start.values, np.float64).reshape(-1))
     candidates = [times[np.isfinite(times)] for times in candidates]
-    found = find_blocks(candidates) or find_blocks(
-        np.split(units.spike_times[: int(units.ends[-1])], units.ends[:-1])
-    )
+    found = find_blocks(candidates) or find_blocks(trains)
     if found is None:
         raise HarmonizeError(
             "the spec says clock_restarts, but no timestamps, no trials and no spikes run"
@@ -162,15 +165,20 @@ def _subject(raw: Mapping[str, str]) -> Subject:
     return Subject(id=raw.get("subject_id"), **{k: v for k, v in raw.items() if k != "subject_id"})
 
 
-def _target(wanted: str | None, behavior: Mapping[str, Series]) -> str | None:
+def _target(wanted: str | None, kept: Mapping[str, Series]) -> str | None:
     """The spec's target; else the most usual one there is; else the only series, if it is one."""
     if wanted is not None:
-        if wanted not in behavior:
-            there = ", ".join(behavior) or "none"
+        if wanted not in kept:
+            there = ", ".join(kept) or "none"
             raise HarmonizeError(f"the spec's target {wanted!r} is not kept; there is: {there}")
         return wanted
+    return usual_target(kept)
+
+
+def usual_target(names: Collection[str]) -> str | None:
+    """The behavior that decoders of the field would read; the only one, if there is one."""
     for usual in USUAL_TARGETS:
-        for name in behavior:
+        for name in names:
             if name.casefold().endswith(usual):
                 return name
-    return next(iter(behavior)) if len(behavior) == 1 else None
+    return next(iter(names)) if len(names) == 1 else None

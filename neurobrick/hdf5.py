@@ -10,8 +10,9 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
@@ -29,7 +30,7 @@ Ranges = Sequence[tuple[int, int]]
 
 @contextmanager
 def open_hdf5(
-    file: Path | BinaryIO, name: str, fetch: Callable[[Ranges], None] | None = None
+    file: Path | RawIOBase, name: str, fetch: Callable[[Ranges], None] | None = None
 ) -> Iterator[HDF5Tree]:
     """Open a file, or a stream that can seek, called `name` in messages.
 
@@ -42,8 +43,6 @@ def open_hdf5(
     except FileNotFoundError as error:
         raise UnsupportedFile(f"there is no file {name}") from error
     except OSError as error:
-        if isinstance(error.__cause__ or error.__context__, NeurobrickError):
-            raise
         if "truncated" in str(error):
             raise CorruptFile(f"{name} breaks off (truncated): fetch it again") from error
         raise UnsupportedFile(f"{name} is not an NWB file (HDF5 says: {_reason(error)})") from error
@@ -83,8 +82,15 @@ class HDF5Tree:
         return HDF5Group(self._file["/"])
 
     def prefetch(self, arrays: Iterable[Array]) -> None:
-        if self._fetch is not None:
-            self._fetch([r for a in arrays if isinstance(a, HDF5Array) for r in a.byte_ranges()])
+        if self._fetch is None:
+            return
+        ranges: list[tuple[int, int]] = []
+        for array in arrays:
+            if isinstance(array, HDF5Array) and array.kind in ("number", "text"):
+                with suppress(CorruptFile, UnsupportedFile):  # said when it is read, if it is
+                    array.check()
+                    ranges += array.byte_ranges()
+        self._fetch(ranges)
 
 
 class HDF5Group:
@@ -123,7 +129,7 @@ class HDF5Group:
         return HDF5Array(found)
 
     def attribute(self, name: str, default: Any) -> Any:
-        return _attribute(self._group, name, default)
+        return _attribute(self._group, self.path, name, default)
 
     def attributes(self, name: str) -> list[str]:
         with boundary(f"{self.path}: {name}"):
@@ -157,9 +163,10 @@ class HDF5Group:
 class HDF5Array:
     """A dataset of an HDF5 file, whose bytes are in that file."""
 
-    def __init__(self, data: h5py.Dataset) -> None:
+    def __init__(self, data: h5py.Dataset, path: str | None = None) -> None:
         self._data = data
-        self.path: str = (data.name or "").strip("/")
+        # HDF5 searches the whole file for the name of what a reference leads to.
+        self.path: str = (data.name or "").strip("/") if path is None else path
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -180,7 +187,7 @@ class HDF5Array:
             return "number" if dtype.kind in "iufb" else "other"
 
     def attribute(self, name: str, default: Any) -> Any:
-        return _attribute(self._data, name, default)
+        return _attribute(self._data, self.path, name, default)
 
     def check(self) -> None:
         with boundary(self.path):
@@ -199,14 +206,14 @@ class HDF5Array:
         """What each element of an array of references leads to, in C order."""
         with boundary(self.path):
             found = [self._data.file[reference] for reference in self.read().reshape(-1)]
-            if not all(isinstance(item, h5py.Dataset) and not item.external for item in found):
-                raise CorruptFile(f"{self.path} holds references that lead to no array")
-            return [HDF5Array(item) for item in found]
+            for item in found:
+                if not isinstance(item, h5py.Dataset) or item.is_virtual or item.external:
+                    raise CorruptFile(f"{self.path} holds references that lead to no array")
+            return [HDF5Array(item, f"{self.path}[{k}]") for k, item in enumerate(found)]
 
     def byte_ranges(self) -> list[tuple[int, int]]:
         """Where its bytes are in the file: `[start, stop)` of every chunk, or of the whole."""
         with boundary(self.path):
-            self._check_size()
             if self._data.chunks is None:
                 start, size = self._data.id.get_offset(), self._data.id.get_storage_size()
                 return [(start, start + size)] if start is not None else []
@@ -249,7 +256,7 @@ def _available(code: int) -> bool:
     return bool(h5py.h5z.filter_avail(code))
 
 
-def _attribute(item: h5py.Group | h5py.Dataset, name: str, default: Any) -> Any:
-    with boundary(f"{item.name}: {name}"):
+def _attribute(item: h5py.Group | h5py.Dataset, path: str, name: str, default: Any) -> Any:
+    with boundary(f"{path}: {name}"):
         value = item.attrs.get(name, default)
         return default if isinstance(value, h5py.Empty) else first(value, default)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neurobrick.dynamic_table import column_arrays, read_table, row_ends, stack
 from neurobrick.errors import CorruptFile, HarmonizeError
@@ -171,9 +172,8 @@ class _Reader:
 
     def _units(self, paths: Sequence[str]) -> RawUnits | None:
         """The units tables at `paths`, one below the other."""
-        groups = [(path, self.unit_tables[path]) for path in paths]
-        self.tree.prefetch([a for _, g in groups for a in column_arrays(g, ["spike_times", "id"])])
-        return stack([self._units_table(group, path) for path, group in groups]) if groups else None
+        tables = [self._units_table(self.unit_tables[path], path) for path in paths]
+        return stack(tables) if tables else None
 
     def _units_table(self, group: Group, path: str) -> RawUnits:
         times = group.array("spike_times")
@@ -184,8 +184,7 @@ class _Reader:
             )
         if times.kind != "number" or len(times.shape) == 0:
             raise CorruptFile(f"{path}/spike_times holds no times: {times.kind}, {times.shape}")
-        values = np.asarray(times.read().reshape(-1), dtype=np.float64)
-        ends = row_ends(group, "spike_times", len(values))
+        ends = row_ends(group, "spike_times", int(np.prod(times.shape)))
         if ends is None:
             raise CorruptFile(f"{path} has spike_times without spike_times_index")
         resolution = times.attribute("resolution", None)
@@ -199,10 +198,14 @@ class _Reader:
             )
         return RawUnits(
             table=RawTable(path, len(ends), table.columns),
-            spike_times=values,
             ends=ends,
+            spike_times=lambda: self._spike_times(times),
             resolution=float(resolution) if isinstance(resolution, int | float) else None,
         )
+
+    def _spike_times(self, times: Array) -> NDArray[np.float64]:
+        self.tree.prefetch([times])
+        return np.asarray(times.read().reshape(-1), dtype=np.float64)
 
     def _left_columns(self, group: Group, path: str, ends: np.ndarray) -> set[str]:
         """Columns of a units table that are not read: they outweigh the spikes."""

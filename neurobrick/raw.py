@@ -41,12 +41,20 @@ class RawTable:
 
 @dataclass(frozen=True)
 class RawUnits:
-    """The units table; unit k fired at `spike_times[ends[k - 1]:ends[k]]`, unsorted as found."""
+    """The units table; unit k fired at `spike_times()[ends[k - 1]:ends[k]]`, unsorted as found.
+
+    The times of all units, (n_spikes,), are read when they are called for.
+    """
 
     table: RawTable
-    spike_times: NDArray[np.float64]
     ends: NDArray[np.int64]
+    spike_times: Callable[[], NDArray[np.float64]] = field(repr=False)
     resolution: float | None = None
+
+    @property
+    def n_spikes(self) -> int:
+        """Spikes of all units."""
+        return int(self.ends[-1]) if len(self.ends) else 0
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ class SessionData:
     domain: Intervals
     evaluation: Intervals
     splits: Mapping[str, Intervals] = field(default_factory=dict)
-    spike_clock: Clock | None = None
+    spike_ticks: tuple[Clock, NDArray[np.int64]] | None = None  # where they give back the times
 
 
 def check(session: SessionData) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neurobrick.clock import Clock, find_clock
 from neurobrick.errors import HarmonizeError
-from neurobrick.manifest import Repair, UnitsSpec
-from neurobrick.raw import RawUnits
+from neurobrick.ledger import Ledger
+from neurobrick.manifest import DatasetSpec, UnitsSpec
 from neurobrick.restarts import Blocks, rising_runs
 
 # What stands for "no spike" in some files, where no other spike is before zero.
@@ -27,57 +28,88 @@ ENOUGH_INTERVALS = 200
 LONG_RUN = 10  # spikes on average
 JUMP = 1.0  # seconds back
 
+UNIT_BITS = 24  # rows of a units table, beside the ticks of 39 bits, in one integer
+
+
+@dataclass(frozen=True)
+class TimeLine:
+    """Spikes (n,): `times` in seconds, sorted, and `units`, rows of the units table; ties keep the
+    order of the units. `ticks` are the times on a clock that gives them back, where there is one.
+    """
+
+    times: NDArray[np.float64]
+    units: NDArray[np.int64]
+    ticks: tuple[Clock, NDArray[np.int64]] | None = None
+
 
 def time_line(
-    raw: RawUnits,
-    spec: UnitsSpec,
-    repairs: Collection[Repair],
+    found: NDArray[np.float64],
+    ends: NDArray[np.int64],
+    spec: DatasetSpec,
     blocks: Blocks | None,
     other_span: float,
-    notes: list[str],
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """All spikes (n,): times in seconds, sorted, and rows of the units table; ties keep the order
-    of the units.
+    hint: Clock | None,
+    ledger: Ledger,
+) -> TimeLine:
+    """All spikes on one time line. Unit k fired at `found[ends[k - 1]:ends[k]]`.
 
-    `other_span` is how long, in seconds, the file's other clocks run. Raises HarmonizeError for
-    times that are not in seconds or run backwards, unless the spec says what they are.
+    `other_span` is how long, in seconds, the file's other clocks run, `hint` the clock that it
+    declares. Raises HarmonizeError for times that are not in seconds or run backwards, unless the
+    spec says what they are.
     """
-    counts = np.diff(raw.ends, prepend=0)
-    n_claimed = int(raw.ends[-1]) if len(raw.ends) else 0
-    times = raw.spike_times[:n_claimed]
+    counts = np.diff(ends, prepend=0)
+    n_claimed = int(ends[-1]) if len(ends) else 0
+    times = found[:n_claimed]
     units = np.repeat(np.arange(len(counts)), counts)
-    if len(raw.spike_times) > n_claimed:
-        notes.append(f"{len(raw.spike_times) - n_claimed} spike times belong to no unit; left")
-    times, units = _without_blanks(times, units, notes)
-    times = _in_seconds(times, units, spec, other_span)
+    if len(found) > n_claimed:
+        ledger.note(f"{len(found) - n_claimed} spike times belong to no unit; left")
+    times, units = _without_blanks(times, units, ledger)
+    times = _in_seconds(times, units, spec.units, other_span)
     if blocks is not None:
-        times, units = _laid(times, units, len(counts), blocks, notes)
-    backwards = (np.diff(times) < 0) & (np.diff(units) == 0)
-    if backwards.any():
-        if "sort_spikes" not in repairs and blocks is None:
+        times, units = _laid(times, units, len(counts), blocks, ledger)
+    falls = np.flatnonzero(times[1:] < times[:-1])
+    backwards = falls[units[falls] == units[falls + 1]]
+    if len(backwards):
+        if "sort_spikes" not in spec.repairs and blocks is None:
             _refuse_restarts(times, units, backwards)
-        notes.append(f"spikes of {len(np.unique(units[1:][backwards]))} units were unsorted")
-    order = np.argsort(times, kind="stable")
-    times, units = times[order], units[order]
-    twice = int(((np.diff(times) == 0) & (np.diff(units) == 0)).sum())
+        ledger.note(f"spikes of {len(np.unique(units[backwards]))} units were unsorted")
+    line = _sorted(times, units, hint)
+    ties = np.flatnonzero(line.times[1:] == line.times[:-1])
+    twice = int((line.units[ties] == line.units[ties + 1]).sum())
     if twice:
-        notes.append(f"{twice} spikes repeat the time of another of their unit; kept")
-    return times, units
+        ledger.note(f"{twice} spikes repeat the time of another of their unit; kept")
+    return line
+
+
+def _sorted(times: NDArray[np.float64], units: NDArray[np.int64], hint: Clock | None) -> TimeLine:
+    """The time line of `times` (n,) of `units` (n,), which come unit by unit.
+
+    Times on a clock are sorted with their units as one integer each: in a third of the time that a
+    stable sort of floats takes, and the ticks are what a store keeps.
+    """
+    on_clock = find_clock(times, [hint] if hint else ()) if len(times) else None
+    if on_clock is None or int(np.abs(on_clock[1]).max()) >= 2**62 >> UNIT_BITS:
+        order = np.argsort(times, kind="stable")
+        return TimeLine(times[order], units[order])
+    clock, ticks = on_clock
+    keys = np.sort((ticks << UNIT_BITS) | units)
+    ticks = keys >> UNIT_BITS
+    return TimeLine(clock.times(ticks), keys & ((1 << UNIT_BITS) - 1), (clock, ticks))
 
 
 def _without_blanks(
-    times: NDArray[np.float64], units: NDArray[np.int64], notes: list[str]
+    times: NDArray[np.float64], units: NDArray[np.int64], ledger: Ledger
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Without what is no time: NaN, infinities, sentinels."""
     kept = np.isfinite(times)
     if not kept.all():
-        notes.append(f"{int((~kept).sum())} spike times are not finite; dropped")
+        ledger.note(f"{int((~kept).sum())} spike times are not finite; dropped")
     negative = kept & (times < 0)
     if negative.any():
         sentinel = negative & np.isin(times, SENTINELS)
         if np.array_equal(sentinel, negative):
             values = ", ".join(f"{value:g}" for value in np.unique(times[sentinel]))
-            notes.append(f"{int(sentinel.sum())} spike times are {values}, no time; dropped")
+            ledger.note(f"{int(sentinel.sum())} spike times are {values}, no time; dropped")
             kept &= ~sentinel
     return (times, units) if kept.all() else (times[kept], units[kept])
 
@@ -117,11 +149,11 @@ def _doubt(times: NDArray[np.float64], units: NDArray[np.int64], other_span: flo
 
 
 def _refuse_restarts(
-    times: NDArray[np.float64], units: NDArray[np.int64], backwards: NDArray[np.bool_]
+    times: NDArray[np.float64], units: NDArray[np.int64], backwards: NDArray[np.int64]
 ) -> None:
-    """Raise HarmonizeError where spikes run backwards as a clock does that starts again."""
-    far = backwards & (np.diff(times) < -JUMP)
-    for row in np.unique(units[1:][far]):
+    """Raise HarmonizeError where spikes run `backwards` as a clock does that starts again."""
+    far = backwards[times[backwards] - times[backwards + 1] > JUMP]
+    for row in np.unique(units[far]):
         mine = times[units == row]
         runs = rising_runs(mine)
         if len(mine) >= LONG_RUN * len(runs):
@@ -140,7 +172,7 @@ def _laid(
     units: NDArray[np.int64],
     n_units: int,
     blocks: Blocks,
-    notes: list[str],
+    ledger: Ledger,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Times with the restarts repaired, without units whose spikes fit in no or in many ways."""
     laid = times.copy()
@@ -157,7 +189,7 @@ def _laid(
             laid[a:b] = found
     if unclear:
         rows = ", ".join(map(str, unclear[:20])) + (", …" if len(unclear) > 20 else "")
-        notes.append(
+        ledger.note(
             f"clock_restarts: {int((~kept).sum())} spikes of {len(unclear)} units (rows {rows})"
             " fit the blocks in more than one way, or in none; dropped"
         )

@@ -1,4 +1,4 @@
-"""The only module that knows Zarr: one session, one store.
+"""One session, one store, in Zarr.
 
 A store is written beside its place and renamed into it once its manifest is there, so a store that
 exists is whole. Every chunk carries a crc32c; the manifest lists every file, because Zarr reads a
@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -25,9 +25,7 @@ from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
 from neurobrick.schema import FORMAT_VERSION, Series, SessionData, SessionMetadata
 from neurobrick.tables import ColumnArrays, from_arrays, to_arrays
-
-if TYPE_CHECKING:
-    import zarr
+from neurobrick.zarr3 import FolderWriter
 
 MANIFEST = "manifest.json"
 STAGING = ".staging-"
@@ -46,9 +44,10 @@ def write_store(session: SessionData, path: Path) -> int:
     """
     staging = path.with_name(f"{STAGING}{os.getpid()}-{path.stem}")  # no *.zarr, so no store
     try:
-        staging.parent.mkdir(parents=True, exist_ok=True)
-        _write(session, staging)
-        size = _write_manifest(staging)
+        staging.mkdir(parents=True)
+        writer = FolderWriter(staging)
+        _write(session, writer)
+        size = _write_manifest(staging, writer.files)
         _replace(staging, path)
         return size
     except OSError as error:
@@ -79,70 +78,51 @@ def _replace(staging: Path, path: Path) -> None:
         staging.rename(path)
 
 
-def _write(session: SessionData, path: Path) -> None:
-    import zarr
-
-    attributes = {"neurobrick": session.metadata.model_dump(mode="json")}
-    root = zarr.create_group(path, attributes=attributes, zarr_format=3)
-    spikes = root.create_group("spikes")
-    _write_times(spikes, "time", session.spike_times, SPIKE_CHUNK, session.spike_clock)
+def _write(session: SessionData, to: FolderWriter) -> None:
+    to.group("", {"neurobrick": session.metadata.model_dump(mode="json")})
+    ticks = session.spike_ticks or find_clock(session.spike_times)
+    _write_times(to, "spikes/time", session.spike_times, ticks, SPIKE_CHUNK)
     narrow = np.uint16 if session.units.num_rows <= 2**16 else np.uint32
-    _write_array(spikes, "unit", session.spike_units.astype(narrow), SPIKE_CHUNK)
-    _write_table(root, "units", session.units)
+    to.array("spikes/unit", session.spike_units.astype(narrow), SPIKE_CHUNK)
+    _write_table(to, "units", session.units)
     for name, series in session.behavior.items():
-        _write_series(root.create_group(f"behavior/{_key(name)}"), series)
+        _write_series(to, f"behavior/{_key(name)}", series)
     for name, table in session.intervals.items():
-        _write_table(root, f"intervals/{_key(name)}", table)
-    _write_intervals(root, "domain", session.domain)
-    _write_intervals(root, "evaluation", session.evaluation)
+        _write_table(to, f"intervals/{_key(name)}", table)
+    _write_intervals(to, "domain", session.domain)
+    _write_intervals(to, "evaluation", session.evaluation)
     for name, split in session.splits.items():
-        _write_intervals(root, f"splits/{name}", split)
-
-
-def _write_array(
-    group: zarr.Group, name: str, data: Array, rows: int, attributes: dict[str, Any] | None = None
-) -> None:
-    from zarr.codecs import BloscCodec, Crc32cCodec
-
-    chunks = (max(1, min(rows, len(data))), *(max(1, n) for n in data.shape[1:]))
-    compressor = BloscCodec(typesize=data.dtype.itemsize, cname="zstd", clevel=5, shuffle="shuffle")
-    array = group.create_array(
-        name,
-        shape=data.shape,
-        dtype=data.dtype,
-        chunks=chunks,
-        compressors=[compressor, Crc32cCodec()],
-        attributes=attributes,
-        # An all-zero chunk is written too: a file that is not there is a file that was lost.
-        config={"write_empty_chunks": True},
-    )
-    if data.size:
-        array[...] = data
+        _write_intervals(to, f"splits/{name}", split)
 
 
 def _write_times(
-    group: zarr.Group, name: str, times: NDArray[np.float64], rows: int, hint: Clock | None = None
+    to: FolderWriter,
+    key: str,
+    times: NDArray[np.float64],
+    found: tuple[Clock, NDArray[np.int64]] | None,
+    rows: int,
 ) -> None:
-    found = find_clock(times, [hint] if hint else ())
-    if found and len(times) and INT32.min <= found[1].min() and found[1].max() <= INT32.max:
+    """`times`, sorted, as the ticks that were `found` for them, where these are of 32 bits."""
+    if found and len(times) and INT32.min <= found[1][0] and found[1][-1] <= INT32.max:
         clock, ticks = found
         attributes = {"rate": clock.rate, "offset": clock.offset}
-        _write_array(group, name, ticks.astype(np.int32), rows, attributes)
+        to.array(key, ticks.astype(np.int32), rows, attributes)
     else:
-        _write_array(group, name, times, rows)
+        to.array(key, times, rows)
 
 
-def _write_series(group: zarr.Group, series: Series) -> None:
-    group.attrs.update(
+def _write_series(to: FolderWriter, key: str, series: Series) -> None:
+    to.group(
+        key,
         {
             "unit": series.unit,
             "source": series.source,
             "source_unit": series.source_unit,
             "description": series.description,
             "columns": list(series.columns),
-        }
+        },
     )
-    _write_array(group, "values", series.values, BEHAVIOR_CHUNK)
+    to.array(f"{key}/values", series.values, BEHAVIOR_CHUNK)
     hints = [clock for clock in (series.clock, sampling_clock(series.timestamps)) if clock]
     for clock in hints:
         ticks = clock.ticks(series.timestamps)
@@ -151,38 +131,33 @@ def _write_series(group: zarr.Group, series: Series) -> None:
         segments = runs(ticks)
         if 4 * len(segments) <= len(ticks):  # otherwise the segments outweigh the timestamps
             attributes = {"rate": clock.rate, "offset": clock.offset}
-            _write_array(group, "segments", segments, BEHAVIOR_CHUNK, attributes)
+            to.array(f"{key}/segments", segments, BEHAVIOR_CHUNK, attributes)
             return
-    _write_times(group, "timestamps", series.timestamps, BEHAVIOR_CHUNK)
+    found = find_clock(series.timestamps)
+    _write_times(to, f"{key}/timestamps", series.timestamps, found, BEHAVIOR_CHUNK)
 
 
-def _write_table(root: zarr.Group, path: str, table: pa.Table) -> None:
-    group = root.create_group(path, attributes={"columns": table.column_names})
+def _write_table(to: FolderWriter, key: str, table: pa.Table) -> None:
+    to.group(key, {"columns": table.column_names})
     for name, column in zip(table.column_names, table.columns, strict=True):
         held = to_arrays(column)
         for role, data in held.arrays.items():
-            key = _key(name) if role == "values" else f"{_key(name)}.{role}"
+            part = _key(name) if role == "values" else f"{_key(name)}.{role}"
             attributes = dict(held.attributes) if role == "values" else None
-            _write_array(group, key, data, SPIKE_CHUNK, attributes)
+            to.array(f"{key}/{part}", data, SPIKE_CHUNK, attributes)
 
 
-def _write_intervals(root: zarr.Group, path: str, intervals: Intervals) -> None:
-    group = root.create_group(path)
-    _write_array(group, "start", intervals.start, SPIKE_CHUNK)
-    _write_array(group, "stop", intervals.stop, SPIKE_CHUNK)
+def _write_intervals(to: FolderWriter, key: str, intervals: Intervals) -> None:
+    to.array(f"{key}/start", intervals.start, SPIKE_CHUNK)
+    to.array(f"{key}/stop", intervals.stop, SPIKE_CHUNK)
 
 
-def _write_manifest(path: Path) -> int:
+def _write_manifest(path: Path, files: Mapping[str, tuple[int, int]]) -> int:
     """List every file with its size and crc32c; written last, and forced to disk."""
-    import google_crc32c
-
-    files = {}
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        data = file.read_bytes()
-        files[file.relative_to(path).as_posix()] = [len(data), google_crc32c.value(data)]
     manifest = path / MANIFEST
     with manifest.open("w") as stream:
-        json.dump({"format_version": FORMAT_VERSION, "files": files}, stream, indent=0)
+        listed = dict(sorted(files.items()))
+        json.dump({"format_version": FORMAT_VERSION, "files": listed}, stream, indent=0)
         stream.flush()
         os.fsync(stream.fileno())
     return sum(size for size, _ in files.values()) + manifest.stat().st_size

@@ -127,7 +127,7 @@ def test_a_killed_prepare_leaves_no_store_that_opens(tmp_path: Path, recording: 
         import os, signal, sys
         from pathlib import Path
         from neurobrick import store
-        store._write_manifest = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+        store._write_manifest = lambda path, files: os.kill(os.getpid(), signal.SIGKILL)
         from tests.conftest import prepare_files
         prepare_files(Path(sys.argv[1]), Path(sys.argv[2]))
         """
