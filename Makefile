@@ -2,13 +2,16 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# hdmf-zarr, which writes NWB as Zarr for the tests, needs zarr 2: an environment of its own.
+ZARR2 := $(VENV)-zarr2
+ZARR2_READY := $(ZARR2)/.ready
 
 .PHONY: demo test check bench
 
 demo: $(READY)  ## simulate, serve, prepare, train, report: the whole way in a few minutes
 	$(BIN)/python -m demo
 
-test: $(READY)  ## every test
+test: $(READY) $(ZARR2_READY)  ## every test
 	$(BIN)/python -m pytest
 
 check: $(READY)  ## format, lint, types
@@ -24,4 +27,9 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+$(ZARR2_READY): tests/hdmf_zarr/constraints.txt
+	$(PYTHON) -m venv $(ZARR2)
+	$(ZARR2)/bin/pip install --quiet --requirement $<
 	touch $@

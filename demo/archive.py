@@ -3,11 +3,13 @@
     <folder>/<dandiset>/<version>/sub-X/sub-X_….nwb      version: "draft", or one like 0.220113.0400
 
 A folder named like a version is a published version; a draft is always there and, where it has no
-folder of its own, holds what the newest published version holds. A file `dandiset.json` beside the
-versions may give the dandiset's `name`, `license` and `citation`. All is read once, at the start.
+folder of its own, holds what the newest published version holds. A folder whose name ends in
+`.zarr` is one Zarr asset. A file `dandiset.json` beside the versions may give the `name`, `license`
+and `citation` of the dandiset. All is read once, at the start.
 
-It answers what dandi 0.81 asks in order to list and download, on loopback only, and can be told to
-misbehave as real archives do: see `Faults`.
+It answers what dandi 0.81 asks in order to list and download, on loopback only. As in the archive,
+the bytes come from another place than the answers: a port of its own, to which requests are
+redirected, with a signature where the dandiset is embargoed. `Faults` are what it may do wrong.
 
     python -m demo.archive FOLDER [--port PORT]
 """
@@ -17,110 +19,147 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import re
 import threading
 import uuid
-from collections.abc import Collection
+from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from typing import NamedTuple
+from urllib.parse import quote, urlencode
 
-JSON = dict[str, Any]
+from zarr_checksum import compute_zarr_checksum
+from zarr_checksum.generators import ZarrArchiveFile
+
+from demo.loopback import JSON, Faults, Handler, Loopback
+
 PAGE_SIZE = 100
+ZARR_PAGE_SIZE = 1000
 ETAG_PART = 64 << 20  # bytes of a part of a dandi-etag, which is an S3 multipart ETag
 EPOCH = "2020-01-01T00:00:00+00:00"
-SIGNATURE = "a-signature-that-nobody-should-print"  # of the blobs of embargoed dandisets
+SIGNATURE = "a-signature-that-nobody-should-print"  # of the files of embargoed dandisets
 
 
-@dataclass(frozen=True)
-class Faults:
-    """How the archive misbehaves. Of an "every n-th", 1 is always and 0 never."""
+class Kept(NamedTuple):
+    """A file of a Zarr asset."""
 
-    every_nth_503: int = 0
-    cut_every_nth_body: int = 0  # each n-th answer with a blob's bytes breaks off half way
-    wrong_digest: Collection[str] = ()  # asset paths whose digests are those of other bytes
-    no_sha256: Collection[str] = ()  # asset paths that have only a dandi-etag, as on a fresh draft
-    ignore_ranges: bool = False  # blobs are sent whole, whatever range is asked for
-    require_token: str | None = None  # every dandiset is embargoed, and opens to this key only
-
-
-class Request(NamedTuple):
-    """A line of the log."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    range: str | None
-    status: int
+    file: Path
+    size: int
+    md5: str
 
 
 class Blob(NamedTuple):
-    """A file, as an asset of one version: what listings say of it, and its metadata."""
+    """An asset of one version: what listings say of it, and its metadata. `file` may be a Zarr."""
 
     file: Path
     record: JSON
     metadata: JSON
 
 
-class LoopbackArchive:
+class LoopbackArchive(Loopback):
     """Serves `folder` while used as a context manager; `api_url` is what a client is to be given.
 
-    `log` holds every request that was answered, in the order of the answers.
+    The bytes of assets come from `store_url`.
     """
 
     def __init__(self, folder: Path, faults: Faults | None = None, port: int = 0) -> None:
-        self.faults = faults or Faults()
-        self.log: list[Request] = []
-        self.asked, self.bodies = count(1), count(1)
-        self.server = _Server(("127.0.0.1", port), _Handler)
-        self.server.archive = self
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        super().__init__(faults)
+        self.url = self.listen(self._answer, port)
         self.api_url = f"{self.url}/api"
+        self.store_url = self.listen(self._hand_out)
         self.blobs: dict[str, Blob] = {}  # by asset id
+        self.zarrs: dict[str, dict[str, Kept]] = {}  # by Zarr id, then by key
         self.about: dict[str, JSON] = {}
         self.dandisets: dict[str, dict[str, list[Blob]]] = {}
+        self._signatures = count(1)
+        self._uses: Counter[str] = Counter()
         for dandiset in sorted(p for p in folder.iterdir() if re.fullmatch(r"\d{6}", p.name)):
             about = dandiset / "dandiset.json"
             given = json.loads(about.read_text()) if about.exists() else {}
             self.about[dandiset.name] = {"name": f"Dandiset {dandiset.name}", **given}
             versions = {
-                version.name: [self._read(f, version) for f in version.rglob("*") if f.is_file()]
+                version.name: [self._read(file, version) for file in _assets(version)]
                 for version in dandiset.iterdir()
                 if version.is_dir() and re.fullmatch(r"draft|\d+\.\d+\.\d+", version.name)
             }
             versions.setdefault("draft", versions[max(versions)] if versions else [])
             self.dandisets[dandiset.name] = dict(sorted(versions.items()))  # the draft last
 
-    def __enter__(self) -> LoopbackArchive:
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
     def _read(self, file: Path, version: Path) -> Blob:
-        path, size = file.relative_to(version).as_posix(), file.stat().st_size
+        path, is_zarr = file.relative_to(version).as_posix(), file.is_dir()
         name = f"{version.parent.name}/{version.name}/{path}"
         asset_id = str(uuid.uuid5(uuid.NAMESPACE_OID, name))
         modified = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat()
-        record = {"asset_id": asset_id, "blob": asset_id, "path": path, "size": size}
+        if is_zarr:
+            kept = self.zarrs[asset_id] = self._read_zarr(file, path)
+            size, digest = sum(k.size for k in kept.values()), _tree_digest(kept)
+            url = f"{self.store_url}/zarr/{asset_id}/"
+        else:
+            size, digest = file.stat().st_size, _digests(file)
+            url = f"{self.store_url}/blobs/{asset_id}"
+        record = {"asset_id": asset_id, "path": path, "size": size}
+        record |= {"blob": None, "zarr": asset_id} if is_zarr else {"blob": asset_id, "zarr": None}
         record |= {"created": EPOCH, "modified": modified}
-        digest = _digests(file)
         if path in self.faults.wrong_digest:
-            digest = {name: re.sub(r"\w", "0", value) for name, value in digest.items()}
+            digest = {name: _wrong(value) for name, value in digest.items()}
         if path in self.faults.no_sha256:
-            del digest["dandi:sha2-256"]
-        download, blob = f"/api/assets/{asset_id}/download/", f"/blobs/{asset_id}"
+            digest = {name: x for name, x in digest.items() if name == "dandi:dandi-etag"}
         metadata = {"schemaKey": "Asset", "path": path, "contentSize": size, "digest": digest}
-        metadata |= {"encodingFormat": "application/x-nwb", "blobDateModified": modified}
-        metadata["contentUrl"] = [self.url + download, self.url + blob]
+        encoding = "x-zarr" if is_zarr else "x-nwb"
+        metadata |= {"encodingFormat": f"application/{encoding}", "blobDateModified": modified}
+        metadata["contentUrl"] = [f"{self.api_url}/assets/{asset_id}/download/", url]
         return self.blobs.setdefault(asset_id, Blob(file, record, metadata))
+
+    def _read_zarr(self, folder: Path, path: str) -> dict[str, Kept]:
+        """The files of a Zarr asset by key, in the order in which they are listed."""
+        files = {f.relative_to(folder).as_posix(): f for f in folder.rglob("*") if f.is_file()}
+        kept = {}
+        for key, file in sorted(files.items(), key=lambda item: item[0].encode()):
+            md5 = hashlib.md5(file.read_bytes()).hexdigest()
+            md5 = _wrong(md5) if f"{path}/{key}" in self.faults.wrong_digest else md5
+            kept[key] = Kept(file, file.stat().st_size, md5)
+        return kept
+
+    def _answer(self, request: Handler) -> None:
+        """What the API's port answers."""
+        path, query, token = request.path, request.query, self.faults.require_token
+        if token and path != "/api/info/" and request.headers["Authorization"] != f"token {token}":
+            return request.send_json({"detail": "Refused."}, 401)
+        match path.strip("/").split("/"):
+            case [*_, "assets", asset_id, "download"]:
+                self._redirect(request, self.blobs[asset_id].metadata["contentUrl"][1])
+            case [*_, "zarr", zarr_id, "files"] if query.get("download") == "true":
+                key = query["prefix"]
+                self._redirect(request, f"{self.store_url}/zarr/{zarr_id}/{quote(key)}")
+            case _:
+                request.send_json(self.answer(path, query))
+
+    def _redirect(self, request: Handler, url: str) -> None:
+        if self.faults.require_token:
+            url += f"?signature={SIGNATURE}-{next(self._signatures)}"
+        request.send(302, {"Location": url})
+
+    def _hand_out(self, request: Handler) -> None:
+        """What the store's port answers. As S3, it takes a signature or none, and no key."""
+        signature = request.query.get("signature", "")
+        self._uses[signature] += 1
+        spent = 0 < self.faults.signature_lasts < self._uses[signature]
+        if "Authorization" in request.headers:
+            return request.send(400, {})
+        if self.faults.require_token and (spent or not signature.startswith(SIGNATURE)):
+            return request.send(403, {})
+        match request.path.lstrip("/").split("/", 2):
+            case ["blobs", asset_id]:
+                blob = self.blobs[asset_id]
+                request.send_file(blob.file, blob.metadata["digest"]["dandi:dandi-etag"])
+            case ["zarr", zarr_id, key]:
+                kept = self.zarrs[zarr_id][key]
+                request.send_file(kept.file, kept.md5)
+            case _:
+                raise KeyError(request.path)
 
     def answer(self, path: str, query: dict[str, str]) -> JSON:
         """What the API says at `path`. KeyError: there is no such thing."""
@@ -149,6 +188,8 @@ class LoopbackArchive:
                 return self.blobs[asset_id].metadata
             case [*_, "assets", asset_id, "info"]:
                 return {**self.blobs[asset_id].record, "metadata": self.blobs[asset_id].metadata}
+            case ["zarr", zarr_id, "files"]:
+                return self.zarr_page(path, query, self.zarrs[zarr_id])
         raise KeyError(path)
 
     def metadata(self, dandiset: str, version: str) -> JSON:
@@ -188,86 +229,27 @@ class LoopbackArchive:
         results = records[(page - 1) * size : page * size]
         return {"count": len(records) if page == 1 else None, "next": following, "results": results}
 
+    def zarr_page(self, path: str, query: dict[str, str], kept: dict[str, Kept]) -> JSON:
+        """One page of a Zarr asset's files: the next begins after this one's last key."""
+        prefix, after = query.get("prefix", ""), query.get("after", "").encode()
+        keys = [k for k in kept if k.startswith(prefix) and k.encode() > after]
+        page = keys[: int(query.get("limit", ZARR_PAGE_SIZE))]
+        following = f"{self.url}{path}?{urlencode({**query, 'after': page[-1]})}" if page else None
+        results = [
+            {"Key": k, "LastModified": EPOCH, "ETag": kept[k].md5, "Size": kept[k].size}
+            for k in page
+        ]
+        return {"next": following if len(keys) > len(page) else None, "results": results}
 
-class _Server(ThreadingHTTPServer):
-    archive: LoopbackArchive
-    daemon_threads = True
 
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    protocol_version = "HTTP/1.1"  # connections are kept
-    disable_nagle_algorithm = True  # or each answer waits for the client's delayed acknowledgement
-
-    def do_GET(self) -> None:
-        self.archive = self.server.archive
-        self.url = urlsplit(self.path)
-        self.query = dict(parse_qsl(self.url.query))
-        try:
-            if refusal := self._refusal():
-                return self._send_json({"detail": "Refused."}, refusal)
-            match self.url.path.strip("/").split("/"):
-                case ["blobs", asset_id]:
-                    self._send_blob(self.archive.blobs[asset_id])
-                case [*_, "assets", asset_id, "download"]:
-                    url = self.archive.blobs[asset_id].metadata["contentUrl"][1]
-                    closed = self.archive.faults.require_token is not None
-                    self._send(302, {"Location": f"{url}?signature={SIGNATURE}" if closed else url})
-                case _:
-                    self._send_json(self.archive.answer(self.url.path, self.query))
-        except KeyError:
-            self._send_json({"detail": "Not found."}, 404)
-        except ConnectionError:  # the client went away
-            self.close_connection = True
-
-    do_HEAD = do_GET  # noqa: N815
-
-    def _refusal(self) -> int | None:
-        faults, path = self.archive.faults, self.url.path
-        if _nth(self.archive.asked, faults.every_nth_503):
-            return 503
-        if faults.require_token is None or path == "/api/info/":
-            return None
-        if path.startswith("/blobs/"):
-            return None if self.query.get("signature") == SIGNATURE else 403
-        return None if self.headers["Authorization"] == f"token {faults.require_token}" else 401
-
-    def _send_blob(self, blob: Blob) -> None:
-        start, stop, size, status = 0, blob.record["size"], blob.record["size"], 200
-        headers = {"ETag": f'"{blob.metadata["digest"]["dandi:dandi-etag"]}"'}
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers["Range"] or "")
-        if asked and not self.archive.faults.ignore_ranges:
-            start, stop = int(asked[1]), min(int(asked[2] or size - 1) + 1, size)
-            if start >= size:
-                return self._send(416, {"Content-Range": f"bytes */{size}"})
-            status, headers["Content-Range"] = 206, f"bytes {start}-{stop - 1}/{size}"
-        self._send(status, headers | {"Content-Length": str(stop - start)})
-        if self.command == "HEAD":
-            return
-        if _nth(self.archive.bodies, self.archive.faults.cut_every_nth_body):
-            stop -= (stop - start + 1) // 2
-            self.close_connection = True
-        with blob.file.open("rb") as stream:
-            stream.seek(start)
-            while block := stream.read(min(stop - stream.tell(), 1 << 20)):
-                self.wfile.write(block)
-
-    def _send_json(self, answer: JSON, status: int = 200) -> None:
-        body = json.dumps(answer).encode()
-        self._send(status, {"Content-Type": "application/json", "Content-Length": str(len(body))})
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def _send(self, status: int, headers: dict[str, str]) -> None:
-        line = Request(self.command, self.url.path, self.query, self.headers["Range"], status)
-        self.archive.log.append(line)
-        self.send_response(status)
-        for name, value in ({"Content-Length": "0"} | headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing on standard error: the requests are in the archive's log."""
+def _assets(version: Path) -> list[Path]:
+    """The files and the Zarr folders of a version."""
+    found: list[Path] = []
+    for parent, folders, files in os.walk(version):
+        zarrs = [name for name in folders if name.endswith(".zarr")]
+        folders[:] = [name for name in folders if name not in zarrs]
+        found += [Path(parent, name) for name in (*files, *zarrs)]
+    return found
 
 
 def _digests(file: Path) -> dict[str, str]:
@@ -280,8 +262,13 @@ def _digests(file: Path) -> dict[str, str]:
     return {"dandi:dandi-etag": etag, "dandi:sha2-256": sha256.hexdigest()}
 
 
-def _nth(counter: count[int], n: int) -> bool:
-    return n > 0 and next(counter) % n == 0
+def _tree_digest(kept: dict[str, Kept]) -> dict[str, str]:
+    files = (ZarrArchiveFile(Path(key), size, md5) for key, (_, size, md5) in kept.items())
+    return {"dandi:dandi-zarr-checksum": compute_zarr_checksum(files).digest}
+
+
+def _wrong(digest: str) -> str:
+    return re.sub(r"\w", "0", digest)
 
 
 def main() -> None:
@@ -289,10 +276,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="holds <dandiset>/<version>/…")
     parser.add_argument("--port", type=int, default=0, help="default: any that is free")
     options = parser.parse_args()
-    archive = LoopbackArchive(options.folder, port=options.port)
-    print(archive.api_url, flush=True)
-    with archive.server, suppress(KeyboardInterrupt):
-        archive.server.serve_forever()
+    with LoopbackArchive(options.folder, port=options.port) as archive, suppress(KeyboardInterrupt):
+        print(archive.api_url, flush=True)
+        threading.Event().wait()
 
 
 if __name__ == "__main__":

@@ -10,84 +10,14 @@ from __future__ import annotations
 import logging
 import os
 import re
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import requests
-from requests.adapters import HTTPAdapter
-from requests.exceptions import ChunkedEncodingError, RetryError
-
 from neurobrick.errors import SourceError
+from neurobrick.transport import Patience, patient
 
 if TYPE_CHECKING:
     from dandi.dandiapi import DandiAPIClient
-
-BROKEN_OFF = (requests.ConnectionError, requests.Timeout, ChunkedEncodingError)
-
-_TRANSIENT = frozenset({429, 500, 502, 503, 504})
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long an archive is waited for, in seconds, and how often it is asked again."""
-
-    timeout: float = 30.0  # without a byte
-    retries: int = 4
-    first_wait: float = 0.5  # doubled each time
-    longest_wait: float = 30.0
-
-    def waits(self) -> Iterator[float]:
-        return (min(self.first_wait * 2**n, self.longest_wait) for n in range(self.retries))
-
-
-class Transport(HTTPAdapter):
-    """The time-outs that the client's session lacks, and shorter retries than the client's own.
-
-    The client repeats a failed call 12 times in 53 s, but it lets a RetryError pass: that is what
-    ends the retries here.
-    """
-
-    def __init__(self, patience: Patience) -> None:
-        super().__init__()
-        self._patience = patience
-
-    def send(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: Any = None,
-        verify: Any = True,
-        cert: Any = None,
-        proxies: Mapping[str, str] | None = None,
-    ) -> requests.Response:
-        timeout = timeout or self._patience.timeout
-        for wait in (*self._patience.waits(), None):
-            try:
-                response = super().send(request, stream, timeout, verify, cert, proxies)
-                if not stream:
-                    response.content  # noqa: B018 (a body that breaks off is asked for again, too)
-            except BROKEN_OFF as error:
-                reason = cause(error)
-                if isinstance(error, requests.Timeout) and not stream:
-                    break  # it had its time; a download is worth waiting for longer
-            else:
-                if response.status_code not in _TRANSIENT:
-                    return response
-                reason = f"it answers {response.status_code}"
-                response.close()
-            if wait is not None:
-                time.sleep(wait)
-        raise RetryError(f"{urlsplit(str(request.url)).hostname}: {reason}", request=request)
-
-
-def cause(error: Exception) -> str:
-    """The last words of a nest of network exceptions: the others quote the whole address."""
-    inner = error.args[0] if error.args else error
-    inner = getattr(inner, "reason", None) or inner
-    return str(inner.args[-1] if getattr(inner, "args", ()) else inner).rpartition(": ")[2]
 
 
 def api_url(instance: str | None) -> str:
@@ -111,8 +41,7 @@ def archive_client(url: str, patience: Patience) -> DandiAPIClient:
         logging.getLogger("dandi").setLevel(logging.CRITICAL)
     # An instance of our own: given a URL, the client looks around with requests without time-out.
     client = DandiAPIClient(dandi_instance=DandiInstance(urlsplit(url).netloc, None, url))
-    for scheme in ("http://", "https://"):
-        client.session.mount(scheme, Transport(patience))
+    patient(client.session, patience)
     return client
 
 

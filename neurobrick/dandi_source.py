@@ -1,18 +1,13 @@
 """One version of a dandiset as a source of files.
 
-The bytes of an asset arrive in a `.part` beside their place, are compared with the archive's
-digest, and only then are renamed into it. A fetch that breaks off goes on where it stopped, in this
-run or in a later one.
-
-The client's exceptions, and those of requests beneath it, become SourceError here and nowhere else.
-No message holds a key or a signed address.
+What dandi's client and requests beneath it raise becomes SourceError here or in `transport`. No
+message holds a key or a signed address.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -20,23 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from requests.exceptions import RetryError
 
-from neurobrick.dandi_client import (
-    BROKEN_OFF,
-    Patience,
-    api_url,
-    archive_client,
-    cause,
-    check_server,
-)
+from neurobrick.dandi_client import api_url, archive_client, check_server
+from neurobrick.download import download, place
 from neurobrick.errors import SourceError
-from neurobrick.sources import Asset, Progress, sha256_of, unwatched
+from neurobrick.ranges import RangeReader
+from neurobrick.sources import Asset, Progress, may_hold_recording, unwatched
+from neurobrick.transport import Patience, Web, patient
+from neurobrick.zarr_asset import ZarrAsset
 
 API_VARIABLE = "NEUROBRICK_DANDI_API"
 KEY_VARIABLE = "DANDI_API_KEY"
-
-_BLOCK = 1 << 16  # bytes read at a time, and the most that a connection that breaks off costs
 
 
 class DandiSource:
@@ -64,10 +53,15 @@ class DandiSource:
             raise SourceError(f"a dandiset is named by six digits, as 000128 is; got {dandiset!r}")
         self.dataset = dandiset
         self.url = api_url(instance or os.environ.get(API_VARIABLE))
-        self._patience = patience or Patience()
-        self._client = archive_client(self.url, self._patience)
+        patience = patience or Patience()
+        self._client = archive_client(self.url, patience)
         key = (token or os.environ.get(KEY_VARIABLE, "")).strip()
-        self._has_key = bool(key)
+        shut = "refuses this key" if key else f"keeps dandiset {dandiset} closed"
+        remedy = f"set {KEY_VARIABLE} to a key that has access"
+        server = f"the archive at {self.url}"
+        self._web = Web(self._client.session, patience, server, shut, remedy)
+        # Where the archive redirects to is another's server, which must not see the key.
+        self._store = Web(patient(requests.Session(), patience), patience, server, shut, remedy)
         with self._reported(f"no DANDI API is at {self.url}: check the address"):
             check_server(self._client)
         if key:
@@ -97,94 +91,57 @@ class DandiSource:
 
     @cached_property
     def _listing(self) -> tuple[list[Asset], list[Asset]]:
-        """The NWB assets and the others; metadata=true brings the digests in the same pages."""
+        """The assets and the others; metadata=true brings the digests in the same pages."""
         where = f"dandiset {self.dataset}/{self.version}"
-        nwb: list[Asset] = []
+        assets: list[Asset] = []
         others: list[Asset] = []
         with self._reported(f"{where} is no longer in the archive at {self.url}"):
             for record in self._client.paginate(
                 f"/dandisets/{self.dataset}/versions/{self.version}/assets/",
                 params={"metadata": "true", "order": "path"},
             ):
-                is_nwb = record["path"].lower().endswith(".nwb") and record.get("blob")
-                (nwb if is_nwb else others).append(self._asset(record))
-        return sorted(nwb, key=lambda a: a.path), sorted(others, key=lambda a: a.path)
+                asset = self._asset(record)
+                wanted = may_hold_recording(asset.path, asset.is_zarr)
+                (assets if wanted else others).append(asset)
+        return sorted(assets, key=lambda a: a.path), sorted(others, key=lambda a: a.path)
 
     def _asset(self, record: dict[str, Any]) -> Asset:
         digest = (record.get("metadata") or {}).get("digest") or {}
+        asset_id, zarr_id = record["asset_id"], record.get("zarr")
+        where = f"/zarr/{zarr_id}/files/" if zarr_id else f"/assets/{asset_id}/download/"
         return Asset(
             path=record["path"],
             size=record["size"],
-            location=self._client.get_url(f"/assets/{record['asset_id']}/download/"),
-            asset_id=record["asset_id"],
+            location=self._client.get_url(where),
+            is_zarr=bool(zarr_id),
+            asset_id=asset_id,
             sha256=digest.get("dandi:sha2-256"),
             etag=digest.get("dandi:dandi-etag"),
+            checksum=digest.get("dandi:dandi-zarr-checksum"),
             dandiset=self.dataset,
             version=self.version,
         )
 
     def fetch(self, asset: Asset, folder: Path, progress: Progress = unwatched) -> Path:
-        final = _place(folder, asset.path)
-        part = final.with_name(final.name + ".part")
-        try:
-            if final.is_file() and _mismatch(final, asset) is None:
-                progress(asset.size)
-                return final
-            final.parent.mkdir(parents=True, exist_ok=True)
-            for _ in range(2):  # a part that an earlier run left may be of other bytes
-                self._download(asset, part, progress)
-                problem = _mismatch(part, asset)
-                if problem is None:
-                    part.replace(final)
-                    return final
-                progress(-part.stat().st_size)
-                part.unlink()
-        except OSError as error:
-            raise SourceError(f"{part} cannot be written: {error.strerror or error}") from error
-        raise SourceError(
-            f"{asset.path} of dandiset {self.dataset}/{self.version}: {problem}, also when started "
-            "again; nothing was kept. Try later, and tell the archive if it stays so"
-        )
+        if asset.is_zarr:
+            return self.zarr_files(asset).fetch(folder, progress)
+        absent = self._absent(asset)
+        return download(self._web, asset, place(folder, asset.path), absent, progress)
 
-    def _download(self, asset: Asset, part: Path, progress: Progress) -> None:
-        """Bring `part` to the asset's size, or beyond, going on from where it stops."""
-        absent = f"{asset.path} is no longer in dandiset {self.dataset}: list it again"
-        part.touch()
-        size = furthest = part.stat().st_size
-        progress(size)
-        waits = self._patience.waits()
-        while size < asset.size:
-            reason = "it ended early"
-            with self._reported(absent):
-                try:
-                    self._append(asset.location, part, progress)
-                except BROKEN_OFF as error:
-                    reason = cause(error)
-            size = part.stat().st_size
-            if size > furthest:
-                furthest, waits = size, self._patience.waits()  # it moves: patience starts anew
-            if size < asset.size:
-                wait = next(waits, None)
-                if wait is None:
-                    raise SourceError(
-                        f"{asset.path} broke off after {size} of {asset.size} bytes ({reason}): "
-                        "fetch it again, and it goes on from there"
-                    )
-                time.sleep(wait)
+    def remote(self, asset: Asset) -> RangeReader | ZarrAsset:
+        return self.zarr_files(asset) if asset.is_zarr else self.ranges(asset)
 
-    def _append(self, url: str, part: Path, progress: Progress) -> None:
-        start = part.stat().st_size
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-        with self._client.get(url, json_resp=False, stream=True, headers=headers) as response:
-            whole = response.status_code != 206  # a server may ignore the range
-            with part.open("wb" if whole else "ab") as file:
-                if whole:
-                    progress(-start)
-                for block in response.iter_content(_BLOCK):
-                    file.write(block)
-                    progress(len(block))
-                file.flush()
-                os.fsync(file.fileno())
+    def ranges(self, asset: Asset) -> RangeReader:
+        """Parts of an asset that is a file. Nothing is asked of the archive yet."""
+        absent = self._absent(asset)
+        return RangeReader(asset.path, asset.location, asset.size, self._web, self._store, absent)
+
+    def zarr_files(self, asset: Asset) -> ZarrAsset:
+        """The files of an asset that is a Zarr. Nothing is asked of the archive yet."""
+        return ZarrAsset(asset, self._web, self._absent(asset))
+
+    def _absent(self, asset: Asset) -> str:
+        return f"{asset.path} is no longer in dandiset {self.dataset}: list it again"
 
     @contextmanager
     def _reported(self, absent: str) -> Iterator[None]:
@@ -193,46 +150,14 @@ class DandiSource:
 
         try:
             yield
-        except (NotFoundError, requests.RequestException, ValueError) as error:
-            response = getattr(error, "response", None)
-            status = getattr(response, "status_code", 0)
-            if isinstance(error, NotFoundError) or status == 404:
-                raise SourceError(absent) from error
-            raise SourceError(self._why(error, status)) from error
+        except NotFoundError as error:
+            raise SourceError(absent) from error
+        except requests.exceptions.JSONDecodeError as error:
+            raise SourceError(self._foreign()) from error
+        except requests.RequestException as error:
+            raise self._web.complaint(error, absent) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise SourceError(self._foreign()) from error
 
-    def _why(self, error: Exception, status: int) -> str:
-        archive = f"the archive at {self.url}"
-        if status in (401, 403):
-            shut = "refuses this key" if self._has_key else f"keeps dandiset {self.dataset} closed"
-            return f"{archive} {shut} ({status}): set {KEY_VARIABLE} to a key that has access"
-        if status:
-            return f"{archive} answered {status}: try again later"
-        if isinstance(error, ValueError):
-            return f"{self.url} does not answer as a DANDI API: check the address"
-        why = error if isinstance(error, RetryError) else cause(error)
-        return f"{archive} is not available ({why}): check address and network, or try later"
-
-
-def _place(folder: Path, path: str) -> Path:
-    """Where an asset is kept. Raises SourceError for a path that leads out of `folder`."""
-    parts = path.split("/")
-    odd = any(p in ("", ".", "..") or re.match("[A-Za-z]:", p) for p in parts)
-    if odd or "\\" in path or "\0" in path:
-        raise SourceError(f"the asset path {path!r} is not kept: it may lead out of the folder")
-    return folder.joinpath(*parts)
-
-
-def _mismatch(path: Path, asset: Asset) -> str | None:
-    """How the file at `path` differs from what the archive says of the asset."""
-    size = path.stat().st_size
-    if size != asset.size:
-        return f"expected {asset.size} bytes, got {size}"
-    if asset.sha256:
-        name, expected, got = "sha256", asset.sha256, sha256_of(path)
-    elif asset.etag:
-        from dandischema.digests.dandietag import DandiETag
-
-        name, expected, got = "dandi-etag", asset.etag, DandiETag.from_file(path).as_str()
-    else:
-        return None
-    return None if got == expected else f"expected {name} {expected}, got {got}"
+    def _foreign(self) -> str:
+        return f"{self.url} does not answer as a DANDI API: check the address"

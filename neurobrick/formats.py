@@ -1,32 +1,50 @@
-"""Which reader reads a file: HDF5 or Zarr, NWB or a dataset's own layout."""
+"""Where a recording's bytes are, and which reader reads them: HDF5 or Zarr, NWB or another."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from neurobrick.errors import UnsupportedFile
 from neurobrick.hdf5 import open_hdf5
 from neurobrick.manifest import UnitsSpec
 from neurobrick.nwb import is_nwb, read_nwb
+from neurobrick.odoherty import is_odoherty, read_odoherty
 from neurobrick.raw import Recording
+from neurobrick.stream import RangeFile
 from neurobrick.tree import Tree
+from neurobrick.zarr2 import open_zarr
+from neurobrick.zarr_files import Files, LocalFiles
+
+# A file or a Zarr folder here; a file elsewhere, of which it reads ranges; a Zarr elsewhere.
+Place = Path | RangeFile | Files
 
 
 @contextmanager
-def open_recording(path: Path, units: UnitsSpec | None = None) -> Iterator[Recording]:
-    """Open a recording on this machine and take stock of it; it is valid while it is open.
+def open_recording(place: Place, name: str, units: UnitsSpec | None = None) -> Iterator[Recording]:
+    """Open a recording called `name` and take stock of it; it is valid while it is open.
 
     Raises UnsupportedFile when no reader knows it, CorruptFile when it breaks off or contradicts
-    itself.
+    itself, SourceError when what is elsewhere cannot be had piece by piece.
     """
-    with open_hdf5(path, path.name) as tree:
-        yield read(tree, path.name, units or UnitsSpec())
+    if isinstance(place, RangeFile):
+        opened: AbstractContextManager[Tree] = open_hdf5(place, name, place.fetch)
+    elif not isinstance(place, Path):
+        opened = open_zarr(place, name)
+    elif place.is_dir():
+        opened = open_zarr(LocalFiles(place), name)
+    else:
+        opened = open_hdf5(place, name)
+    with opened as tree:
+        yield _read(tree, name, units or UnitsSpec())
 
 
-def read(tree: Tree, name: str, units: UnitsSpec) -> Recording:
-    """Take stock of an open file called `name`."""
-    if is_nwb(tree.root):
+def _read(tree: Tree, name: str, units: UnitsSpec) -> Recording:
+    """Take stock of an open file, whatever its layout."""
+    root = tree.root
+    if is_nwb(root):
         return read_nwb(tree, units.tables, units.keep)
+    if is_odoherty(root):
+        return read_odoherty(root, name)
     raise UnsupportedFile(f"{name} is not NWB: it declares no nwb_version")

@@ -120,8 +120,8 @@ def _span(recording: Recording) -> float:
 
 def _blocks(
     series: Sequence[RawSeries], tables: Sequence[RawTable], trains: Sequence[NDArray[np.float64]]
-) -> Blocks:
-    """The blocks of a session whose clock restarts. Raises HarmonizeError when none shows."""
+) -> Blocks | None:
+    """The blocks of a session whose clock restarts; None where nothing runs backwards."""
     candidates: list[NDArray[np.float64]] = [
         stamps for one in series if one.timestamps and (stamps := one.timestamps()).ndim == 1
     ]
@@ -130,16 +130,12 @@ def _blocks(
         if start is not None and not isinstance(start.values, list):
             candidates.append(np.asarray(start.values, np.float64).reshape(-1))
     candidates = [times[np.isfinite(times)] for times in candidates]
-    found = find_blocks(candidates) or find_blocks(trains)
-    if found is None:
-        raise HarmonizeError(
-            "the spec says clock_restarts, but no timestamps, no trials and no spikes run"
-            " backwards: take the repair out"
-        )
-    return found
+    return find_blocks(candidates) or find_blocks(trains)
 
 
-def _told(blocks: Blocks) -> str:
+def _told(blocks: Blocks | None) -> str:
+    if blocks is None:
+        return "clock_restarts: nothing runs backwards; nothing repaired"
     shown = zip(blocks.first, blocks.last, blocks.shift, strict=True)
     rows = "; ".join(f"{a:.3f} to {b:.3f} s moved by {shift:+.3f} s" for a, b, shift in shown)
     return f"clock_restarts: {len(blocks)} blocks, laid end to end: {rows}"

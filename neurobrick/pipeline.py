@@ -4,25 +4,37 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from neurobrick import __version__
-from neurobrick.errors import NeurobrickError, UnsupportedFile
-from neurobrick.formats import open_recording
+from neurobrick.errors import NeurobrickError, SourceError, UnsupportedFile
+from neurobrick.formats import Place, open_recording
 from neurobrick.harmonize import harmonize
+from neurobrick.manifest import DatasetSpec
 from neurobrick.plan import Job, Outcome
-from neurobrick.schema import Provenance, SessionData, check
-from neurobrick.sources import sha256_of
+from neurobrick.schema import ByteRange, Provenance, SessionData, check
+from neurobrick.sources import Asset
 from neurobrick.splits import split
 from neurobrick.store import read_attributes, write_store
+from neurobrick.stream import RangeFile, Reader
+from neurobrick.zarr_files import Files
+
+# Sent to other processes, as an open stream cannot be.
+Where = Path | Files | Reader
 
 
-def prepare_file(job: Job, file: Path) -> Outcome:
-    """Make the store of one file that is on this machine. Never raises NeurobrickError."""
+def prepare_file(job: Job, where: Where) -> Outcome | SourceError:
+    """Make the store of one file. Never raises NeurobrickError.
+
+    A SourceError comes back where the file is elsewhere, and cannot be had piece by piece.
+    """
     try:
-        session = read_session(job, file)
+        session = read_session(job, where)
         size = write_store(session, job.store)
     except UnsupportedFile as error:
         return job.outcome("skipped", str(error))
+    except SourceError as error:
+        return error
     except NeurobrickError as error:
         return job.outcome("failed", str(error))
     except MemoryError:
@@ -40,19 +52,11 @@ def prepare_file(job: Job, file: Path) -> Outcome:
     )
 
 
-def read_session(job: Job, file: Path) -> SessionData:
-    """One NWB file as a harmonized, split and checked session."""
-    provenance = Provenance(
-        path=job.asset.path,
-        size=file.stat().st_size,
-        sha256=job.asset.sha256 or sha256_of(file),
-        dandiset=job.asset.dandiset,
-        version=job.asset.version,
-        asset_id=job.asset.asset_id,
-        neurobrick=__version__,
-        spec_hash=job.spec.fingerprint(),
-    )
-    with open_recording(file, job.spec.units) as recording:
+def read_session(job: Job, where: Where) -> SessionData:
+    """One file as a harmonized, split and checked session."""
+    place = place_of(job.asset, where)
+    provenance = provenance_of(job.asset, job.spec)
+    with open_recording(place, job.asset.path, job.spec.units) as recording:
         session = harmonize(
             recording,
             job.spec,
@@ -60,21 +64,45 @@ def read_session(job: Job, file: Path) -> SessionData:
             dataset=job.dataset,
             provenance=provenance,
         )
+    if isinstance(place, RangeFile):
+        read = (ByteRange(start=a, stop=b, sha256=digest) for a, b, digest in place.read_ranges())
+        streamed = provenance.model_copy(update={"streamed": tuple(read)})
+        metadata = session.metadata.model_copy(update={"provenance": streamed})
+        session = replace(session, metadata=metadata)
     splits = split(job.spec.splits, job.session_id, session.domain, session.intervals)
     session = replace(session, splits=splits)
     check(session)
     return session
 
 
+def place_of(asset: Asset, where: Where) -> Place:
+    """What an asset is opened at."""
+    if isinstance(where, Path) or asset.is_zarr:
+        return cast("Path | Files", where)
+    return RangeFile(cast("Reader", where), asset.path)
+
+
+def provenance_of(asset: Asset, spec: DatasetSpec) -> Provenance:
+    """Where a session comes from, and what makes it."""
+    return Provenance(
+        path=asset.path,
+        size=asset.size,
+        digest=asset.digest or "",
+        dandiset=asset.dandiset,
+        version=asset.version,
+        asset_id=asset.asset_id,
+        neurobrick=__version__,
+        spec_hash=spec.fingerprint(),
+    )
+
+
 def unchanged(job: Job) -> bool:
     """Whether the store there was made of the same bytes, by the same program and spec."""
     attributes = read_attributes(job.store)
-    if job.asset.sha256 is None or attributes is None:
+    if job.asset.digest is None or attributes is None:
         return False
+    wanted = provenance_of(job.asset, job.spec).model_dump(
+        include={"digest", "neurobrick", "spec_hash"}
+    )
     found = attributes.get("provenance", {})
-    wanted = {
-        "sha256": job.asset.sha256,
-        "neurobrick": __version__,
-        "spec_hash": job.spec.fingerprint(),
-    }
     return {key: found.get(key) for key in wanted} == wanted

@@ -10,18 +10,19 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import filelock
 
 from neurobrick import catalog
 from neurobrick.errors import NeurobrickError, SourceError, StoreError
-from neurobrick.pipeline import prepare_file, unchanged
+from neurobrick.pipeline import Where, prepare_file, unchanged
 from neurobrick.plan import Job, Outcome, Plan
-from neurobrick.sources import Source, sha256_of
+from neurobrick.sources import Source, with_digest
 from neurobrick.store import sweep
 from neurobrick.workers import Submit, here
 
@@ -44,13 +45,15 @@ def prepare(
     root: Path,
     *,
     submit: Submit = here,
+    stream: bool = False,
     force: bool = False,
     watch: Watch | None = None,
 ) -> list[Outcome]:
     """Carry out `plans`, and bring the catalogue up to date.
 
     Assets are fetched by threads while others are prepared where `submit` has it done (see
-    `workers`). Outcomes come in the order of the jobs.
+    `workers`). With `stream`, only what is kept is read of those elsewhere, where that can be done.
+    Outcomes come in the order of the jobs.
 
     Raises StoreError when another run is at work on `root`, SourceError when the disk is too small.
     """
@@ -60,9 +63,10 @@ def prepare(
     with _only_run(root):
         sweep(root)
         fetcher = _Fetcher(root / DOWNLOADS, force, watch)
-        _check_space(work, root, force)
+        if not stream:
+            _check_space([job for _, job in work], root, force)
         outcomes = {}
-        for outcome in _carry_out(work, fetcher, submit):
+        for outcome in _carry_out(work, fetcher, submit, stream):
             outcomes[outcome.session_id] = outcome
             watch.finished(outcome)
         sweep(root)  # of a worker that outlived a run that was killed
@@ -71,23 +75,26 @@ def prepare(
 
 
 def _carry_out(
-    work: Sequence[tuple[Source, Job]], fetcher: _Fetcher, submit: Submit
+    work: Sequence[tuple[Source, Job]], fetcher: _Fetcher, submit: Submit, stream: bool
 ) -> Iterator[Outcome]:
     """The outcome of each job, as soon as it is there."""
     with _threads(fetcher.stop) as threads:
-        fetches = [threads.submit(fetcher.fetch, source, job) for source, job in work]
-        running: dict[Future[Outcome], Job] = {}
-        for fetch in as_completed(fetches):
-            found = fetch.result()
-            if isinstance(found, Outcome):
-                yield found
-            else:
-                job, file = found
-                running[submit(prepare_file, job, file)] = job
-            for future in [future for future in running if future.done()]:
-                yield _result(running.pop(future), future)
-        for future in as_completed(running):
-            yield _result(running[future], future)
+        pending: dict[Future[Any], tuple[Source, Job]] = {
+            threads.submit(fetcher.fetch, source, job, stream): (source, job)
+            for source, job in work
+        }
+        while pending:
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                source, job = pending.pop(future)
+                found = _result(job, future)
+                if isinstance(found, Outcome):
+                    yield found
+                elif isinstance(found, SourceError):  # it cannot be streamed
+                    again = threads.submit(fetcher.fetch, source, job, False)
+                    pending[again] = (source, job)
+                else:
+                    job, where = found
+                    pending[submit(prepare_file, job, where)] = (source, job)
 
 
 class _Fetcher:
@@ -103,15 +110,17 @@ class _Fetcher:
         """Break off the fetches under way; what they have stays, to go on from."""
         self._stopped.set()
 
-    def fetch(self, source: Source, job: Job) -> tuple[Job, Path] | Outcome:
-        """The asset's file on this machine, and the job with its digest known; or the outcome
-        that makes fetching it needless or vain."""
+    def fetch(self, source: Source, job: Job, stream: bool) -> tuple[Job, Where] | Outcome:
+        """Where the asset can be read, and the job with its digest known; or the outcome that
+        makes that needless or vain."""
         try:
             if not self._force and unchanged(job):
                 return job.outcome("unchanged")
+            if stream and (elsewhere := source.remote(job.asset)) is not None:
+                return job, elsewhere
             file = source.fetch(job.asset, self._folder / job.dataset, self._progress)
-            if job.asset.sha256 is None:  # a local file, or a fresh draft: hashed only here
-                job = replace(job, asset=replace(job.asset, sha256=sha256_of(file)))
+            if job.asset.digest is None:  # of this machine's files; hashed here, and only here
+                job = replace(job, asset=with_digest(job.asset, file))
                 if not self._force and unchanged(job):
                     return job.outcome("unchanged")
             return job, file
@@ -126,16 +135,12 @@ class _Fetcher:
         self._watch.fetched(n_bytes)
 
 
-def _check_space(work: Sequence[tuple[Source, Job]], root: Path, force: bool) -> None:
+def _check_space(jobs: Sequence[Job], root: Path, force: bool) -> None:
     """Raise SourceError when what is to be downloaded does not fit on the disk."""
-    wanted = [
-        job.asset
-        for _, job in work
-        if job.asset.location.startswith("http") and (force or not unchanged(job))
-    ]
+    wanted = [job.asset for job in jobs if job.asset.elsewhere and (force or not unchanged(job))]
     there = sum(
         path.stat().st_size
-        for dataset in {job.dataset for _, job in work}
+        for dataset in {job.dataset for job in jobs}
         for path in (root / DOWNLOADS / dataset).rglob("*")
         if path.is_file()
     )
@@ -148,7 +153,8 @@ def _check_space(work: Sequence[tuple[Source, Job]], root: Path, force: bool) ->
         )
 
 
-def _result(job: Job, future: Future[Outcome]) -> Outcome:
+def _result(job: Job, future: Future[Any]) -> Any:
+    """What came of a fetch or of a preparation; an outcome that says so, where a worker died."""
     error = future.exception()
     if error is None:
         return future.result()

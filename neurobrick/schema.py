@@ -36,12 +36,23 @@ class Subject(_Model):
     description: str | None = None
 
 
+class ByteRange(_Model):
+    """The bytes `[start, stop)` of a file."""
+
+    start: int
+    stop: int
+    sha256: str
+
+
 class Provenance(_Model):
     """Which bytes, read by which program under which spec, became this store."""
 
     path: str = Field(description="path of the asset, or file name")
     size: int = Field(description="bytes of the source file")
-    sha256: str
+    digest: str = Field(description="of the whole file, as algorithm:value")
+    streamed: tuple[ByteRange, ...] = Field(
+        (), description="what of the file was read, where it was not fetched whole"
+    )
     dandiset: str | None = None
     version: str | None = None
     asset_id: str | None = None

@@ -17,6 +17,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+from numcodecs import blosc
+
 from neurobrick.errors import NeurobrickError
 from neurobrick.plan import Job
 
@@ -92,6 +94,10 @@ def _limited(function: Callable[..., Result], job: Job, *more: Any) -> Result:
 def _attend() -> None:
     """Prepare a worker: it imports what jobs need, and ends as soon as its parent has."""
     importlib.import_module("neurobrick.pipeline")
+    blosc.use_threads = False  # there is a process a core
+    with suppress(ValueError):
+        # numcodecs makes a lock, which in this context needs no sweeping when a worker is stopped.
+        multiprocessing.set_start_method("fork", force=True)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

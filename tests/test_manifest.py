@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from neurobrick import DatasetSpec, Manifest, RecipeError
+from neurobrick.manifest import DandiSpec, ZenodoSpec
 
 PINNED = {
     "000127": "0.220113.0359",
@@ -23,8 +24,10 @@ PINNED = {
 
 @pytest.mark.parametrize("spec", Manifest.load().datasets, ids=lambda spec: spec.id)
 def test_every_entry_is_pinned_and_cited(spec: DatasetSpec) -> None:
-    assert spec.source is not None
-    assert spec.source.version == PINNED[spec.source.dandiset]
+    if isinstance(spec.source, DandiSpec):
+        assert spec.source.version == PINNED[spec.source.dandiset]
+    else:  # a record of Zenodo never changes
+        assert spec.source == ZenodoSpec(zenodo="3854034")
     assert spec.citation
     assert spec.licence
     assert spec.areas
@@ -32,8 +35,9 @@ def test_every_entry_is_pinned_and_cited(spec: DatasetSpec) -> None:
 
 
 def test_every_dataset_is_listed() -> None:
-    listed = {spec.source.dandiset for spec in Manifest.load().datasets if spec.source}
-    assert listed == set(PINNED)
+    sources = [spec.source for spec in Manifest.load().datasets]
+    assert {s.dandiset for s in sources if isinstance(s, DandiSpec)} == set(PINNED)
+    assert [s.zenodo for s in sources if isinstance(s, ZenodoSpec)] == ["3854034"]
 
 
 def test_a_dandiset_that_is_not_listed_is_discovered() -> None:

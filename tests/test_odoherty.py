@@ -31,7 +31,7 @@ def opened(path: Path, name: str = NAME) -> Iterator[Recording]:
 
 def harmonized(path: Path) -> SessionData:
     spec = DatasetSpec.discovered("local")
-    provenance = Provenance(path=NAME, size=0, sha256="", neurobrick="", spec_hash="")
+    provenance = Provenance(path=NAME, size=0, digest="", neurobrick="", spec_hash="")
     with opened(path) as recording:
         return harmonize(
             recording, spec, session_id="local/x", dataset="local", provenance=provenance

@@ -167,10 +167,10 @@ def test_one_bad_file_does_not_stop_the_others(run: Run, recording: Path, tmp_pa
     shutil.copy(recording, folder)
     truncated(folder / "broken.nwb")
     without_units(folder / "silent.nwb")
-    (folder / "other.nwb.zarr").mkdir()
+    (folder / "readme.txt").touch()
     result = run("prepare", "nwb", folder)
     assert result.exit_code == 1
-    assert "left, being no NWB: 1, the first other.nwb.zarr" in result.output
+    assert "left, being no NWB: 1, the first readme.txt" in result.output
     closing = result.output.splitlines()[-3:]
     assert closing[0].startswith("1 prepared, 1 skipped, 1 failed")
     assert closing[1].startswith("broken.nwb: failed: ")

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,25 +14,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demo.archive import SIGNATURE, Faults, LoopbackArchive
-from neurobrick.dandi_client import Patience
+from demo.archive import LoopbackArchive
+from demo.loopback import Faults
 from neurobrick.dandi_source import DandiSource
 from neurobrick.errors import SourceError
 from neurobrick.sources import Asset, LocalSource, select, sha256_of
+from neurobrick.transport import Patience
+from tests.archives import EAGER, KEY, message, on_loopback_only
 
 OLD, NEW = "0.220113.0400", "0.230101.1200"
 BIG = "sub-A/sub-A_ses-1_behavior+ecephys.nwb"
 SMALL = "sub-B/sub-B_ses-2_ecephys.nwb"
-EAGER = Patience(timeout=5.0, retries=3, first_wait=0.01)
-KEY = "a-key-that-nobody-should-print"
 
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NEUROBRICK_DANDI_API", "DANDI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked on standard input"))
+    on_loopback_only(monkeypatch)
 
 
 @pytest.fixture
@@ -281,7 +277,7 @@ def test_threads_may_fetch_at_once(tmp_path: Path, downloads: Path) -> None:
     assert len(files) == 12
 
 
-def test_a_full_disk_is_reported(dandisets: Path, downloads: Path) -> None:
+def test_a_folder_that_cannot_be_is_reported(dandisets: Path, downloads: Path) -> None:
     downloads.write_text("a file where a folder should be")
     with LoopbackArchive(dandisets) as archive:
         source = _source(archive)
@@ -289,41 +285,43 @@ def test_a_full_disk_is_reported(dandisets: Path, downloads: Path) -> None:
             source.fetch(source.assets()[0], downloads)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_reported(dandisets: Path, downloads: Path) -> None:
+    part = downloads / f"{BIG}.part"
+    part.parent.mkdir(parents=True)
+    part.symlink_to("/dev/full")
+    with LoopbackArchive(dandisets) as archive:
+        source = _source(archive)
+        said = message(lambda: source.fetch(_asset(source, BIG), downloads))
+    assert f"{part} cannot be written: No space left on device: free some" in said
+    assert not (downloads / BIG).exists()
+
+
 # What an archive may answer instead
-
-
-def _message(make: Callable[[], object]) -> str:
-    with pytest.raises(SourceError) as caught:
-        make()
-    message = str(caught.value)
-    assert "\n" not in message
-    assert KEY not in message
-    assert SIGNATURE not in message
-    return message
 
 
 def test_an_unknown_dandiset(dandisets: Path) -> None:
     with LoopbackArchive(dandisets) as archive:
-        message = _message(lambda: _source(archive, "999999"))
-    assert f"dandiset 999999 is not in the archive at {archive.api_url}" in message
-    assert "six digits" in _message(lambda: DandiSource("../128"))
+        said = message(lambda: _source(archive, "999999"))
+    assert f"dandiset 999999 is not in the archive at {archive.api_url}" in said
+    assert "six digits" in message(lambda: DandiSource("../128"))
 
 
 def test_an_unknown_version_is_told_which_there_are(dandisets: Path) -> None:
     with LoopbackArchive(dandisets) as archive:
-        message = _message(lambda: _source(archive, version="0.990101.0000"))
-    assert "no version 0.990101.0000" in message
-    assert OLD in message
-    assert NEW in message
+        said = message(lambda: _source(archive, version="0.990101.0000"))
+    assert "no version 0.990101.0000" in said
+    assert OLD in said
+    assert NEW in said
 
 
 def test_an_embargoed_dandiset_opens_to_its_key(
     dandisets: Path, downloads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with LoopbackArchive(dandisets, Faults(require_token=KEY)) as archive:
-        message = _message(lambda: _source(archive))
-        assert "closed (401): set DANDI_API_KEY" in message
-        assert "refuses this key" in _message(lambda: _source(archive, token=KEY[1:]))
+        said = message(lambda: _source(archive))
+        assert "closed (401): set DANDI_API_KEY" in said
+        assert "refuses this key" in message(lambda: _source(archive, token=KEY[1:]))
         monkeypatch.setenv("DANDI_API_KEY", KEY)
         source = _source(archive)
         file = source.fetch(_asset(source, BIG), downloads)
@@ -334,8 +332,8 @@ def test_no_message_tells_a_signed_address(dandisets: Path, downloads: Path) -> 
     faults = Faults(require_token=KEY, cut_every_nth_body=1)
     with LoopbackArchive(dandisets, faults) as archive:
         source = _source(archive, token=KEY)
-        message = _message(lambda: source.fetch(_asset(source, BIG), downloads))
-    assert "broke off" in message
+        said = message(lambda: source.fetch(_asset(source, BIG), downloads))
+    assert "broke off" in said
 
 
 def test_passing_overload_is_outlasted(dandisets: Path, downloads: Path) -> None:
@@ -348,8 +346,8 @@ def test_passing_overload_is_outlasted(dandisets: Path, downloads: Path) -> None
 
 def test_lasting_overload_is_given_up(dandisets: Path) -> None:
     with LoopbackArchive(dandisets, Faults(every_nth_503=1)) as archive:
-        message = _message(lambda: _source(archive))
-    assert "answers 503" in message
+        said = message(lambda: _source(archive))
+    assert "answers 503" in said
     assert [r.status for r in archive.log] == [503] * (1 + EAGER.retries)
 
 
@@ -374,17 +372,17 @@ def test_an_asset_that_was_taken_away(dandisets: Path, downloads: Path) -> None:
         source = _source(archive)
         asset = _asset(source, SMALL)
         gone = replace(asset, location=asset.location.replace(asset.asset_id or "", "0"))
-        message = _message(lambda: source.fetch(gone, downloads))
-    assert f"{SMALL} is no longer in dandiset 000128" in message
+        said = message(lambda: source.fetch(gone, downloads))
+    assert f"{SMALL} is no longer in dandiset 000128" in said
 
 
 def test_no_server() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    message = _message(lambda: DandiSource("000128", instance=url, patience=EAGER))
-    assert f"{url}/api is not available" in message
-    assert "refused" in message
+    said = message(lambda: DandiSource("000128", instance=url, patience=EAGER))
+    assert f"{url}/api is not available" in said
+    assert "refused" in said
 
 
 def test_a_server_that_never_answers() -> None:
@@ -392,18 +390,18 @@ def test_a_server_that_never_answers() -> None:
         url = f"http://127.0.0.1:{mute.getsockname()[1]}"
         patience = Patience(timeout=0.2, retries=1, first_wait=0.01)
         start = time.monotonic()
-        message = _message(lambda: DandiSource("000128", instance=url, patience=patience))
-    assert "timed out" in message
+        said = message(lambda: DandiSource("000128", instance=url, patience=patience))
+    assert "timed out" in said
     assert time.monotonic() - start < 5
 
 
 def test_a_server_of_something_else(dandisets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with LoopbackArchive(dandisets) as archive:
         url = f"{archive.url}/elsewhere"
-        assert "no DANDI API" in _message(lambda: DandiSource("000128", instance=url))
+        assert "no DANDI API" in message(lambda: DandiSource("000128", instance=url))
         monkeypatch.setattr(archive, "answer", lambda path, query: {"hello": "world"})
-        assert "not answer as a DANDI API" in _message(lambda: _source(archive))
-    assert "not the address" in _message(lambda: DandiSource("000128", instance="dandi"))
+        assert "not answer as a DANDI API" in message(lambda: _source(archive))
+    assert "not the address" in message(lambda: DandiSource("000128", instance="dandi"))
 
 
 def test_an_archive_that_wants_a_newer_client(
@@ -412,7 +410,7 @@ def test_an_archive_that_wants_a_newer_client(
     info = {"cli-minimal-version": "99.0", "cli-bad-versions": []}
     with LoopbackArchive(dandisets) as archive:
         monkeypatch.setattr(archive, "answer", lambda path, query: info)
-        assert "needs dandi 99.0 or later" in _message(lambda: _source(archive))
+        assert "needs dandi 99.0 or later" in message(lambda: _source(archive))
 
 
 # Files on this machine
@@ -425,6 +423,8 @@ def test_local_files_and_folders(tmp_path: Path) -> None:
         "b/.git/h.nwb",
         "b/._x.nwb",
         "b/z.nwb.zarr/0",
+        "b/m.mat",
+        "b/h.h5",
         "b/n.md",
     ):
         file = tmp_path / name
@@ -436,11 +436,14 @@ def test_local_files_and_folders(tmp_path: Path) -> None:
     assert [(a.path, a.size) for a in source.assets()] == [
         ("single.nwb", 3),
         ("deep/a.NWB", 12),
+        ("m.mat", 7),
         ("x.nwb", 7),
+        ("z.nwb.zarr", 14),
     ]
-    assert [a.path for a in source.others()] == ["n.md", "z.nwb.zarr"]
+    assert [a.path for a in source.others()] == ["h.h5", "n.md"]
+    assert [a.path for a in LocalSource([tmp_path / "b/h.h5"]).assets()] == ["h.h5"]
     gained: list[int] = []
-    file = source.fetch(source.assets()[2], tmp_path / "never", gained.append)
+    file = source.fetch(source.assets()[3], tmp_path / "never", gained.append)
     assert file == tmp_path / "b/x.nwb"
     assert gained == [7]
     assert not (tmp_path / "never").exists()
@@ -448,13 +451,13 @@ def test_local_files_and_folders(tmp_path: Path) -> None:
 
 
 def test_local_files_that_are_not_there(tmp_path: Path) -> None:
-    assert "check the path" in _message(lambda: LocalSource([tmp_path / "nothing.nwb"]))
+    assert "check the path" in message(lambda: LocalSource([tmp_path / "nothing.nwb"]))
     (tmp_path / "annexed.nwb").symlink_to(".git/annex/objects/absent")
     source = LocalSource([tmp_path])
     (asset,) = source.assets()
-    message = _message(lambda: source.fetch(asset, tmp_path))
-    assert "annexed.nwb cannot be read" in message
-    assert "datalad get" in message
+    said = message(lambda: source.fetch(asset, tmp_path))
+    assert "annexed.nwb cannot be read" in said
+    assert "datalad get" in said
 
 
 # The stand-in itself
@@ -476,4 +479,4 @@ def test_the_client_takes_the_stand_in_for_an_archive(dandisets: Path) -> None:
         tail = b"".join(asset.get_download_file_iter()(2_999_999))
         assert tail == original.read_bytes()[-2:]
         url = asset.get_content_url(follow_redirects=True)
-        assert url == f"{archive.url}/blobs/{asset.identifier}"
+        assert url == f"{archive.store_url}/blobs/{asset.identifier}"

@@ -13,7 +13,9 @@ from typing import Any
 import click
 
 from neurobrick import __version__
-from neurobrick.cli.check import verify
+from neurobrick.cli.check import validate, verify
+from neurobrick.cli.completion import completion
+from neurobrick.cli.inspect import inspect
 from neurobrick.cli.look import info, list_sessions, plot
 from neurobrick.cli.prepare import prepare
 from neurobrick.cli.simulate import simulate
@@ -37,10 +39,12 @@ def main() -> None:
 
     \b
     neurobrick prepare dandiset 000128       download, harmonize, store
+    neurobrick inspect 000128                what it holds, and what would be kept of it
     neurobrick list                          what is there
     neurobrick plot SESSION 12 14            look at two seconds of it
     """
 
 
-for command in (prepare, list_sessions, info, verify, plot, simulate):
+COMMANDS = (prepare, inspect, list_sessions, info, plot, verify, validate, simulate, completion)
+for command in COMMANDS:
     main.add_command(command)

@@ -1,34 +1,134 @@
-"""Commands that check a corpus: verify."""
+"""Commands that check a corpus: verify, validate."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from neurobrick.cli.options import root_option
+from neurobrick.cli.options import json_option, manifest_option, root_option, sessions_argument
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from neurobrick.finding import Finding
+
+SIGNS = {"error": "[red]✗[/]", "warning": "[yellow]⚠[/]", "info": "[green]✓[/]"}
+MARKS = {"error": "[red]✗[/]", "warning": "[yellow]⚠[/]", "info": "[dim]·[/]"}
 
 
 @click.command()
-@click.argument("sessions", nargs=-1, metavar="[SESSION…]")
+@sessions_argument
 @root_option
-def verify(sessions: tuple[str, ...], root: Path) -> None:
-    """Check every file of the stores against the manifest that was written with them."""
+@manifest_option
+@json_option
+def verify(sessions: tuple[str, ...], root: Path, registry: Path | None, as_json: bool) -> None:
+    """Check that every file of the stores is as it was written, and the corpus complete.
+
+    Files are compared with the sizes and checksums in their store's manifest. Without a SESSION,
+    the catalogue is compared with the stores, and every dataset that is wholly prepared at the
+    version that the registry pins with what the registry expects of it.
+    """
+    from neurobrick.catalog import Catalog
+    from neurobrick.console import console, watched
+    from neurobrick.manifest import Manifest
+    from neurobrick.verify import against_catalog, against_registry, damages
+
+    stores = _stores(root, sessions)
+    show = console(stderr=as_json)
+    faults = {}
+    for name, found in watched(show, damages(stores), len(stores), "verifying"):
+        faults[name] = found
+        if not as_json:
+            _print(show, name, [("error", fault) for fault in found])
+    corpus: list[Finding] = []
+    if not sessions:
+        catalog = Catalog(root)
+        corpus += against_catalog(stores, catalog)
+        if not corpus:
+            corpus += against_registry(Manifest.load(registry).datasets, catalog)
+    by_subject: dict[str, list[tuple[str, str]]] = {}
+    for finding in corpus:
+        by_subject.setdefault(finding.subject, []).append((finding.level, finding.text))
+    if as_json:
+        plain = {"sessions": faults, "corpus": [dataclasses.asdict(f) for f in corpus]}
+        click.echo(json.dumps(plain, indent=1))
+    else:
+        for subject, lines in by_subject.items():
+            _print(show, subject, lines)
+    damaged = sum(map(bool, faults.values()))
+    if damaged:
+        raise click.ClickException(f"{damaged} damaged: prepare with --force to make them anew")
+    if any(finding.level == "error" for finding in corpus):
+        raise click.ClickException("the corpus is not what it should be; the lines above say why")
+
+
+@click.command()
+@sessions_argument
+@root_option
+@json_option
+def validate(sessions: tuple[str, ...], root: Path, as_json: bool) -> None:
+    """Check that the data of the stores can be what they say they are.
+
+    Every promise of the format, then physics: firing rates, refractory violations, units that
+    are there twice, velocities against the positions they belong to, dead columns, uneven clocks,
+    trials and spikes outside the recorded time, empty splits.
+
+    ✗ contradicts itself, ⚠ is odd, · is worth knowing; the exit status is 1 only for ✗.
+    """
+    from neurobrick.console import console, watched
+    from neurobrick.errors import StoreError
+    from neurobrick.finding import Finding
+    from neurobrick.store import SessionStore
+    from neurobrick.validate import validate as findings_of
+
+    def checked(path: Path) -> list[Finding]:
+        try:
+            return findings_of(SessionStore(path))
+        except StoreError as error:
+            return [Finding("error", "store", str(error))]
+
+    stores = _stores(root, sessions)
+    show = console(stderr=as_json)
+    found = {}
+    work = ((name, checked(path)) for name, path in stores.items())
+    for name, findings in watched(show, work, len(stores), "validating"):
+        found[name] = findings
+        if not as_json:
+            _print(show, name, [(f.level, f"{f.subject}: {f.text}") for f in findings])
+    if as_json:
+        plain = {name: [dataclasses.asdict(f) for f in some] for name, some in found.items()}
+        click.echo(json.dumps(plain, indent=1))
+    wrong = sum(any(f.level == "error" for f in some) for some in found.values())
+    if wrong:
+        click.echo(f"{wrong} of {len(found)} sessions contradict themselves", err=True)
+        sys.exit(1)
+
+
+def _stores(root: Path, sessions: Sequence[str]) -> Mapping[str, Path]:
+    """The stores of `sessions`, in that order; of all there are when there are none."""
     from neurobrick import catalog
-    from neurobrick.store import damage
 
     stores = catalog.stores(root)
-    unknown = [name for name in sessions if name not in stores]
     if not stores:
         raise click.ClickException(f"there is no store under {root}: run neurobrick prepare")
+    unknown = [name for name in sessions if name not in stores]
     if unknown:
         raise click.ClickException(f"{root} has no whole store of {', '.join(unknown)}")
-    bad = 0
-    for name in sessions or stores:
-        faults = damage(stores[name])
-        bad += bool(faults)
-        click.echo(f"{'✗' if faults else '✓'} {name}")
-        for fault in faults:
-            click.echo(f"    {fault}")
-    if bad:
-        raise click.ClickException(f"{bad} damaged: prepare with --force to make them anew")
+    return {name: stores[name] for name in sessions or stores}
+
+
+def _print(show: Console, name: str, lines: Sequence[tuple[str, str]]) -> None:
+    """A line for the session or dataset with the sign of its worst line, then its lines."""
+    from rich.markup import escape
+
+    levels = [level for level, _ in lines]
+    worst = next((level for level in SIGNS if level in levels), "info")
+    show.print(f"{SIGNS[worst]} {escape(name)}", soft_wrap=True)
+    for level, text in lines:
+        show.print(f"    {MARKS[level]} {escape(text)}", soft_wrap=True)

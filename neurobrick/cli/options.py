@@ -1,16 +1,84 @@
-"""Options that several commands share."""
+"""Options and arguments that several commands share, and what a shell offers to complete them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
+
+DEFAULT_ROOT = "data"
+
+
+def complete_session(
+    context: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Session ids of the corpus under --root; none where there is no corpus."""
+    from neurobrick.catalog import Catalog
+    from neurobrick.errors import StoreError
+
+    try:
+        sessions = Catalog(Path(context.params.get("root") or DEFAULT_ROOT)).sessions
+    except StoreError:
+        return []
+    ids = sessions["session"].to_pylist()
+    given = context.params.get("sessions") or ()
+    return [CompletionItem(i) for i in ids if i.startswith(incomplete) and i not in given]
+
+
+def complete_dataset(
+    context: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Ids of the registry's entries, each with its title."""
+    from neurobrick.errors import RecipeError
+    from neurobrick.manifest import Manifest
+
+    registry = context.params.get("registry")
+    try:
+        specs = Manifest.load(Path(registry) if registry else None).datasets
+    except RecipeError:
+        return []
+    given = context.params.get("names") or ()
+    return [
+        CompletionItem(spec.id, help=spec.title)
+        for spec in specs
+        if spec.id.startswith(incomplete) and spec.id not in given
+    ]
+
 
 root_option = click.option(
     "--root",
     type=click.Path(path_type=Path, file_okay=False),
-    default="data",
+    default=DEFAULT_ROOT,
     show_default=True,
     help="Folder of the corpus.",
 )
+manifest_option = click.option(
+    "--manifest",
+    "registry",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A registry of your own instead of the one that neurobrick ships.",
+)
+instance_option = click.option(
+    "--instance",
+    metavar="URL",
+    envvar="NEUROBRICK_DANDI_API",
+    help="A DANDI API other than the archive's own; also NEUROBRICK_DANDI_API.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+session_argument = click.argument("session", shell_complete=complete_session)
+sessions_argument = click.argument(
+    "sessions", nargs=-1, metavar="[SESSION…]", shell_complete=complete_session
+)
+instance_option = click.option(
+    "--instance",
+    metavar="URL",
+    envvar="NEUROBRICK_DANDI_API",
+    help="A DANDI API other than the archive's own; also NEUROBRICK_DANDI_API.",
+)
+manifest_option = click.option(
+    "--manifest",
+    "registry",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A registry of your own instead of the one that neurobrick ships.",
+)

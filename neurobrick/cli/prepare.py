@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from neurobrick.cli.options import root_option
+from neurobrick.cli.options import (
+    complete_dataset,
+    instance_option,
+    json_option,
+    manifest_option,
+    root_option,
+)
 from neurobrick.errors import SourceError
 
 if TYPE_CHECKING:
@@ -53,33 +59,24 @@ _RUNNING = [
         metavar="ADDRESS",
         help="Prepare on the Dask cluster of this scheduler, such as tcp://host:8786, instead.",
     ),
+    click.option(
+        "--stream",
+        is_flag=True,
+        help="Read what is kept, by ranges of bytes, instead of downloading whole files.",
+    ),
     click.option("--force", is_flag=True, help="Prepare anew what has not changed, too."),
     click.option(
         "--dry-run", is_flag=True, help="Print assets and bytes; fetch and write nothing."
     ),
-    click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON."),
+    json_option,
 ]
-_manifest = click.option(
-    "--manifest",
-    "registry",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A registry of your own instead of the one that neurobrick ships.",
-)
 
 
 def _preparing(command: Command) -> Command:
     """The options that every way of preparing has."""
-    for option in reversed([root_option, *_SELECTING, *_RUNNING, _manifest]):
+    for option in reversed([root_option, *_SELECTING, *_RUNNING, manifest_option]):
         command = option(command)
     return command
-
-
-_instance = click.option(
-    "--instance",
-    metavar="URL",
-    envvar="NEUROBRICK_DANDI_API",
-    help="A DANDI API other than the archive's own; also NEUROBRICK_DANDI_API.",
-)
 
 
 @prepare.command("dandiset")
@@ -89,7 +86,7 @@ _instance = click.option(
     metavar="V",
     help="Version, such as 0.220113.0400 or draft; by default the registry's, else the newest.",
 )
-@_instance
+@instance_option
 @_preparing
 def prepare_dandiset(
     dandiset: str, version: str | None, instance: str | None, registry: Path | None, **options: Any
@@ -139,8 +136,8 @@ def prepare_nwb(
 
 
 @prepare.command("manifest")
-@click.argument("names", nargs=-1, metavar="[NAME…]")
-@_instance
+@click.argument("names", nargs=-1, metavar="[NAME…]", shell_complete=complete_dataset)
+@instance_option
 @_preparing
 def prepare_manifest(
     names: tuple[str, ...], registry: Path | None, instance: str | None, **options: Any
@@ -167,12 +164,13 @@ def _source(spec: DatasetSpec, instance: str | None) -> Source:
     """Where the registry says that a dataset is."""
     from neurobrick.dandi_source import DandiSource
     from neurobrick.manifest import DandiSpec, ZenodoSpec
+    from neurobrick.zenodo_source import ZenodoSource
 
     match spec.source:
         case DandiSpec(dandiset=dandiset, version=version):
             return DandiSource(dandiset, version, instance)
         case ZenodoSpec(zenodo=record):
-            raise SourceError(record)
+            return ZenodoSource(record)
     raise SourceError(f"the registry's entry {spec.id} has no source: prepare nwb takes its files")
 
 
@@ -186,6 +184,7 @@ def _prepare(
     sessions: tuple[str, ...],
     jobs: int,
     scheduler: str | None,
+    stream: bool,
     force: bool,
     dry_run: bool,
     as_json: bool,
@@ -221,7 +220,7 @@ def _prepare(
     if scheduler is not None:
         where = workers.dask_cluster(scheduler)
     with where as submit, summary.watching(show) as watch:
-        outcomes = prepare(plans, root, submit=submit, force=force, watch=watch)
+        outcomes = prepare(plans, root, submit=submit, stream=stream, force=force, watch=watch)
     if as_json:
         click.echo(json.dumps([_plain(outcome) for outcome in outcomes], indent=1))
     show.print(summary.closing(outcomes), markup=False)

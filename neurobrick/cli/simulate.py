@@ -53,16 +53,16 @@ def simulate(
 
     Says for each the R² at which an oracle, who knows how every unit is tuned, decodes velocity.
     """
-    from neurobrick import summary
+    from neurobrick.console import console, duration
     from neurobrick.simulate import SimulatedSession
     from neurobrick.simulate import simulate as write
 
-    show = summary.console()
+    show = console()
 
     def done(session: SimulatedSession) -> None:
         show.print(
             f"{session.session}  {session.n_units} units, {session.n_spikes:,} spikes,"
-            f" {summary.duration(session.duration_s)}; oracle R² {session.oracle_r2.mean:.3f}"
+            f" {duration(session.duration_s)}; oracle R² {session.oracle_r2.mean:.3f}"
         )
 
     try:

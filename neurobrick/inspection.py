@@ -1,0 +1,164 @@
+"""What a file holds, what would be kept of it, why not the rest, and the spec that says the same.
+
+Nothing is written. Of a file elsewhere, only what describes its arrays is read, so that what only
+their values show, such as a clock that restarts, is not known yet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import yaml
+
+from neurobrick import behavior
+from neurobrick.columns import TIMES_OF_TABLES
+from neurobrick.errors import NeurobrickError
+from neurobrick.harmonize import harmonize, usual_target
+from neurobrick.ledger import Ledger
+from neurobrick.manifest import DatasetSpec
+from neurobrick.names import distinct_names
+from neurobrick.raw import RawColumn, RawSeries, Recording
+from neurobrick.schema import Left, Provenance
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An object of the file that a store would hold: where, as what, and what it is like."""
+
+    path: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a file holds; `refused` says why it could not be prepared, if it could not."""
+
+    file: str
+    about: Mapping[str, str]
+    kept: tuple[Kept, ...]
+    left: tuple[Left, ...]
+    notes: tuple[str, ...]
+    refused: str | None
+    target: str | None
+    trials: str | None
+
+
+def inspect(
+    recording: Recording, spec: DatasetSpec, file: str, provenance: Provenance | None = None
+) -> Inspection:
+    """Take stock of an open recording under `spec`.
+
+    With a provenance, it is harmonized as `prepare` would, without one nothing but descriptions is
+    read.
+    """
+    ledger = Ledger(left=list(recording.left))
+    refused, session = None, None
+    try:
+        chosen = behavior.choose(recording.series, spec.behavior, ledger)
+        if provenance is not None:
+            session = harmonize(
+                recording, spec, session_id=file, dataset=spec.id, provenance=provenance
+            )
+    except NeurobrickError as error:
+        refused, chosen = str(error), []
+    if recording.units is None or not recording.units.n_spikes:
+        refused = refused or "it holds no spikes"
+    kept = [*_units(recording), *(Kept(s.path, n, _series(s)) for s, _, n in chosen)]
+    kept += _tables(recording)
+    left = list(session.metadata.left if session else ledger.left)
+    gone = {one.path for one in left}
+    names = [name for series, _, name in chosen if series.path not in gone]
+    return Inspection(
+        file=file,
+        about={**recording.subject, **recording.attributes},
+        kept=tuple(one for one in kept if one.path not in gone),
+        left=tuple(left),
+        notes=tuple(session.metadata.notes if session else ()),
+        refused=refused,
+        target=spec.target or usual_target(names),
+        trials=_trials(kept),
+    )
+
+
+def as_yaml(found: Inspection, spec: DatasetSpec, n_files: int) -> str:
+    """The registry entry that says what discovery chose under `spec`, to paste and edit."""
+    entry = spec.model_dump(mode="json", exclude_defaults=True)
+    if spec.target is None and found.target is not None:
+        entry["target"] = found.target
+    if spec.splits.trials is None and spec.splits.blocks is None and found.trials is not None:
+        entry["splits"] = {**entry.get("splits", {}), "trials": {"table": found.trials}}
+    series = [one for one in found.kept if one.text.startswith("behavior")]
+    blocks = [_block({name: value}) for name, value in entry.items()]
+    if series and not spec.behavior:
+        keep = [{"path": one.path, "name": one.name} for one in series]
+        # A list holds for every file of the dataset: one that lacks a series would be refused.
+        sign = "# " if n_files > 1 else ""
+        blocks.append("# Drop what you do not want; without this list, all is kept.")
+        blocks += [f"{sign}{line}" for line in _block({"behavior": keep}).splitlines()]
+    lines = [line for block in blocks for line in block.splitlines()]
+    body = "\n".join(f"{'    ' if k else '  - '}{line}" for k, line in enumerate(lines))
+    return f"datasets:\n{body}\n"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists and mappings that are short on one line; dandisets' numbers always in quotes."""
+
+    def represent_str_quoted(self, text: str) -> yaml.Node:
+        style = '"' if re.fullmatch(r"[\d.]+", text) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str_quoted)
+
+
+def _block(entry: Mapping[str, object]) -> str:
+    nested = any(isinstance(value, list | dict) for value in entry.values())
+    return yaml.dump(
+        entry,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=96,
+        default_flow_style=None if nested else False,
+    )
+
+
+def entry_id(name: str) -> str:
+    """`name` as the id of a registry entry."""
+    return re.sub(r"[^a-z0-9]+", "_", name.casefold()).strip("_") or "mine"
+
+
+def _units(recording: Recording) -> list[Kept]:
+    units = recording.units
+    if units is None:
+        return []
+    columns = ", ".join(units.table.columns) or "no columns"
+    text = f"{len(units.ends):,} units, {units.n_spikes:,} spikes; {columns}"
+    return [Kept(path, "units", text) for path in units.table.path.split(", ")]
+
+
+def _series(series: RawSeries) -> str:
+    clock = f"{series.rate:g} Hz" if series.rate is not None else "with timestamps"
+    scale = "" if series.conversion == 1 else f" × {series.conversion:g}"
+    return f"behavior, {series.shape} {series.unit or 'no unit'}{scale}, {clock}"
+
+
+def _tables(recording: Recording) -> list[Kept]:
+    tables = [t for t in recording.tables if TIMES_OF_TABLES.keys() <= t.columns.keys()]
+    names = distinct_names([table.path for table in tables])
+    return [
+        Kept(table.path, name, f"intervals, {table.n_rows:,} rows; {_columns(table.columns)}")
+        for table, name in zip(tables, names, strict=True)
+    ]
+
+
+def _columns(columns: Mapping[str, RawColumn]) -> str:
+    names = [name for name in columns if name not in ("id", *TIMES_OF_TABLES)]
+    return ", ".join(names) or "no other columns"
+
+
+def _trials(kept: list[Kept]) -> str | None:
+    return next((one.name for one in kept if one.name == "trials"), None)

@@ -1,0 +1,172 @@
+"""A Zarr asset of a DANDI archive: a listing of many files, each with its own digest.
+
+The whole has a digest as well, over the listing. It is compared with what the archive says of the
+asset before anything is fetched; then each file is held to the listing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from zarr_checksum import compute_zarr_checksum
+from zarr_checksum.generators import ZarrArchiveFile
+
+from neurobrick.download import download, part_of, place, unwritable
+from neurobrick.errors import CorruptFile, SourceError
+from neurobrick.sources import Asset, Progress, unwatched
+from neurobrick.transport import Web, blocks, persevere, side_by_side
+from neurobrick.zarr_files import checksum
+
+
+class Entry(NamedTuple):
+    """A file of a Zarr asset."""
+
+    size: int  # bytes
+    md5: str
+
+
+class ZarrAsset:
+    """The files of one Zarr asset, by key: `neurobrick.zarr_files.Files`, and to fetch whole.
+
+    The archive is asked for the listing once, when it is needed. Reading and fetching raise
+    SourceError, which is `absent` when the archive no longer has the asset. It can be pickled.
+    """
+
+    def __init__(self, asset: Asset, web: Web, absent: str) -> None:
+        self._asset = asset
+        self._web = web
+        self._absent = absent
+
+    def listing(self) -> dict[str, int]:
+        """Every key, with the size of its file in bytes."""
+        return {key: entry.size for key, entry in self._entries.items()}
+
+    def read(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """The whole of each file, fetched side by side and checked; absent ones are left out."""
+        known = [key for key in dict.fromkeys(keys) if key in self._entries]
+        return dict(zip(known, side_by_side(self._read, known), strict=True))
+
+    def fetch(self, folder: Path, progress: Progress = unwatched) -> Path:
+        """The whole asset under `folder`; one that breaks off goes on where it stopped."""
+        final = place(folder, self._asset.path)
+        if self._asset.checksum and _checksum_of(final) == self._asset.checksum:
+            progress(self._asset.size)
+            return final
+        staging = part_of(final)
+        places = {key: place(staging, key) for key in self._entries}
+        try:
+            _sweep(staging, {path for p in places.values() for path in (p, part_of(p))})
+            staging.mkdir(parents=True, exist_ok=True)
+            side_by_side(
+                lambda key: download(
+                    self._web, self._file(key), places[key], self._absent, progress
+                ),
+                places,
+            )
+            if final.is_dir():
+                shutil.rmtree(final)  # damaged, or of another version
+            staging.replace(final)
+        except OSError as error:
+            raise unwritable(final, error) from error
+        return final
+
+    @cached_property
+    def _entries(self) -> dict[str, Entry]:
+        """The listing, when it agrees with what the archive says of the asset."""
+        entries: dict[str, Entry] = {}
+        page = self._asset.location
+        while page:
+            answer = self._web.json(page, self._absent)
+            try:
+                for file in answer["results"]:
+                    entries[file["Key"]] = Entry(file["Size"], file["ETag"].strip('"'))
+                page = answer["next"]
+            except (KeyError, TypeError, AttributeError) as error:
+                raise SourceError(
+                    f"{self._web.server} does not list the files of {self._asset.path} as a DANDI "
+                    "API does: check the address"
+                ) from error
+        if self._asset.checksum:
+            got = compute_zarr_checksum(
+                ZarrArchiveFile(Path(key), *entry) for key, entry in entries.items()
+            ).digest
+            if got != self._asset.checksum:
+                raise SourceError(
+                    f"{self._asset.path}: expected dandi-zarr-checksum {self._asset.checksum}, got "
+                    f"{got} of its {len(entries)} files: it is being changed in the archive: try "
+                    "again later"
+                )
+        return entries
+
+    def _file(self, key: str) -> Asset:
+        """One of the files, as an asset of its own."""
+        size, md5 = self._entries[key]
+        query = urlencode({"prefix": key, "download": "true"})
+        location = f"{self._asset.location}?{query}"
+        return Asset(f"{self._asset.path}/{key}", size, location, md5=md5)
+
+    def _read(self, key: str) -> bytes:
+        file = self._file(key)
+        for _ in range(2):
+            data = self._whole(file)
+            got = hashlib.md5(data, usedforsecurity=False).hexdigest()
+            if got == file.md5:
+                return data
+        raise SourceError(
+            f"{file.path}: expected md5 {file.md5}, got {got}, also when asked again: tell the "
+            "archive if it stays so"
+        )
+
+    def _whole(self, file: Asset) -> bytes:
+        data = bytearray()
+        persevere(
+            gain=lambda: self._extend(data, file),
+            held=lambda: len(data),
+            size=file.size,
+            patience=self._web.patience,
+            title=file.path,
+            advice="try again later",
+        )
+        return bytes(data)
+
+    def _extend(self, data: bytearray, file: Asset) -> None:
+        """Add what comes of the bytes that `data` lacks."""
+        headers = {"Range": f"bytes={len(data)}-"} if data else {}
+        with self._web.get(file.location, self._absent, headers) as response:
+            if response.status_code != 206:  # a server may ignore the range
+                data.clear()
+            for block in blocks(response):
+                data += block
+                if len(data) > file.size:
+                    break  # it is another file, of whatever length
+
+
+def _checksum_of(folder: Path) -> str | None:
+    """The checksum of the Zarr there; None where none is, or what is no Zarr of an archive."""
+    with suppress(CorruptFile):
+        return checksum(folder) if folder.is_dir() else None
+    return None
+
+
+def _sweep(staging: Path, kept: set[Path]) -> None:
+    """Remove what another version of the asset left in its staging folder."""
+    for path in _below(staging):
+        if path.is_dir() and not path.is_symlink():
+            with suppress(OSError):  # it still holds files
+                path.rmdir()
+        elif path not in kept:
+            path.unlink()
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """What is in a folder, the deepest first."""
+    for parent, folders, files in os.walk(folder, topdown=False):
+        yield from (Path(parent, name) for name in (*files, *folders))

@@ -1,0 +1,75 @@
+"""What tests against archives on this machine share: patience, keys, and a Zenodo."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from demo.archive import SIGNATURE
+from demo.loopback import JSON, Faults, Handler, Loopback
+from neurobrick.errors import SourceError
+from neurobrick.transport import Patience
+
+EAGER = Patience(timeout=5.0, retries=3, first_wait=0.01)
+KEY = "a-key-that-nobody-should-print"
+
+
+def on_loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No address, key or proxy of whoever runs the tests, and no questions."""
+    for name in ("NEUROBRICK_DANDI_API", "NEUROBRICK_ZENODO_API", "DANDI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked on standard input"))
+
+
+def message(make: Callable[[], object]) -> str:
+    """What the SourceError says that `make` raises: one line, with nothing in it that is secret."""
+    with pytest.raises(SourceError) as caught:
+        make()
+    said = str(caught.value)
+    assert "\n" not in said
+    assert KEY not in said
+    assert SIGNATURE not in said
+    return said
+
+
+class LoopbackZenodo(Loopback):
+    """One record of Zenodo, 3854034, with the files of a folder; 3854033 is its concept."""
+
+    def __init__(self, folder: Path, faults: Faults | None = None) -> None:
+        super().__init__(faults)
+        self.url = self.listen(self._answer)
+        self.api_url = f"{self.url}/api"
+        self.files = {path.name: path for path in folder.iterdir()}
+
+    def _answer(self, request: Handler) -> None:
+        match request.path.strip("/").split("/"):
+            case ["api", "records", "3854034" | "3854033"]:
+                request.send_json(self.record())
+            case ["api", "records", "3854034", "files", key, "content"]:
+                request.send_file(self.files[key], self._md5(key))
+            case _:
+                raise KeyError(request.path)
+
+    def _md5(self, key: str) -> str:
+        return hashlib.md5(self.files[key].read_bytes()).hexdigest()
+
+    def record(self) -> JSON:
+        """The fields of the API's answer that say what there is."""
+        files = []
+        for key, path in self.files.items():
+            md5 = "0" * 32 if key in self.faults.wrong_digest else self._md5(key)
+            url = f"{self.api_url}/records/3854034/files/{key}/content"
+            file = {"id": f"id-of-{key}", "key": key, "size": path.stat().st_size}
+            files.append(file | {"checksum": f"md5:{md5}", "links": {"self": url}})
+        metadata = {
+            "title": "Reaching",
+            "doi": "10.5281/zenodo.3854034",
+            "publication_date": "2020-05-26",
+            "creators": [{"name": "Uthor, A."}, {"name": "Ther, O."}],
+            "license": {"id": "cc-by-4.0"},
+        }
+        return {"id": 3854034, "conceptrecid": "3854033", "metadata": metadata, "files": files}
