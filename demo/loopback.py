@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -87,6 +88,11 @@ class _Server(ThreadingHTTPServer):
     answer: Callable[[Handler], None]
     daemon_threads = True
     request_queue_size = 64  # clients come with many connections at once
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients go away as they like; anything else is a fault of this server."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):

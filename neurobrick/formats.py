@@ -46,5 +46,5 @@ def _read(tree: Tree, name: str, units: UnitsSpec) -> Recording:
     if is_nwb(root):
         return read_nwb(tree, units.tables, units.keep)
     if is_odoherty(root):
-        return read_odoherty(root, name)
+        return read_odoherty(root, name, tree.prefetch)
     raise UnsupportedFile(f"{name} is not NWB: it declares no nwb_version")

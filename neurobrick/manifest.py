@@ -35,11 +35,21 @@ class DandiSpec(_Model):
     dandiset: str = Field(pattern=r"^\d{6}$")
     version: str = Field(description="a published version, such as 0.220113.0400")
 
+    @property
+    def dataset(self) -> str:
+        """What the ids of its sessions begin with."""
+        return self.dandiset
+
 
 class ZenodoSpec(_Model):
     """A record of Zenodo; its versions have numbers of their own."""
 
     zenodo: str = Field(pattern=r"^\d+$")
+
+    @property
+    def dataset(self) -> str:
+        """What the ids of its sessions begin with."""
+        return f"zenodo-{self.zenodo}"
 
 
 class UnitsSpec(_Model):
@@ -187,8 +197,7 @@ class Manifest(_Model):
         listed = [
             spec
             for spec in self.datasets
-            if spec.id == dataset
-            or (isinstance(spec.source, DandiSpec) and spec.source.dandiset == dataset)
+            if dataset == spec.id or (spec.source is not None and dataset == spec.source.dataset)
         ]
         return listed or [DatasetSpec.discovered(dataset)]
 

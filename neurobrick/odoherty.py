@@ -10,6 +10,7 @@ variables mean, and in which units: the record's description.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -23,7 +24,7 @@ from neurobrick.errors import CorruptFile, UnsupportedFile
 from neurobrick.hdf5 import HDF5Array, HDF5Group
 from neurobrick.raw import RawColumn, RawSeries, RawTable, RawUnits, Recording
 from neurobrick.schema import Left
-from neurobrick.tree import MAX_BYTES, Group
+from neurobrick.tree import MAX_BYTES, Array, Group
 
 MARKS = frozenset({"spikes", "t", "cursor_pos", "chan_names"})
 WAVEFORMS = "wf"
@@ -76,8 +77,12 @@ def is_odoherty(root: Group) -> TypeGuard[HDF5Group]:
     return isinstance(root, HDF5Group) and all(name in root for name in MARKS)
 
 
-def read_odoherty(root: HDF5Group, name: str) -> Recording:
+def read_odoherty(
+    root: HDF5Group, name: str, prefetch: Callable[[Iterable[Array]], None] = lambda arrays: None
+) -> Recording:
     """Take stock of an open file called `name`, such as indy_20160407_02.mat.
+
+    `prefetch` is the file's own: many small cells come in few requests, where they are elsewhere.
 
     Units are a row for each cell that holds spikes: `channel` as the file names it, its `area`,
     `unit` (0 for the crossings that were not sorted) and `sorted`. Waveforms are never read.
@@ -96,11 +101,12 @@ def read_odoherty(root: HDF5Group, name: str) -> Recording:
     ]
     about, subject = _told_by(name)
     return Recording(
-        units=_units(arrays["spikes"], _names(arrays["chan_names"])),
+        units=_units(arrays["spikes"], _names(arrays["chan_names"]), prefetch),
         series=tuple(one for one in series if one is not None),
         attributes=about,
         subject=subject,
         left=tuple(left),
+        prefetch=lambda series: prefetch([array for one in series for array in one.arrays]),
     )
 
 
@@ -180,7 +186,9 @@ def _text(cell: HDF5Array) -> str:
     return cell.read().reshape(-1).astype("<u2").tobytes().decode("utf-16-le", errors="replace")
 
 
-def _units(array: HDF5Array, names: list[str]) -> RawUnits:
+def _units(
+    array: HDF5Array, names: list[str], prefetch: Callable[[Iterable[Array]], None]
+) -> RawUnits:
     cells = _cells(array)
     if array.shape[1] != len(names):
         raise _wrong(array, f"u × {len(names)}, as chan_names is")
@@ -205,10 +213,15 @@ def _units(array: HDF5Array, names: list[str]) -> RawUnits:
         "unit": RawColumn(numbers),
         "sorted": RawColumn(numbers > 0),
     }
+
+    def spike_times() -> NDArray[np.float64]:
+        prefetch([cell for _, _, cell in rows])
+        return np.concatenate([np.zeros(0), *(_vector(cell) for _, _, cell in rows)])
+
     return RawUnits(
         table=RawTable("spikes", len(rows), columns),
         ends=np.cumsum(counts, dtype=np.int64),
-        spike_times=lambda: np.concatenate([np.zeros(0), *(_vector(c) for _, _, c in rows)]),
+        spike_times=spike_times,
     )
 
 

@@ -206,7 +206,8 @@ class SessionStore:
                 f"{path} has format version {version}, this neurobrick reads {FORMAT_VERSION}:"
                 f" {advice}"
             )
-        self.metadata = SessionMetadata.model_validate(attributes)
+        with _boundary(path):
+            self.metadata = SessionMetadata.model_validate(attributes)
 
     def __reduce__(self) -> tuple[type[SessionStore], tuple[Path]]:
         return (SessionStore, (self.path,))
