@@ -32,10 +32,10 @@ from rich.console import Console
 from rich.table import Table
 
 from demo.loopback import Handler, Loopback
-from neurobrick.formats import open_recording
-from neurobrick.ranges import RangeReader
-from neurobrick.stream import RangeFile
-from neurobrick.transport import Patience, Web
+from neurobrick.readers.formats import open_recording
+from neurobrick.readers.stream import RangeFile
+from neurobrick.sources.ranges import RangeReader
+from neurobrick.sources.transport import Patience, Web
 
 ORDERS = {
     "voltage first": ("voltage", "units", "behavior"),

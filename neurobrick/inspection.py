@@ -12,14 +12,13 @@ from dataclasses import dataclass
 
 import yaml
 
-from neurobrick import behavior
-from neurobrick.columns import TIMES_OF_TABLES
 from neurobrick.errors import NeurobrickError
-from neurobrick.harmonize import harmonize, usual_target
-from neurobrick.ledger import Ledger
+from neurobrick.harmonize import behavior, harmonize, usual_target
+from neurobrick.harmonize.columns import TIMES_OF_TABLES
+from neurobrick.harmonize.ledger import Ledger
+from neurobrick.harmonize.names import distinct_names
 from neurobrick.manifest import DatasetSpec
-from neurobrick.names import distinct_names
-from neurobrick.raw import RawColumn, RawSeries, Recording
+from neurobrick.readers.raw import RawColumn, RawSeries, Recording
 from neurobrick.schema import Left, Provenance
 
 

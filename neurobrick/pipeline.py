@@ -8,16 +8,16 @@ from typing import cast
 
 from neurobrick import __version__
 from neurobrick.errors import NeurobrickError, SourceError, UnsupportedFile
-from neurobrick.formats import Place, open_recording
 from neurobrick.harmonize import harmonize
 from neurobrick.manifest import DatasetSpec
 from neurobrick.plan import Job, Outcome
+from neurobrick.readers.formats import Place, open_recording
+from neurobrick.readers.stream import RangeFile, Reader
+from neurobrick.readers.zarr_files import Files
 from neurobrick.schema import ByteRange, Provenance, SessionData, check
 from neurobrick.sources import Asset
 from neurobrick.splits import split
 from neurobrick.store import read_attributes, write_store
-from neurobrick.stream import RangeFile, Reader
-from neurobrick.zarr_files import Files
 
 # Sent to other processes, as an open stream cannot be.
 Where = Path | Files | Reader

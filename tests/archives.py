@@ -11,7 +11,7 @@ import pytest
 from demo.archive import SIGNATURE
 from demo.loopback import JSON, Faults, Handler, Loopback
 from neurobrick.errors import SourceError
-from neurobrick.transport import Patience
+from neurobrick.sources.transport import Patience
 
 EAGER = Patience(timeout=5.0, retries=3, first_wait=0.01)
 KEY = "a-key-that-nobody-should-print"

@@ -9,9 +9,9 @@ import pytest
 from pynwb import NWBFile, TimeSeries
 
 from neurobrick import Dataset, DatasetSpec, Session
+from neurobrick.harmonize.si import to_si
 from neurobrick.manifest import BehaviorSpec
 from neurobrick.rules import IntervalRule
-from neurobrick.si import to_si
 from tests.conftest import prepare_files
 from tests.layouts import Write, regular, write
 

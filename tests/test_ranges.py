@@ -12,9 +12,9 @@ import pytest
 
 from demo.archive import LoopbackArchive
 from demo.loopback import Faults, Handler
-from neurobrick.dandi_source import DandiSource
-from neurobrick.ranges import RangeReader, RangesIgnored
 from neurobrick.sources import LocalSource
+from neurobrick.sources.dandi import DandiSource
+from neurobrick.sources.ranges import RangeReader, RangesIgnored
 from tests.archives import EAGER, KEY, message, on_loopback_only
 
 PATH = "000128/draft/sub-A/sub-A_ecephys.nwb"

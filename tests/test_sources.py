@@ -16,10 +16,10 @@ import pytest
 
 from demo.archive import LoopbackArchive
 from demo.loopback import Faults
-from neurobrick.dandi_source import DandiSource
 from neurobrick.errors import SourceError
 from neurobrick.sources import Asset, LocalSource, select, sha256_of
-from neurobrick.transport import Patience
+from neurobrick.sources.dandi import DandiSource
+from neurobrick.sources.transport import Patience
 from tests.archives import EAGER, KEY, message, on_loopback_only
 
 OLD, NEW = "0.220113.0400", "0.230101.1200"
@@ -355,7 +355,7 @@ def test_the_client_prints_nothing_of_what_is_raised(dandisets: Path) -> None:
     script = (
         "import sys\n"
         "from neurobrick.errors import SourceError\n"
-        "from neurobrick.dandi_source import DandiSource\n"
+        "from neurobrick.sources.dandi import DandiSource\n"
         "try:\n    DandiSource('999999', instance=sys.argv[1])\n"
         "except SourceError as error:\n    print(error)\n"
     )

@@ -23,17 +23,17 @@ from benchmarks.streaming import ORDERS
 from benchmarks.streaming import write as write_voltage
 from demo.archive import LoopbackArchive
 from demo.loopback import Faults, Loopback
-from neurobrick.dandi_source import DandiSource
 from neurobrick.errors import CorruptFile, SourceError, UnsupportedFile
-from neurobrick.formats import open_recording
 from neurobrick.harmonize import harmonize
-from neurobrick.hdf5 import open_hdf5
 from neurobrick.manifest import DatasetSpec
-from neurobrick.ranges import RangeReader, RangesIgnored
-from neurobrick.raw import Recording
+from neurobrick.readers.formats import open_recording
+from neurobrick.readers.hdf5 import open_hdf5
+from neurobrick.readers.raw import Recording
+from neurobrick.readers.stream import HELD, PAGE, WINDOW, RangeFile, TooMuch
 from neurobrick.schema import Provenance, SessionData
-from neurobrick.stream import HELD, PAGE, WINDOW, RangeFile, TooMuch
-from neurobrick.transport import Patience, Web, patient
+from neurobrick.sources.dandi import DandiSource
+from neurobrick.sources.ranges import RangeReader, RangesIgnored
+from neurobrick.sources.transport import Patience, Web, patient
 from tests.layouts import LAYOUTS
 
 MIB = 1 << 20

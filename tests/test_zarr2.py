@@ -14,9 +14,9 @@ from dandi.support.digests import get_zarr_checksum
 from pynwb import NWBFile, TimeSeries
 
 from neurobrick.errors import UnsupportedFile
-from neurobrick.tree import Array, Group, find
-from neurobrick.zarr2 import open_zarr
-from neurobrick.zarr_files import LocalFiles, checksum
+from neurobrick.readers.tree import Array, Group, find
+from neurobrick.readers.zarr2 import open_zarr
+from neurobrick.readers.zarr_files import LocalFiles, checksum
 from tests.layouts import spike_trains, write
 from tests.zarr_files import MemoryFiles, array, convert, group, write_files
 

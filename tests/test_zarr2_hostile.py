@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from neurobrick.errors import CorruptFile, UnsupportedFile
-from neurobrick.tree import Array
-from neurobrick.zarr2 import open_zarr
-from neurobrick.zarr_files import LocalFiles, checksum
+from neurobrick.readers.tree import Array
+from neurobrick.readers.zarr2 import open_zarr
+from neurobrick.readers.zarr_files import LocalFiles, checksum
 from tests.zarr_files import MemoryFiles, array, group, write_files
 
 BLOSC = {"id": "blosc", "cname": "lz4"}

@@ -13,12 +13,12 @@ import pytest
 
 from demo.archive import LoopbackArchive
 from demo.loopback import Faults
-from neurobrick.dandi_source import DandiSource
 from neurobrick.errors import SourceError
+from neurobrick.readers.zarr2 import open_zarr
+from neurobrick.readers.zarr_files import checksum
 from neurobrick.sources import Asset, LocalSource
-from neurobrick.transport import Patience
-from neurobrick.zarr2 import open_zarr
-from neurobrick.zarr_files import checksum
+from neurobrick.sources.dandi import DandiSource
+from neurobrick.sources.transport import Patience
 from tests.archives import EAGER, KEY, message, on_loopback_only
 from tests.zarr_files import array, group, write_files
 

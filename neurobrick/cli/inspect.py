@@ -86,10 +86,10 @@ def _found(
     target: str, version: str | None, instance: str | None, registry: Path | None
 ) -> tuple[Source, DatasetSpec]:
     """The source that `target` names, and the spec that applies to it."""
-    from neurobrick.dandi_source import DandiSource
     from neurobrick.inspection import entry_id
     from neurobrick.manifest import DandiSpec, DatasetSpec, Manifest
     from neurobrick.sources import LocalSource
+    from neurobrick.sources.dandi import DandiSource
 
     if re.fullmatch(r"\d{6}", target) and not Path(target).exists():
         listed = Manifest.load(registry).for_dataset(target)
@@ -122,9 +122,9 @@ def _chosen(source: Source, spec: DatasetSpec, include: tuple[str, ...]) -> list
 
 def _inspected(source: Source, assets: list[Asset], spec: DatasetSpec) -> Iterator[Inspection]:
     from neurobrick.errors import NeurobrickError
-    from neurobrick.formats import open_recording
     from neurobrick.inspection import Inspection, inspect
     from neurobrick.pipeline import place_of, provenance_of
+    from neurobrick.readers.formats import open_recording
 
     for asset in assets:
         elsewhere = source.remote(asset)

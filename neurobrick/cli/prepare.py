@@ -96,8 +96,8 @@ def prepare_dandiset(
     Files already there are not fetched again, and an interrupted download goes on where it
     stopped. DANDI_API_KEY gives access to embargoed dandisets.
     """
-    from neurobrick.dandi_source import DandiSource
     from neurobrick.manifest import DandiSpec, Manifest
+    from neurobrick.sources.dandi import DandiSource
 
     specs = Manifest.load(registry).for_dataset(dandiset)
     pinned = specs[0].source.version if isinstance(specs[0].source, DandiSpec) else None
@@ -162,9 +162,9 @@ def prepare_manifest(
 
 def _source(spec: DatasetSpec, instance: str | None) -> Source:
     """Where the registry says that a dataset is."""
-    from neurobrick.dandi_source import DandiSource
     from neurobrick.manifest import DandiSpec, ZenodoSpec
-    from neurobrick.zenodo_source import ZenodoSource
+    from neurobrick.sources.dandi import DandiSource
+    from neurobrick.sources.zenodo import ZenodoSource
 
     match spec.source:
         case DandiSpec(dandiset=dandiset, version=version):

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from neurobrick.clock import Clock, find_clock
 from neurobrick.errors import HarmonizeError
-from neurobrick.ledger import Ledger
+from neurobrick.harmonize.ledger import Ledger
+from neurobrick.harmonize.restarts import Blocks, rising_runs
 from neurobrick.manifest import DatasetSpec, UnitsSpec
-from neurobrick.restarts import Blocks, rising_runs
 
 # What stands for "no spike" in some files, where no other spike is before zero.
 SENTINELS = (-1.0, -99.0, -999.0, -9999.0)

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurobrick.errors import CorruptFile, UnsupportedFile
-from neurobrick.hdf5 import HDF5Array, HDF5Group
-from neurobrick.raw import RawColumn, RawSeries, RawTable, RawUnits, Recording
+from neurobrick.readers.hdf5 import HDF5Array, HDF5Group
+from neurobrick.readers.raw import RawColumn, RawSeries, RawTable, RawUnits, Recording
+from neurobrick.readers.tree import MAX_BYTES, Array, Group
 from neurobrick.schema import Left
-from neurobrick.tree import MAX_BYTES, Array, Group
 
 MARKS = frozenset({"spikes", "t", "cursor_pos", "chan_names"})
 WAVEFORMS = "wf"

@@ -7,15 +7,15 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from neurobrick.errors import UnsupportedFile
-from neurobrick.hdf5 import open_hdf5
 from neurobrick.manifest import UnitsSpec
-from neurobrick.nwb import is_nwb, read_nwb
-from neurobrick.odoherty import is_odoherty, read_odoherty
-from neurobrick.raw import Recording
-from neurobrick.stream import RangeFile
-from neurobrick.tree import Tree
-from neurobrick.zarr2 import open_zarr
-from neurobrick.zarr_files import Files, LocalFiles
+from neurobrick.readers.hdf5 import open_hdf5
+from neurobrick.readers.nwb import is_nwb, read_nwb
+from neurobrick.readers.odoherty import is_odoherty, read_odoherty
+from neurobrick.readers.raw import Recording
+from neurobrick.readers.stream import RangeFile
+from neurobrick.readers.tree import Tree
+from neurobrick.readers.zarr2 import open_zarr
+from neurobrick.readers.zarr_files import Files, LocalFiles
 
 # A file or a Zarr folder here; a file elsewhere, of which it reads ranges; a Zarr elsewhere.
 Place = Path | RangeFile | Files

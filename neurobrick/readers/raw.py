@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurobrick import tree
+from neurobrick.readers import tree
 from neurobrick.schema import Left
 
 Array = NDArray[Any]

@@ -16,13 +16,13 @@ from typing import Any
 
 import requests
 
-from neurobrick.dandi_client import api_url, archive_client, check_server
-from neurobrick.download import download, place
 from neurobrick.errors import SourceError
-from neurobrick.ranges import RangeReader
 from neurobrick.sources import Asset, Progress, may_hold_recording, unwatched
-from neurobrick.transport import Patience, Web, patient
-from neurobrick.zarr_asset import ZarrAsset
+from neurobrick.sources.dandi_client import api_url, archive_client, check_server
+from neurobrick.sources.download import download, place
+from neurobrick.sources.ranges import RangeReader
+from neurobrick.sources.transport import Patience, Web, patient
+from neurobrick.sources.zarr_asset import ZarrAsset
 
 API_VARIABLE = "NEUROBRICK_DANDI_API"
 KEY_VARIABLE = "DANDI_API_KEY"

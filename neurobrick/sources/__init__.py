@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from neurobrick.errors import SourceError
-from neurobrick.zarr_files import checksum
+from neurobrick.readers.zarr_files import checksum
 
 if TYPE_CHECKING:
-    from neurobrick.ranges import RangeReader
-    from neurobrick.zarr_files import Files
+    from neurobrick.readers.zarr_files import Files
+    from neurobrick.sources.ranges import RangeReader
 
 Progress = Callable[[int], None]
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StrictInt, model_validator
 
-from neurobrick.tree import FREE_BYTES, MAX_RATIO
+from neurobrick.readers.tree import FREE_BYTES, MAX_RATIO
 
 # Filters that zarr undoes: numbers to numbers, and texts. None of them makes an object of a class
 # that the file names.

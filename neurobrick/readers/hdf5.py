@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurobrick.errors import CorruptFile, NeurobrickError, UnsupportedFile
-from neurobrick.tree import Array, Kind, bound, decoded, first
+from neurobrick.readers.tree import Array, Kind, bound, decoded, first
 
 MAX_HOPS = 16  # links followed one after another before they count as a circle
 # What HDF5 itself decodes; other filters are plugins, and hdf5plugin brings those that are used.

@@ -13,11 +13,11 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from neurobrick.dynamic_table import column_arrays, read_table, row_ends, stack
 from neurobrick.errors import CorruptFile, HarmonizeError
-from neurobrick.raw import RawSeries, RawTable, RawUnits, Recording
+from neurobrick.readers.dynamic_table import column_arrays, read_table, row_ends, stack
+from neurobrick.readers.raw import RawSeries, RawTable, RawUnits, Recording
+from neurobrick.readers.tree import Array, Group, Tree, find
 from neurobrick.schema import Left
-from neurobrick.tree import Array, Group, Tree, find
 
 # Series that are signals of the nervous system or pictures: recognized, and left. Extensions
 # derive types of their own, which are known by what every series of that kind has.

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurobrick.errors import CorruptFile, NeurobrickError, UnsupportedFile
-from neurobrick.tree import Array, Kind, bound, decoded, first
-from neurobrick.zarr_codecs import TEXT_FILTERS, ArrayMetadata, decode
-from neurobrick.zarr_files import Files
+from neurobrick.readers.tree import Array, Kind, bound, decoded, first
+from neurobrick.readers.zarr_codecs import TEXT_FILTERS, ArrayMetadata, decode
+from neurobrick.readers.zarr_files import Files
 
 MAX_HOPS = 16  # links followed one after another before they count as a circle
 MAX_METADATA = 64 * 2**20  # bytes of all .zgroup, .zarray and .zattrs; an NWB file has under 1 MB

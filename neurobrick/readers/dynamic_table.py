@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurobrick.errors import CorruptFile
-from neurobrick.raw import RawColumn, RawTable, RawUnits
-from neurobrick.tree import Array, Group
+from neurobrick.readers.raw import RawColumn, RawTable, RawUnits
+from neurobrick.readers.tree import Array, Group
 
 Leave = Callable[[str, str], None]  # is told the path and the reason
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from neurobrick.errors import SourceError
 from neurobrick.sources import Asset, Progress, sha256_of, unwatched
-from neurobrick.transport import Web, blocks, persevere
+from neurobrick.sources.transport import Web, blocks, persevere
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from neurobrick.harmonize.ledger import Ledger
+from neurobrick.harmonize.names import distinct_names
+from neurobrick.harmonize.restarts import Blocks
 from neurobrick.intervals import Intervals
-from neurobrick.ledger import Ledger
-from neurobrick.names import distinct_names
-from neurobrick.raw import RawColumn, RawTable, RawUnits
-from neurobrick.restarts import Blocks
+from neurobrick.readers.raw import RawColumn, RawTable, RawUnits
 from neurobrick.tables import array, ragged
 
 TIMES_OF_TABLES = {"start_time": "start", "stop_time": "stop"}

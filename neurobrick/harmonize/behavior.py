@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from neurobrick.clock import Clock
 from neurobrick.errors import CorruptFile, HarmonizeError
-from neurobrick.ledger import Ledger
+from neurobrick.harmonize.ledger import Ledger
+from neurobrick.harmonize.names import distinct_names
+from neurobrick.harmonize.restarts import Blocks
+from neurobrick.harmonize.si import to_si
 from neurobrick.manifest import BehaviorSpec, SeriesRepair
-from neurobrick.names import distinct_names
-from neurobrick.raw import Array, RawSeries
-from neurobrick.restarts import Blocks
+from neurobrick.readers.raw import Array, RawSeries
 from neurobrick.schema import Series
-from neurobrick.si import to_si
 
 # What discovery takes for a raw signal rather than behavior; a spec that names it keeps it.
 MAX_RATE = 5000.0  # Hz

@@ -12,14 +12,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from neurobrick import behavior, columns, spikes
 from neurobrick.clock import Clock
 from neurobrick.errors import HarmonizeError, UnsupportedFile
+from neurobrick.harmonize import behavior, columns, spikes
+from neurobrick.harmonize.ledger import Ledger
+from neurobrick.harmonize.restarts import Blocks, find_blocks
 from neurobrick.intervals import Intervals
-from neurobrick.ledger import Ledger
 from neurobrick.manifest import DatasetSpec
-from neurobrick.raw import RawSeries, RawTable, Recording
-from neurobrick.restarts import Blocks, find_blocks
+from neurobrick.readers.raw import RawSeries, RawTable, Recording
 from neurobrick.schema import Provenance, Series, SessionData, SessionMetadata, Subject
 
 # What decoders of the field read, most wanted first; the last parts of names, as files have them.

@@ -19,11 +19,11 @@ from urllib.parse import urlencode
 from zarr_checksum import compute_zarr_checksum
 from zarr_checksum.generators import ZarrArchiveFile
 
-from neurobrick.download import download, part_of, place, unwritable
 from neurobrick.errors import CorruptFile, SourceError
+from neurobrick.readers.zarr_files import checksum
 from neurobrick.sources import Asset, Progress, unwatched
-from neurobrick.transport import Web, blocks, persevere, side_by_side
-from neurobrick.zarr_files import checksum
+from neurobrick.sources.download import download, part_of, place, unwritable
+from neurobrick.sources.transport import Web, blocks, persevere, side_by_side
 
 
 class Entry(NamedTuple):
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
 
 class ZarrAsset:
-    """The files of one Zarr asset, by key: `neurobrick.zarr_files.Files`, and to fetch whole.
+    """The files of one Zarr asset, by key, as `zarr_files.Files` gives them, and to fetch whole.
 
     The archive is asked for the listing once, when it is needed. Reading and fetching raise
     SourceError, which is `absent` when the archive no longer has the asset. It can be pickled.

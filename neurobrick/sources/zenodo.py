@@ -9,11 +9,11 @@ from typing import Any
 
 import requests
 
-from neurobrick.download import download, place
 from neurobrick.errors import SourceError
-from neurobrick.ranges import RangeReader
 from neurobrick.sources import Asset, Progress, may_hold_recording, unwatched
-from neurobrick.transport import Patience, Web, patient
+from neurobrick.sources.download import download, place
+from neurobrick.sources.ranges import RangeReader
+from neurobrick.sources.transport import Patience, Web, patient
 
 API_VARIABLE = "NEUROBRICK_ZENODO_API"
 API = "https://zenodo.org/api"

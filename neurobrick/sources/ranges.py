@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 import requests
 
 from neurobrick.errors import SourceError
-from neurobrick.transport import Refused, Web, blocks, persevere, side_by_side
+from neurobrick.sources.transport import Refused, Web, blocks, persevere, side_by_side
 
 
 class RangesIgnored(SourceError):

@@ -1,0 +1,1 @@
+"""Files → Recording: raw arrays by kind, nothing renamed, nothing scaled, nothing trusted."""
