@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import yaml
 
 from neurobrick.errors import NeurobrickError
-from neurobrick.harmonize import behavior, harmonize, usual_target
+from neurobrick.harmonize import behavior, harmonize, spikes_of, usual_target
 from neurobrick.harmonize.columns import TIMES_OF_TABLES
 from neurobrick.harmonize.ledger import Ledger
 from neurobrick.harmonize.names import distinct_names
-from neurobrick.manifest import DatasetSpec
+from neurobrick.manifest import BehaviorSpec, DatasetSpec
 from neurobrick.readers.raw import RawColumn, RawSeries, Recording
 from neurobrick.schema import Left, Provenance
 
@@ -54,17 +54,17 @@ def inspect(
     read.
     """
     ledger = Ledger(left=list(recording.left))
+    chosen: list[tuple[RawSeries, BehaviorSpec, str]] = []
     refused, session = None, None
     try:
         chosen = behavior.choose(recording.series, spec.behavior, ledger)
+        spikes_of(recording)
         if provenance is not None:
             session = harmonize(
                 recording, spec, session_id=file, dataset=spec.id, provenance=provenance
             )
     except NeurobrickError as error:
-        refused, chosen = str(error), []
-    if recording.units is None or not recording.units.n_spikes:
-        refused = refused or "it holds no spikes"
+        refused = str(error)
     kept = [*_units(recording), *(Kept(s.path, n, _series(s)) for s, _, n in chosen)]
     kept += _tables(recording)
     left = list(session.metadata.left if session else ledger.left)

@@ -8,7 +8,7 @@ from typing import cast
 
 from neurobrick import __version__
 from neurobrick.errors import NeurobrickError, SourceError, UnsupportedFile
-from neurobrick.harmonize import harmonize
+from neurobrick.harmonize import harmonize, spikes_of
 from neurobrick.manifest import DatasetSpec
 from neurobrick.plan import Job, Outcome
 from neurobrick.readers.formats import Place, open_recording
@@ -50,6 +50,20 @@ def prepare_file(job: Job, where: Where) -> Outcome | SourceError:
         left=session.metadata.left,
         notes=session.metadata.notes,
     )
+
+
+def look(job: Job, where: Where) -> Outcome | SourceError | None:
+    """The outcome of a file elsewhere that holds no spikes, without fetching it; else None."""
+    try:
+        with open_recording(place_of(job.asset, where), job.asset.path, job.spec.units) as found:
+            spikes_of(found)
+    except UnsupportedFile as error:
+        return job.outcome("skipped", str(error))
+    except SourceError as error:
+        return error
+    except NeurobrickError:
+        return None  # what is wrong with it is seen when it is here
+    return None
 
 
 def read_session(job: Job, where: Where) -> SessionData:

@@ -14,13 +14,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import filelock
 
 from neurobrick import catalog
 from neurobrick.errors import NeurobrickError, SourceError, StoreError
-from neurobrick.pipeline import Where, prepare_file, unchanged
+from neurobrick.pipeline import Where, look, prepare_file, unchanged
 from neurobrick.plan import Job, Outcome, Plan
 from neurobrick.sources import Source, with_digest
 from neurobrick.store import sweep
@@ -28,7 +28,12 @@ from neurobrick.workers import Submit, here
 
 DOWNLOADS = "downloads"
 LOCK = ".lock"
+LOOK_FIRST = 200_000_000  # bytes; larger files are worth ten requests to see if they hold spikes
 FETCHES = 4  # at a time: more do not bring a file sooner, and archives do not like them
+
+
+How = Literal["stream", "look", "whole"]
+Step = Callable[[Job, Where], Outcome | SourceError | None]
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,9 @@ def _carry_out(
 ) -> Iterator[Outcome]:
     """The outcome of each job, as soon as it is there."""
     with _threads(fetcher.stop) as threads:
+        first: How = "stream" if stream else "look"
         pending: dict[Future[Any], tuple[Source, Job]] = {
-            threads.submit(fetcher.fetch, source, job, stream): (source, job)
-            for source, job in work
+            threads.submit(fetcher.fetch, source, job, first): (source, job) for source, job in work
         }
         while pending:
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
@@ -89,12 +94,13 @@ def _carry_out(
                 found = _result(job, future)
                 if isinstance(found, Outcome):
                     yield found
-                elif isinstance(found, SourceError):  # it cannot be streamed
-                    again = threads.submit(fetcher.fetch, source, job, False)
+                elif found is None or isinstance(found, SourceError):
+                    # It was looked at, and holds spikes, or it cannot be had piece by piece.
+                    again = threads.submit(fetcher.fetch, source, job, "whole")
                     pending[again] = (source, job)
                 else:
-                    job, where = found
-                    pending[submit(prepare_file, job, where)] = (source, job)
+                    step, job, where = found
+                    pending[submit(step, job, where)] = (source, job)
 
 
 class _Fetcher:
@@ -110,20 +116,23 @@ class _Fetcher:
         """Break off the fetches under way; what they have stays, to go on from."""
         self._stopped.set()
 
-    def fetch(self, source: Source, job: Job, stream: bool) -> tuple[Job, Where] | Outcome:
-        """Where the asset can be read, and the job with its digest known; or the outcome that
-        makes that needless or vain."""
+    def fetch(self, source: Source, job: Job, how: How) -> tuple[Step, Job, Where] | Outcome:
+        """What is to be done next, with the job, its digest known, and where the asset can be
+        read; or the outcome that makes that needless or vain."""
         try:
             if not self._force and unchanged(job):
                 return job.outcome("unchanged")
-            if stream and (elsewhere := source.remote(job.asset)) is not None:
-                return job, elsewhere
+            elsewhere = source.remote(job.asset)
+            if elsewhere is not None and how == "stream":
+                return prepare_file, job, elsewhere
+            if elsewhere is not None and how == "look" and job.asset.size > LOOK_FIRST:
+                return look, job, elsewhere
             file = source.fetch(job.asset, self._folder / job.dataset, self._progress)
             if job.asset.digest is None:  # of this machine's files; hashed here, and only here
                 job = replace(job, asset=with_digest(job.asset, file))
                 if not self._force and unchanged(job):
                     return job.outcome("unchanged")
-            return job, file
+            return prepare_file, job, file
         except NeurobrickError as error:
             return job.outcome("failed", str(error))
         except OSError as error:

@@ -23,7 +23,6 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from neurobrick.console import console as console
 from neurobrick.console import duration, size
 from neurobrick.plan import Job, Outcome, totals
 from neurobrick.prepare import Watch
@@ -37,8 +36,11 @@ SIGNS = {
 
 
 @contextmanager
-def watching(show: Console) -> Iterator[Watch]:
-    """A Watch that draws bars on a terminal and prints a line a session elsewhere."""
+def watching(show: Console, *, downloads: bool = True) -> Iterator[Watch]:
+    """A Watch that draws bars on a terminal and prints a line a session elsewhere.
+
+    One of the bars is of bytes, where there are `downloads`.
+    """
     if not show.is_terminal:
         yield Watch(finished=lambda outcome: show.print(_line(outcome)))
         return
@@ -64,8 +66,8 @@ def watching(show: Console) -> Iterator[Watch]:
     sessions_bar = preparing.add_task("", total=None)
 
     def planned(jobs: Sequence[Job]) -> None:
-        remote = sum(job.asset.size for job in jobs if job.asset.asset_id is not None)
-        fetching.update(bytes_bar, total=remote, visible=remote > 0)
+        remote = sum(job.asset.size for job in jobs if job.asset.elsewhere)
+        fetching.update(bytes_bar, total=remote, visible=downloads and remote > 0)
         preparing.update(sessions_bar, total=len(jobs))
 
     def finished(outcome: Outcome) -> None:

@@ -188,3 +188,17 @@ def test_one_dataset_of_the_registry_that_cannot_be_had_does_not_stop_the_others
     assert result.exit_code == 1
     assert "3 prepared" in result.output
     assert "d000998: failed: dandiset 000998 is not in the archive" in result.output
+
+
+def test_large_files_without_spikes_are_not_downloaded(
+    run: Run, archive_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neurobrick.prepare.LOOK_FIRST", 0)
+    silent = archive_folder / "000999" / "draft" / "sub-A" / "sub-A_ses-3_ecephys.nwb"
+    write(silent, lambda file, rng: None)
+    with LoopbackArchive(archive_folder) as archive:
+        result = run("dandiset", "000999", "--instance", archive.api_url)
+    assert result.exit_code == 0, result.output
+    assert "3 prepared, 1 skipped" in result.output
+    assert "sub-A_ses-3_ecephys.nwb: skipped: it holds no spikes" in result.output
+    assert len(list((tmp_path / "corpus" / "downloads").rglob("*.nwb"))) == 3

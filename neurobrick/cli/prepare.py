@@ -191,10 +191,11 @@ def _prepare(
     absent: Mapping[str, str] | None = None,
 ) -> None:
     from neurobrick import summary, workers
+    from neurobrick.console import console
     from neurobrick.plan import Filters, plan
     from neurobrick.prepare import prepare
 
-    show = summary.console(stderr=as_json)
+    show = console(stderr=as_json)
     filters = Filters(include, exclude, subjects, sessions)
     plans = [plan(source, spec, root, filters) for source, spec in work]
     everything = [job for one in plans for job in one.jobs]
@@ -219,7 +220,7 @@ def _prepare(
     where = workers.processes(min(jobs, len(everything)))
     if scheduler is not None:
         where = workers.dask_cluster(scheduler)
-    with where as submit, summary.watching(show) as watch:
+    with where as submit, summary.watching(show, downloads=not stream) as watch:
         outcomes = prepare(plans, root, submit=submit, stream=stream, force=force, watch=watch)
     if as_json:
         click.echo(json.dumps([_plain(outcome) for outcome in outcomes], indent=1))

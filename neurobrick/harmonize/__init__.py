@@ -19,7 +19,7 @@ from neurobrick.harmonize.ledger import Ledger
 from neurobrick.harmonize.restarts import Blocks, find_blocks
 from neurobrick.intervals import Intervals
 from neurobrick.manifest import DatasetSpec
-from neurobrick.readers.raw import RawSeries, RawTable, Recording
+from neurobrick.readers.raw import RawSeries, RawTable, RawUnits, Recording
 from neurobrick.schema import Provenance, Series, SessionData, SessionMetadata, Subject
 
 # What decoders of the field read, most wanted first; the last parts of names, as files have them.
@@ -42,11 +42,7 @@ def harmonize(
     there or the arrays cannot be brought into the schema without guessing.
     """
     ledger = Ledger(left=list(recording.left))
-    raw_units = recording.units
-    if raw_units is None:
-        raise UnsupportedFile("it holds no spikes: there is no units table with spike_times")
-    if not raw_units.n_spikes:
-        raise UnsupportedFile(f"it holds no spikes: {raw_units.table.path} is empty")
+    raw_units = spikes_of(recording)
     chosen = behavior.choose(recording.series, spec.behavior, ledger)
     recording.prefetch([series for series, _, _ in chosen])
     raw_times = raw_units.spike_times()
@@ -99,6 +95,16 @@ def harmonize(
         evaluation=evaluation,
         spike_ticks=line.ticks,
     )
+
+
+def spikes_of(recording: Recording) -> RawUnits:
+    """The units of a recording that has any spikes. Raises UnsupportedFile where it has none."""
+    units = recording.units
+    if units is None:
+        raise UnsupportedFile("it holds no spikes: there is no units table with spike_times")
+    if not units.n_spikes:
+        raise UnsupportedFile(f"it holds no spikes: {units.table.path} is empty")
+    return units
 
 
 def _span(recording: Recording) -> float:
