@@ -22,13 +22,21 @@ HERE = Path(__file__).parent
 CONVERT = HERE / "hdmf_zarr" / "convert.py"
 
 
+def has_hdmf_zarr() -> bool:
+    """Whether there is an interpreter that has hdmf-zarr."""
+    return _python().is_file()
+
+
 def zarr2_python() -> Path:
     """The interpreter that has hdmf-zarr; skips the test when there is none."""
-    named = os.environ.get("NEUROBRICK_ZARR2_PYTHON")
-    python = Path(named) if named else HERE.parent / ".venv-zarr2" / "bin" / "python"
-    if not python.is_file():
+    if not has_hdmf_zarr():
         pytest.skip("no environment with hdmf-zarr: make test creates it")
-    return python
+    return _python()
+
+
+def _python() -> Path:
+    named = os.environ.get("NEUROBRICK_ZARR2_PYTHON")
+    return Path(named) if named else HERE.parent / ".venv-zarr2" / "bin" / "python"
 
 
 def convert(source: Path, target: Path, *options: str) -> Path:

@@ -48,6 +48,8 @@ LEFT_MARKS = {
     "bands": "spectral power",
     "electrode": "patch clamp",
 }
+# Arrays that tell what the group is in which they are.
+MARKS = {"spike_times", "start_time", "stop_time", "data", "timestamps", "external_file"}
 WAVEFORMS = ("waveforms", "waveform_mean", "waveform_sd")
 SEARCHED = ("acquisition", "processing", "analysis", "intervals", "stimulus", "scratch")
 MAX_DEPTH = 12  # nesting of groups; NWB's own layouts reach 5
@@ -136,7 +138,8 @@ class _Reader:
 
     def _sort_in(self, group: Group, path: str, depth: int) -> None:
         """Decide what `group` is."""
-        names = set(group.names())
+        # A module may hold a group that is called timestamps, or data.
+        names = {name for name in group.names() if name not in MARKS or group.group(name) is None}
         kind = str(group.attribute("neurodata_type", ""))
         if "spike_times" in names:
             self.unit_tables[path] = group
