@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neurobrick.errors import CorruptFile
 from neurobrick.readers.raw import RawColumn, RawTable, RawUnits
-from neurobrick.readers.tree import Array, Group
+from neurobrick.readers.tree import Array, Group, too_long
 
 Leave = Callable[[str, str], None]  # is told the path and the reason
 
@@ -27,6 +27,9 @@ def read_table(
         columns["id"] = RawColumn(ids.read().reshape(-1))
     for name in dict.fromkeys(group.attributes("colnames")):
         if name in skipped or name in columns:
+            continue
+        if too_long(name):
+            leave(f"{path}/{name[:40]}…", f"its name has {len(name):,} letters")
             continue
         column = _column(group, f"{path}/{name}", name, leave)
         if column is not None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from neurobrick.errors import CorruptFile, HarmonizeError
 from neurobrick.readers.dynamic_table import column_arrays, read_table, row_ends, stack
 from neurobrick.readers.raw import RawSeries, RawTable, RawUnits, Recording
-from neurobrick.readers.tree import Array, Group, Tree, find
+from neurobrick.readers.tree import Array, Group, Tree, find, too_long
 from neurobrick.schema import Left
 
 # Series that are signals of the nervous system or pictures: recognized, and left. Extensions
@@ -122,6 +122,9 @@ class _Reader:
     def _walk(self, group: Group, path: str, depth: int) -> None:
         for name in group.names():
             child_path = f"{path}/{name}"
+            if too_long(name):
+                self._leave(f"{path}/{name[:40]}…", f"its name has {len(name):,} letters")
+                continue
             if (target := group.link(name)) is not None:
                 self._leave(child_path, target)
                 continue

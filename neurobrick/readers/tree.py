@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from math import prod
 from typing import Any, Literal, Protocol
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ MAX_BYTES = 8 * 2**30  # of one decoded array; the largest spike_times of the ar
 # Past a first allowance, more than deflate ever makes of recorded numbers is a bomb, not data.
 FREE_BYTES = 64 * 2**20
 MAX_RATIO = 250
+MAX_NAME = 200  # of the 255 bytes that file systems grant
 
 
 class Array(Protocol):
@@ -118,6 +120,11 @@ def find(group: Group, path: str) -> Group | None:
     for name in path.split("/"):
         found = found.group(name) if found is not None else None
     return found
+
+
+def too_long(name: str) -> bool:
+    """Whether no file can be called `name`, as a store's are, percent-encoded."""
+    return len(quote(name)) > MAX_NAME
 
 
 def bound(path: str, shape: tuple[int, ...], itemsize: int, stored: int) -> None:

@@ -10,10 +10,10 @@ from tests.labs import LABS, Write
 HEAD = """# Layouts that are tested
 
 Each is a small recording that the tests write in the manner of a lab, prepare without a registry
-entry, and compare with what was written: the spikes of every unit, windows, behavior in SI, interval
-tables, and what must be listed as left (`tests/labs/`). Besides these, the simulated dandisets 000128
-and 000688 and O'Doherty & Sabes' MATLAB files are tested by files of their own. In brackets: dandisets
-that have the layout.
+entry, and compare with what was written: the spikes of every unit, windows, behavior in SI,
+interval tables, and what must be listed as left (`tests/labs/`). The simulated dandisets 000128 and
+000688, and O'Doherty & Sabes' MATLAB files, are tested by files of their own. Numbers are those of
+dandisets that have the layout.
 """
 
 
