@@ -24,7 +24,7 @@ from neurobrick.pipeline import Where, look, prepare_file, unchanged
 from neurobrick.plan import Job, Outcome, Plan
 from neurobrick.sources import Source, with_digest
 from neurobrick.store import sweep
-from neurobrick.workers import Submit, here
+from neurobrick.workers import Submit, died, here
 
 DOWNLOADS = "downloads"
 LOCK = ".lock"
@@ -169,11 +169,12 @@ def _result(job: Job, future: Future[Any]) -> Any:
         return future.result()
     if not isinstance(error, Exception):
         raise error
-    return job.outcome(
-        "failed",
-        f"its worker process ended ({' '.join(str(error).split()) or type(error).__name__}): the"
-        " file makes a library crash, or compute without end",
-    )
+    why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if died(error):
+        reason = "its worker process ended: the file makes a library crash, or compute without end"
+    else:
+        reason = f"an error that should not be ({why}): please report it"
+    return job.outcome("failed", reason)
 
 
 @contextmanager

@@ -79,6 +79,11 @@ def dask_cluster(address: str) -> Iterator[Submit]:
         yield executor.submit
 
 
+def died(error: Exception) -> bool:
+    """Whether a future failed because the process that carried it out did."""
+    return type(error).__name__ in ("ProcessExpired", "KilledWorker")  # pebble's and Dask's
+
+
 def _limited(function: Callable[..., Result], job: Job, *more: Any) -> Result:
     """Carry it out, and end this process if that takes far longer than a file of its size does."""
     with suppress(ImportError):  # not on Windows

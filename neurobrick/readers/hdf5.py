@@ -79,7 +79,8 @@ class HDF5Tree:
 
     @property
     def root(self) -> HDF5Group:
-        return HDF5Group(self._file["/"])
+        with boundary("the file"):
+            return HDF5Group(self._file["/"])
 
     def prefetch(self, arrays: Iterable[Array]) -> None:
         if self._fetch is None:
@@ -98,22 +99,26 @@ class HDF5Group:
 
     def __init__(self, group: h5py.Group) -> None:
         self._group = group
-        self.path: str = (group.name or "").strip("/")
+        with boundary("a group"):
+            self.path: str = (group.name or "").strip("/")
 
     @property
     def identity(self) -> Hashable:
-        info = h5py.h5o.get_info(self._group.id)
-        return (info.fileno, info.addr)
+        with boundary(self.path):
+            info = h5py.h5o.get_info(self._group.id)
+            return (info.fileno, info.addr)
 
     def names(self) -> list[str]:
         with boundary(self.path or "the file"):
             return list(self._group)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._group.get(name, getlink=True) is not None
+        with boundary(f"{self.path}/{name}"):
+            return isinstance(name, str) and self._group.get(name, getlink=True) is not None
 
     def link(self, name: str) -> str | None:
-        link = self._group.get(name, getlink=True)
+        with boundary(f"{self.path}/{name}"):
+            link = self._group.get(name, getlink=True)
         if isinstance(link, h5py.ExternalLink):
             return "a link to another file, not followed"
         return f"a link to {link.path}" if isinstance(link, h5py.SoftLink) else None
@@ -124,9 +129,10 @@ class HDF5Group:
 
     def array(self, name: str) -> HDF5Array | None:
         found = self._resolve(name)
-        if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
-            return None
-        return HDF5Array(found)
+        with boundary(f"{self.path}/{name}"):
+            if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
+                return None
+            return HDF5Array(found)
 
     def attribute(self, name: str, default: Any) -> Any:
         return _attribute(self._group, self.path, name, default)
@@ -170,11 +176,13 @@ class HDF5Array:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._data.shape or ()
+        with boundary(self.path):
+            return self._data.shape or ()
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._data.dtype
+        with boundary(self.path):
+            return self._data.dtype
 
     @property
     def kind(self) -> Kind:
