@@ -20,6 +20,7 @@ FEW = 20  # spikes, too few to judge what they are in
 # A recording's spikes last about as long as its trials and its behavior; in milliseconds or in
 # samples they seem to last a thousand times longer, or more.
 MAX_SPAN_RATIO = 500
+MAX_SPAN = 100_000.0  # seconds, more than a day
 # Neurons fire in bursts: in seconds, far more than one interspike interval in a hundred is shorter
 # than 1. In milliseconds, that is within the refractory period.
 MIN_SHARE_BELOW_ONE = 0.01
@@ -137,6 +138,8 @@ def _doubt(times: NDArray[np.float64], units: NDArray[np.int64], other_span: flo
     span = float(times.max() - times.min())
     if other_span > 0 and span > MAX_SPAN_RATIO * other_span:
         return f"they span {span:,.0f}, the file's other times {other_span:,.1f} s"
+    if span > MAX_SPAN:
+        return f"they span {span / 3600:,.0f} hours"
     # The first units are enough to judge by, and most files pass at once.
     few = slice(0, 200_000)
     intervals = np.diff(times[few])[np.diff(units[few]) == 0]
