@@ -18,8 +18,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from neurobrick.errors import CorruptFile, NeurobrickError, UnsupportedFile
-from neurobrick.readers.tree import Array, Kind, bound, decoded, first
+from neurobrick.errors import CorruptFile, UnsupportedFile
+from neurobrick.readers.tree import Array, Kind, bound, boundary, decoded, first, reason
 
 MAX_HOPS = 16  # links followed one after another before they count as a circle
 # What HDF5 itself decodes; other filters are plugins, and hdf5plugin brings those that are used.
@@ -45,29 +45,9 @@ def open_hdf5(
     except OSError as error:
         if "truncated" in str(error):
             raise CorruptFile(f"{name} breaks off (truncated): fetch it again") from error
-        raise UnsupportedFile(f"{name} is not an NWB file (HDF5 says: {_reason(error)})") from error
+        raise UnsupportedFile(f"{name} is not an NWB file (HDF5 says: {reason(error)})") from error
     with opened:
         yield HDF5Tree(opened, fetch)
-
-
-@contextmanager
-def boundary(what: str) -> Iterator[None]:
-    """Exceptions of h5py and numpy, as CorruptFile."""
-    try:
-        yield
-    except NeurobrickError:
-        raise
-    except RecursionError as error:
-        raise CorruptFile(f"{what} is nested without end") from error
-    except (
-        OSError, KeyError, ValueError, RuntimeError, TypeError, IndexError, AttributeError,
-        OverflowError, NotImplementedError, SystemError,
-    ) as error:  # fmt: skip
-        raise CorruptFile(f"{what} cannot be read ({_reason(error)}): fetch it again") from error
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 class HDF5Tree:

@@ -7,7 +7,8 @@ here, before a byte of it is read.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from neurobrick.errors import CorruptFile
+from neurobrick.errors import CorruptFile, NeurobrickError
 
 Kind = Literal["number", "text", "reference", "other"]
 
@@ -140,6 +141,27 @@ def bound(path: str, shape: tuple[int, ...], itemsize: int, stored: int) -> None
             f"{path} claims {claimed:,} bytes out of {stored:,}: not read, so that it cannot fill"
             " the memory"
         )
+
+
+@contextmanager
+def boundary(what: str) -> Iterator[None]:
+    """What libraries raise of a file that is damaged, as CorruptFile."""
+    try:
+        yield
+    except NeurobrickError:
+        raise
+    except RecursionError as error:
+        raise CorruptFile(f"{what} is nested without end") from error
+    except (
+        OSError, KeyError, ValueError, RuntimeError, TypeError, IndexError, AttributeError,
+        OverflowError, ZeroDivisionError, NotImplementedError, SystemError,
+    ) as error:  # fmt: skip
+        raise CorruptFile(f"{what} cannot be read ({reason(error)}): fetch it again") from error
+
+
+def reason(error: Exception) -> str:
+    """An exception of a library in one line."""
+    return " ".join(str(error).split())[:200]
 
 
 def first(value: Any, default: Any) -> Any:

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurobrick.errors import CorruptFile, NeurobrickError, UnsupportedFile
-from neurobrick.readers.tree import Array, Kind, bound, decoded, first
+from neurobrick.errors import CorruptFile, UnsupportedFile
+from neurobrick.readers.tree import Array, Kind, bound, boundary, decoded, first
 from neurobrick.readers.zarr_codecs import TEXT_FILTERS, ArrayMetadata, decode
 from neurobrick.readers.zarr_files import Files
 
@@ -43,23 +43,6 @@ def open_zarr(files: Files, name: str) -> Iterator[ZarrTree]:
         yield ZarrTree(store)
     finally:
         store.held.clear()
-
-
-@contextmanager
-def boundary(what: str) -> Iterator[None]:
-    """Exceptions of zarr, numcodecs, json, pydantic and numpy, as CorruptFile."""
-    try:
-        yield
-    except NeurobrickError:
-        raise
-    except RecursionError as error:
-        raise CorruptFile(f"{what} is nested without end") from error
-    except (
-        OSError, KeyError, ValueError, RuntimeError, TypeError, IndexError, AttributeError,
-        OverflowError, ZeroDivisionError, NotImplementedError,
-    ) as error:  # fmt: skip
-        reason = " ".join(str(error).split())[:200]
-        raise CorruptFile(f"{what} cannot be read ({reason}): fetch it again") from error
 
 
 class _Store:
