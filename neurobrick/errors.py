@@ -8,7 +8,8 @@
     ├── StoreError         a store that is absent, incomplete, damaged or of another format version
     └── RecipeError        a training recipe or a registry entry with a wrong key or value
 
-Exceptions of libraries become one of these at one boundary each: `sources`, `nwb` and `store`.
+Exceptions of libraries become one of these at one boundary each: `sources`, `readers.tree` and
+`store`.
 A message is one line that says what was asked, what was found, and what to do.
 """
 

@@ -104,6 +104,12 @@ def closing(outcomes: Sequence[Outcome]) -> str:
             f": {sum(o.units for o in made):,} units, {sum(o.spikes for o in made):,} spikes,"
             f" {duration(sum(o.seconds for o in made))}, {size(sum(o.size for o in made))}"
         )
+    n_left, n_noted = sum(len(o.left) for o in made), sum(bool(o.notes) for o in made)
+    if n_left or n_noted:
+        lines.append(
+            f"{n_left:,} objects of the files were left, {n_noted:,} sessions have notes:"
+            " neurobrick info SESSION says what and why"
+        )
     for outcome in outcomes:
         if outcome.status in ("skipped", "failed"):
             lines.append(f"{outcome.path}: {outcome.status}: {outcome.reason}")
