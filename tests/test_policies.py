@@ -67,12 +67,13 @@ def test_samples_are_refused_until_the_spec_says_what_they_are(tmp_path: Path) -
 
 @pytest.mark.parametrize("trials", [True, False])
 def test_milliseconds_are_refused_until_the_spec_says_so(trials: bool, tmp_path: Path) -> None:
-    times = spikes(rate=20.0) * 1000 + 0.125
+    seconds = 60.0 if trials else 300.0
+    times = spikes(seconds, rate=20.0) * 1000 + 0.125
 
     def layout(file: NWBFile) -> None:
         add_units(file, [times])
         if trials:
-            file.add_trial(start_time=0.0, stop_time=290.0)
+            file.add_trial(start_time=0.0, stop_time=55.0)
 
     said = reason(tmp_path, layout)
     assert ("the file's other times" if trials else "they span 83 hours") in said
@@ -87,14 +88,21 @@ def test_whole_seconds_are_seconds_where_the_spec_says_so(tmp_path: Path) -> Non
 
 
 def test_seconds_that_look_odd_pass(tmp_path: Path) -> None:
-    """A quiet unit, a recording much longer than its trials: no alarm."""
-    quiet = np.sort(np.random.default_rng(0).exponential(20, 400).cumsum())
+    """A quiet unit, a recording much longer than its trials, one of two days: no alarm."""
+    rng = np.random.default_rng(0)
+    quiet = rng.exponential(20, 400).cumsum()
+    busy = rng.exponential(0.2, 9000).cumsum()
+    two_days = np.sort(np.concatenate([rng.exponential(0.5, 300).cumsum() + 600 * k
+                                       for k in range(280)]))  # fmt: skip
+    for k, (times, stop) in enumerate(((quiet, 60.0), (busy, 2.0), (two_days, 60.0))):
 
-    def layout(file: NWBFile) -> None:
-        add_units(file, [quiet])
-        file.add_trial(start_time=0.0, stop_time=60.0)
+        def layout(file: NWBFile, times: np.ndarray = times, stop: float = stop) -> None:
+            add_units(file, [times])
+            file.add_trial(start_time=0.0, stop_time=stop)
 
-    np.testing.assert_array_equal(session(tmp_path, layout).spike_arrays()[0], quiet)
+        (tmp_path / str(k)).mkdir()
+        found = session(tmp_path / str(k), layout)
+        np.testing.assert_array_equal(found.spike_arrays()[0], times)
 
 
 def test_rising_stretches_are_a_restart_or_out_of_order_and_the_spec_says_which(

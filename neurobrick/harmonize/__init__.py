@@ -6,7 +6,7 @@ silently; what no policy covers is refused. docs/policies.md states every policy
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from neurobrick.harmonize.ledger import Ledger
 from neurobrick.harmonize.restarts import Blocks, find_blocks
 from neurobrick.intervals import Intervals
 from neurobrick.manifest import DatasetSpec
-from neurobrick.readers.raw import RawSeries, RawTable, RawUnits, Recording
+from neurobrick.readers.raw import Array, RawSeries, RawTable, RawUnits, Recording
 from neurobrick.schema import Provenance, Series, SessionData, SessionMetadata, Subject
 
 # What decoders of the field read, most wanted first; the last parts of names, as files have them.
@@ -53,7 +53,9 @@ def harmonize(
         ledger.note(_told(blocks))
     resolution = raw_units.resolution
     hint = Clock(round(1 / resolution)) if resolution and 0 < resolution < 1 else None
-    line = spikes.time_line(raw_times, raw_units.ends, spec, blocks, _span(recording), hint, ledger)
+    line = spikes.time_line(
+        raw_times, raw_units.ends, spec, blocks, _spans(recording), hint, ledger
+    )
     spike_times = line.times
     kept = {}
     for series, series_spec, name in chosen:
@@ -107,21 +109,22 @@ def spikes_of(recording: Recording) -> RawUnits:
     return units
 
 
-def _span(recording: Recording) -> float:
-    """How long the file's clocks other than the spikes' run, in seconds; 0 where there is none."""
-    spans = [series.shape[0] / series.rate for series in recording.series if series.rate]
+def _spans(recording: Recording) -> Iterator[float]:
+    """How long each of the file's clocks runs, in seconds, but for that of the spikes; those that
+    must be read come last."""
+    yield from (series.shape[0] / series.rate for series in recording.series if series.rate)
     for table in recording.tables:
-        ends = [table.columns.get(name) for name in ("start_time", "stop_time")]
-        times = [
-            np.asarray(column.values, np.float64).reshape(-1)
-            for column in ends
-            if column is not None and not isinstance(column.values, list)
-        ]
-        known = np.concatenate(times) if times else np.zeros(0)
-        known = known[np.isfinite(known)]
-        if len(known):
-            spans.append(float(known.max() - known.min()))
-    return max((span for span in spans if np.isfinite(span)), default=0.0)
+        ends = (table.columns.get(name) for name in ("start_time", "stop_time"))
+        times = [c.values.reshape(-1) for c in ends if c and not isinstance(c.values, list)]
+        yield _length(np.concatenate([np.zeros(0), *times]))
+    for series in recording.series:
+        if series.timestamps is not None:
+            yield _length(series.timestamps())
+
+
+def _length(times: Array) -> float:
+    known = times[np.isfinite(times)]
+    return float(known.max() - known.min()) if known.size else 0.0
 
 
 def _blocks(

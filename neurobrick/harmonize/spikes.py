@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,14 +18,15 @@ from neurobrick.manifest import DatasetSpec, UnitsSpec
 SENTINELS = (-1.0, -99.0, -999.0, -9999.0)
 
 FEW = 20  # spikes, too few to judge what they are in
+# Neurons fire in bursts: in seconds, most interspike intervals are shorter than 1. In milliseconds
+# few are, that being within the refractory period; in samples, none.
+USUAL_SHARE_BELOW_ONE = 0.2
+MIN_SHARE_BELOW_ONE = 0.01  # less than that is no recording in seconds, whatever else there is
+ENOUGH_INTERVALS = 200
 # A recording's spikes last about as long as its trials and its behavior; in milliseconds or in
 # samples they seem to last a thousand times longer, or more.
 MAX_SPAN_RATIO = 500
 MAX_SPAN = 100_000.0  # seconds, more than a day
-# Neurons fire in bursts: in seconds, far more than one interspike interval in a hundred is shorter
-# than 1. In milliseconds, that is within the refractory period.
-MIN_SHARE_BELOW_ONE = 0.01
-ENOUGH_INTERVALS = 200
 # A clock that restarts gives few, long rising stretches; spikes that are out of order, many short.
 LONG_RUN = 10  # spikes on average
 JUMP = 1.0  # seconds back
@@ -48,13 +50,13 @@ def time_line(
     ends: NDArray[np.int64],
     spec: DatasetSpec,
     blocks: Blocks | None,
-    other_span: float,
+    other_spans: Iterable[float],
     hint: Clock | None,
     ledger: Ledger,
 ) -> TimeLine:
     """All spikes on one time line. Unit k fired at `found[ends[k - 1]:ends[k]]`.
 
-    `other_span` is how long, in seconds, the file's other clocks run, `hint` the clock that it
+    `other_spans` are how long, in seconds, the file's other clocks run, `hint` the clock that it
     declares. Raises HarmonizeError for times that are not in seconds or run backwards, unless the
     spec says what they are.
     """
@@ -65,7 +67,7 @@ def time_line(
     if len(found) > n_claimed:
         ledger.note(f"{len(found) - n_claimed} spike times belong to no unit; left")
     times, units = _without_blanks(times, units, ledger)
-    times = _in_seconds(times, units, spec.units, other_span)
+    times = _in_seconds(times, units, spec.units, other_spans)
     if blocks is not None:
         times, units = _laid(times, units, len(counts), blocks, ledger)
     falls = np.flatnonzero(times[1:] < times[:-1])
@@ -116,11 +118,14 @@ def _without_blanks(
 
 
 def _in_seconds(
-    times: NDArray[np.float64], units: NDArray[np.int64], spec: UnitsSpec, other_span: float
+    times: NDArray[np.float64],
+    units: NDArray[np.int64],
+    spec: UnitsSpec,
+    other_spans: Iterable[float],
 ) -> NDArray[np.float64]:
     if spec.time_unit is not None:
         return times / {"s": 1.0, "ms": 1000.0, "samples": spec.rate or 1.0}[spec.time_unit]
-    doubt = _doubt(times, units, other_span)
+    doubt = _doubt(times, units, other_spans)
     if doubt is not None:
         raise HarmonizeError(
             f"spike times do not look like seconds: {doubt}. Say what they are in the spec, as"
@@ -129,26 +134,41 @@ def _in_seconds(
     return times
 
 
-def _doubt(times: NDArray[np.float64], units: NDArray[np.int64], other_span: float) -> str | None:
+def _doubt(
+    times: NDArray[np.float64], units: NDArray[np.int64], other_spans: Iterable[float]
+) -> str | None:
     """Why `times` may not be seconds; None where nothing says so."""
     if len(times) < FEW:
         return None
     if np.array_equal(times[:FEW], np.rint(times[:FEW])) and np.array_equal(times, np.rint(times)):
         return f"all {len(times):,} are whole numbers, up to {times.max():.0f}, as samples are"
+    share = _share_below_one(times, units)
+    if share < MIN_SHARE_BELOW_ONE:
+        return f"{share:.1%} of the intervals between spikes are below 1"
+    if share >= USUAL_SHARE_BELOW_ONE:
+        return None
     span = float(times.max() - times.min())
-    if other_span > 0 and span > MAX_SPAN_RATIO * other_span:
-        return f"they span {span:,.0f}, the file's other times {other_span:,.1f} s"
     if span > MAX_SPAN:
         return f"they span {span / 3600:,.0f} hours"
-    # The first units are enough to judge by, and most files pass at once.
-    few = slice(0, 200_000)
+    longest = 0.0
+    for other in other_spans:
+        longest = max(longest, other)
+        if span <= MAX_SPAN_RATIO * longest:
+            return None
+    if longest:
+        return f"they span {span:,.0f}, the file's other times {longest:,.1f} s"
+    return None
+
+
+def _share_below_one(times: NDArray[np.float64], units: NDArray[np.int64]) -> float:
+    """The share of interspike intervals below 1, in whatever the times are; a usual one where there
+    are too few to tell."""
+    few = slice(0, 200_000)  # the first units tell enough
     intervals = np.diff(times[few])[np.diff(units[few]) == 0]
     intervals = intervals[intervals > 0]
-    if len(intervals) >= ENOUGH_INTERVALS:
-        share = float((intervals < 1).mean())
-        if share < MIN_SHARE_BELOW_ONE:
-            return f"{share:.1%} of the intervals between spikes are below 1"
-    return None
+    if len(intervals) < ENOUGH_INTERVALS:
+        return MIN_SHARE_BELOW_ONE
+    return float((intervals < 1).mean())
 
 
 def _refuse_restarts(
