@@ -1,6 +1,6 @@
 """How fast is preparation? One session of dandiset 000688's layout, NWB → store, on one core.
 
-neurobrick's `prepare_file` beside the peer's own pipeline for that dandiset (`peer_prepare.py`), on
+neurobrick's `prepare_file` beside the peer's own pipeline for that dandiset (`peers/prepare.py`), on
 the same simulated file, in turn, one process each, after imports; both on the same core, the file
 in the page cache. Both read spikes, units, cursor, and trials, split, and write one file or store;
 neurobrick's has the registry's spec and ends with its checks and checksums. Processor seconds are
@@ -74,7 +74,7 @@ class Peer:
     """The peer, waiting in a process of its own."""
 
     def __init__(self, python: str, file: Path, folder: Path) -> None:
-        script = Path(__file__).with_name("peer_prepare.py")
+        script = Path(__file__).parent / "peers" / "prepare.py"
         self.process = subprocess.Popen(
             [python, str(script), str(file), str(folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -144,7 +144,7 @@ def measure(file: Path, folder: Path, python: str | None, rounds: int) -> dict[s
 @click.option(
     "--peer-python",
     envvar="NEUROBRICK_PEER_PYTHON",
-    help="An interpreter with brainsets; see peer_prepare.py.",
+    help="An interpreter with brainsets; see peers/prepare.py.",
 )
 @click.option("--rounds", default=9, show_default=True)
 @click.option("--units", default=170, show_default=True)

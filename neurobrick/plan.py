@@ -90,7 +90,7 @@ def session_id(dataset: str, path: str) -> str:
     parts = stem.split("_")
     if len(parts) > 1 and "-" not in parts[-1] and any("-" in part for part in parts):
         parts = parts[:-1]
-    return f"{dataset}/{'_'.join(parts)}"
+    return f"{dataset}/{'_'.join(parts) or 'unnamed'}"
 
 
 def plan(source: Source, spec: DatasetSpec, root: Path, filters: Filters | None = None) -> Plan:

@@ -123,7 +123,8 @@ class _Fetcher:
             if not self._force and unchanged(job):
                 return job.outcome("unchanged")
             elsewhere = source.remote(job.asset)
-            if elsewhere is not None and how == "stream":
+            # What has no digest yet could not be told from what it may become.
+            if elsewhere is not None and how == "stream" and job.asset.digest is not None:
                 return prepare_file, job, elsewhere
             if elsewhere is not None and how == "look" and job.asset.size > LOOK_FIRST:
                 return look, job, elsewhere

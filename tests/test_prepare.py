@@ -46,6 +46,9 @@ def run(tmp_path: Path) -> Run:
         ("sub-A/sub-A_ses-2020-10-19-Run1_ecephys.nwb", "sub-A_ses-2020-10-19-Run1"),
         ("sub-1_ses-2_obj-1otd1m8_ecephys+image.nwb", "sub-1_ses-2_obj-1otd1m8"),
         ("my_recording.nwb", "my_recording"),
+        ("sub-A/sub-A_ses-1.nwb.zarr", "sub-A_ses-1"),
+        ("indy_20160407_02.mat", "indy_20160407_02"),
+        ("sub-A/.nwb", "unnamed"),
     ],
 )  # fmt: skip
 def test_session_ids(path: str, expected: str) -> None:
