@@ -1,10 +1,10 @@
 """How fast is preparation? One session of dandiset 000688's layout, NWB → store, on one core.
 
 neurobrick's `prepare_file` beside the peer's own pipeline for that dandiset, which
-`peers/prepare.py` runs, on the same simulated file, in turn, one process each, after imports; both on
-the same core, the file in the page cache. Both read spikes, units, cursor, and trials, split, and
-write one file or store; neurobrick's has the registry's spec and ends with its checks and checksums.
-Processor seconds are given beside seconds: on a machine that others use, they are the steadier ones.
+`peers/prepare.py` runs: on the same simulated file, in turn, one process each, after imports, on
+the same core, with the file in the page cache. Both read spikes, units, cursor, and trials, split,
+and write one file or store; neurobrick's has the registry's spec, and ends with its checks and
+checksums. Processor seconds stand beside seconds: where others use the machine, they are steadier.
 
     python benchmarks/preparing.py [--peer-python PATH] [--rounds 9] [--units 170] [--seconds 1000]
 """
