@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import yaml
 
@@ -27,6 +28,7 @@ class Kept:
     """An object of the file that a store would hold: where, as what, and what it is like."""
 
     path: str
+    kind: Literal["units", "behavior", "intervals"]
     name: str
     text: str
 
@@ -65,7 +67,7 @@ def inspect(
             )
     except NeurobrickError as error:
         refused = str(error)
-    kept = [*_units(recording), *(Kept(s.path, n, _series(s)) for s, _, n in chosen)]
+    kept = [*_units(recording), *(Kept(s.path, "behavior", n, _series(s)) for s, _, n in chosen)]
     kept += _tables(recording)
     left = list(session.metadata.left if session else ledger.left)
     gone = {one.path for one in left}
@@ -89,7 +91,7 @@ def as_yaml(found: Inspection, spec: DatasetSpec, n_files: int) -> str:
         entry["target"] = found.target
     if spec.splits.trials is None and spec.splits.blocks is None and found.trials is not None:
         entry["splits"] = {**entry.get("splits", {}), "trials": {"table": found.trials}}
-    series = [one for one in found.kept if one.text.startswith("behavior")]
+    series = [one for one in found.kept if one.kind == "behavior"]
     blocks = [_block({name: value}) for name, value in entry.items()]
     if series and not spec.behavior:
         keep = [{"path": one.path, "name": one.name} for one in series]
@@ -136,20 +138,20 @@ def _units(recording: Recording) -> list[Kept]:
         return []
     columns = ", ".join(units.table.columns) or "no columns"
     text = f"{len(units.ends):,} units, {units.n_spikes:,} spikes; {columns}"
-    return [Kept(path, "units", text) for path in units.table.path.split(", ")]
+    return [Kept(path, "units", "units", text) for path in units.table.path.split(", ")]
 
 
 def _series(series: RawSeries) -> str:
     clock = f"{series.rate:g} Hz" if series.rate is not None else "with timestamps"
     scale = "" if series.conversion == 1 else f" × {series.conversion:g}"
-    return f"behavior, {series.shape} {series.unit or 'no unit'}{scale}, {clock}"
+    return f"{series.shape} {series.unit or 'no unit'}{scale}, {clock}"
 
 
 def _tables(recording: Recording) -> list[Kept]:
     tables = [t for t in recording.tables if TIMES_OF_TABLES.keys() <= t.columns.keys()]
     names = distinct_names([table.path for table in tables])
     return [
-        Kept(table.path, name, f"intervals, {table.n_rows:,} rows; {_columns(table.columns)}")
+        Kept(table.path, "intervals", name, f"{table.n_rows:,} rows; {_columns(table.columns)}")
         for table, name in zip(tables, names, strict=True)
     ]
 

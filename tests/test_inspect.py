@@ -80,6 +80,18 @@ def test_a_file_that_would_be_refused_says_why(tmp_path: Path) -> None:
     assert "✓ units" in result.output
 
 
+def test_where_several_units_tables_could_be_meant_the_rest_is_shown(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nwb", regular)
+    with h5py.File(path, "r+") as file:
+        file.move("units", "processing/probe_a")
+        file.copy("processing/probe_a", "processing/probe_b")
+    result = inspect(path)
+    assert result.exit_code == 1
+    assert "would not be prepared: it has several units tables" in result.output
+    assert "✓ cursor_pos" in result.output
+    assert result.output.count("another units table") == 2
+
+
 def test_what_is_no_recording_and_no_dandiset(tmp_path: Path) -> None:
     (tmp_path / "a.nwb").write_text("time,unit")
     assert "is not an NWB file" in inspect(tmp_path / "a.nwb").output

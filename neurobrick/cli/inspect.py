@@ -160,7 +160,8 @@ def _drawn(found: Inspection) -> Tree:
     for one in found.kept:
         parent, _, name = one.path.rpartition("/")
         renamed = f" as {one.name}" if one.name != name else ""
-        branch(parent).add(f"[green]✓ {escape(name)}[/]{escape(renamed)}  {escape(one.text)}")
+        what = "" if one.kind == "units" else f"{one.kind}, "
+        branch(parent).add(f"[green]✓ {escape(name)}[/]{escape(renamed)}  {what}{escape(one.text)}")
     for (parent, reason), names in _grouped(found).items():
         if len(names) > FEW:
             names = [*names[:3], f"… and {len(names) - 3} more"]

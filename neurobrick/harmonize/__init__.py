@@ -100,8 +100,11 @@ def harmonize(
 
 
 def spikes_of(recording: Recording) -> RawUnits:
-    """The units of a recording that has any spikes. Raises UnsupportedFile where it has none."""
+    """The units of a recording. Raises UnsupportedFile where it has no spikes, HarmonizeError where
+    several tables could be meant."""
     units = recording.units
+    if recording.doubt is not None:
+        raise HarmonizeError(recording.doubt)
     if units is None:
         raise UnsupportedFile("it holds no spikes: there is no units table with spike_times")
     if not units.n_spikes:

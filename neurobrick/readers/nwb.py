@@ -68,8 +68,7 @@ def read_nwb(tree: Tree, units: Sequence[str] = (), keep: Collection[str] = ()) 
     `units` are the paths of the units tables, where discovery is not to choose; `keep` names
     columns of them that are left otherwise: waveforms, one value a spike.
 
-    Raises CorruptFile when the file contradicts itself, HarmonizeError when it has several units
-    tables and nothing says which.
+    Raises CorruptFile when the file contradicts itself.
     """
     return _Reader(tree, keep).read(units)
 
@@ -93,7 +92,11 @@ class _Reader:
         for name in SEARCHED:
             if (group := root.group(name)) is not None:
                 self._walk(group, name, 0)
-        chosen = _chosen(list(self.unit_tables), wanted_units)
+        doubt, chosen = None, []
+        try:
+            chosen = _chosen(list(self.unit_tables), wanted_units)
+        except HarmonizeError as error:
+            doubt = str(error)  # the rest of the file can be told all the same
         for path in self.unit_tables.keys() - set(chosen):
             self._leave(path, "another units table; name it in the spec to have it instead")
         general = root.group("general")
@@ -113,6 +116,7 @@ class _Reader:
             series=tuple(self.series),
             tables=tuple(self._table(group, path) for group, path in self.tables),
             left=tuple(self.left),
+            doubt=doubt,
             prefetch=self._prefetch,
         )
 
@@ -245,7 +249,10 @@ class _Reader:
 
 def _chosen(found: Sequence[str], wanted: Sequence[str]) -> list[str]:
     """Paths of the units tables that are read: those that are wanted, else `units`, else the only
-    one there is, else the only one that is called units."""
+    one there is, else the only one that is called units.
+
+    Raises HarmonizeError when nothing of that decides it.
+    """
     missing = [path for path in wanted if path not in found]
     if missing:
         there = ", ".join(found) or "none"

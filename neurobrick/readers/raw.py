@@ -90,8 +90,10 @@ def _nothing(_: Iterable[RawSeries]) -> None:
 class Recording:
     """What a file holds, by kind. Valid while the file is open.
 
-    `attributes` and `subject` are the file's own words for SessionMetadata and Subject. `prefetch`
-    brings the bytes of several series here at once, where they are not here already.
+    `units` are None where there are none; or, with a `doubt` that says so, where several tables
+    could be meant. `attributes` and `subject` are the file's own words for SessionMetadata and
+    Subject. `prefetch` brings the bytes of several series here at once, where they are not here
+    already.
     """
 
     units: RawUnits | None
@@ -102,4 +104,5 @@ class Recording:
     subject: dict[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ()
     left: tuple[Left, ...] = ()
+    doubt: str | None = None
     prefetch: Callable[[Iterable[RawSeries]], None] = field(repr=False, default=_nothing)
