@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +141,25 @@ def test_pynwb_reads_the_same_spikes(one: Prepared) -> None:
         spike_times = found[one.truth.units_path]["spike_times"]
         for row, times in enumerate(one.truth.raw_spikes or one.truth.spikes):
             np.testing.assert_array_equal(np.asarray(spike_times[row]), times)
+
+
+def test_stores_are_the_same_byte_for_byte_in_every_process(
+    prepared: dict[str, Prepared], tmp_path: Path
+) -> None:
+    """Whatever order sets come in: hashes of texts differ from process to process."""
+    folder = next(iter(prepared.values())).path.parent
+    stores = []
+    for seed in ("1", "2"):
+        root = tmp_path / seed
+        command = [sys.executable, "-m", "neurobrick", "prepare", "nwb", str(folder)]
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run(
+            [*command, "--root", str(root)], env=environment, check=True, capture_output=True
+        )
+        files = sorted(path for path in root.glob("*/*.zarr/**/*") if path.is_file())
+        stores.append({path.relative_to(root): path.read_bytes() for path in files})
+    assert stores[0] == stores[1]
+    assert len(stores[0]) > 20 * len(prepared)
 
 
 @pytest.mark.skipif(not has_hdmf_zarr(), reason="the page lists the labs of hdmf-zarr, too")

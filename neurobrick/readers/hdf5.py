@@ -11,6 +11,7 @@ import importlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import RawIOBase
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -218,9 +219,7 @@ class HDF5Array:
         bound(self.path, data.shape, data.dtype.itemsize, data.id.get_storage_size())
         if data.chunks is not None:
             there = data.id.get_num_chunks()
-            wanted = int(
-                np.prod([-(-n // c) for n, c in zip(data.shape, data.chunks, strict=True)])
-            )
+            wanted = prod(-(-n // c) for n, c in zip(data.shape, data.chunks, strict=True))
             if there < wanted:
                 raise CorruptFile(
                     f"{self.path} has {there} of its {wanted} chunks, the rest was never written"

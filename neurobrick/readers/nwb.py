@@ -9,6 +9,7 @@ like any other. Links are listed, not walked: what they lead to is found where i
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Sequence
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,8 +98,9 @@ class _Reader:
             chosen = _chosen(list(self.unit_tables), wanted_units)
         except HarmonizeError as error:
             doubt = str(error)  # the rest of the file can be told all the same
-        for path in self.unit_tables.keys() - set(chosen):
-            self._leave(path, "another units table; name it in the spec to have it instead")
+        for path in self.unit_tables:
+            if path not in chosen:
+                self._leave(path, "another units table; name it in the spec to have it instead")
         general = root.group("general")
         electrodes = find(root, "general/extracellular_ephys/electrodes")
         small = [array for group, _ in self.tables for array in _all_columns(group)]
@@ -194,12 +196,13 @@ class _Reader:
             )
         if times.kind != "number" or len(times.shape) == 0:
             raise CorruptFile(f"{path}/spike_times holds no times: {times.kind}, {times.shape}")
-        ends = row_ends(group, "spike_times", int(np.prod(times.shape)))
+        ends = row_ends(group, "spike_times", prod(times.shape))
         if ends is None:
             raise CorruptFile(f"{path} has spike_times without spike_times_index")
         resolution = times.attribute("resolution", None)
         skipped = self._left_columns(group, path, ends)
-        self.tree.prefetch(column_arrays(group, set(group.attributes("colnames")) - skipped))
+        kept = [name for name in group.attributes("colnames") if name not in skipped]
+        self.tree.prefetch(column_arrays(group, kept))
         table = read_table(group, path, self._leave, skipped)
         if table.columns and table.n_rows != len(ends):
             raise CorruptFile(
@@ -276,8 +279,8 @@ def _fault(data: Array) -> str | None:
         return f"{len(data.shape)}-dimensional"
     if 0 in data.shape:
         return "empty"
-    if int(np.prod(data.shape[1:])) > MAX_COLUMNS:
-        return f"{int(np.prod(data.shape[1:])):,} values a sample"
+    if prod(data.shape[1:]) > MAX_COLUMNS:
+        return f"{prod(data.shape[1:]):,} values a sample"
     return None
 
 
