@@ -62,3 +62,5 @@ def test_blocks_are_those_that_the_longest_array_shows() -> None:
     assert laid is not None
     assert np.all(np.diff(laid) > 0)
     assert find_blocks([np.arange(5.0)]) is None
+    missing = np.where(np.arange(len(samples)) % 9 == 0, np.nan, samples)
+    np.testing.assert_array_equal(blocks.lay(missing), np.where(np.isnan(missing), np.nan, laid))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurobrick.clock import Clock
-from neurobrick.errors import CorruptFile, HarmonizeError
+from neurobrick.errors import CorruptFile, HarmonizeError, UnsupportedFile
 from neurobrick.harmonize.ledger import Ledger
 from neurobrick.harmonize.names import distinct_names
 from neurobrick.harmonize.restarts import Blocks
@@ -67,7 +67,7 @@ def _left_by_discovery(series: RawSeries) -> str | None:
     try:
         for array in series.arrays:
             array.check()
-    except CorruptFile as error:
+    except (CorruptFile, UnsupportedFile) as error:
         return str(error)
     return None
 
@@ -78,6 +78,9 @@ def in_schema(
     """The series in SI; None, with the reason in the ledger, when its times are not to trust."""
     if raw.rate is not None and not (np.isfinite(raw.rate) and raw.rate > 0):
         ledger.leave(raw.path, f"its rate is {raw.rate:g} Hz")
+        return None
+    if not np.isfinite(raw.starting_time or 0.0):
+        ledger.leave(raw.path, f"its starting time is {raw.starting_time:g}")
         return None
     data = _samples(raw, spec, ledger)
     stamps, clock = _timestamps(raw, spec, len(data), blocks)

@@ -37,10 +37,15 @@ class Blocks:
         return starts - self.first
 
     def lay(self, times: FloatArray) -> FloatArray | None:
-        """`times` (n,), in the order of recording, on the one clock; None if it is not clear to
-        which blocks they belong."""
-        blocks = self.assign(times)
-        return None if blocks is None else times + self.shift[blocks]
+        """`times` (n,), in the order of recording, on the one clock, NaN where they are NaN; None
+        if it is not clear to which blocks they belong."""
+        known = np.isfinite(times)
+        blocks = self.assign(times[known])
+        if blocks is None:
+            return None
+        laid = times.copy()
+        laid[known] += self.shift[blocks]
+        return laid
 
     def assign(self, times: FloatArray) -> NDArray[np.int64] | None:
         """The block of each of `times` (n,), if there is exactly one way to deal them out."""

@@ -267,7 +267,8 @@ def series_whose_times_are_wrong(path: Path, rng: np.random.Generator) -> Truth:
     values = rng.normal(size=N)
     for name, stamps in (("backwards", backwards), ("short", regular()), ("good", regular())):
         file.add_acquisition(TimeSeries(name=name, data=values, unit="m", timestamps=stamps))
-    file.add_acquisition(TimeSeries(name="still", data=values, unit="m", rate=10.0))
+    for name in ("still", "never"):
+        file.add_acquisition(TimeSeries(name=name, data=values, unit="m", rate=10.0))
     with save(file, path) as saved:
         group = saved["acquisition/short"]
         attributes = dict(group["timestamps"].attrs)
@@ -275,6 +276,7 @@ def series_whose_times_are_wrong(path: Path, rng: np.random.Generator) -> Truth:
         group["timestamps"] = regular(N - 3)
         group["timestamps"].attrs.update(attributes)
         saved["acquisition/still/starting_time"].attrs["rate"] = 0.0
+        saved["acquisition/never/starting_time"][()] = np.nan
     return Truth(
         spikes,
         {"good": Behavior(regular(), values[:, None], "m")},
@@ -282,6 +284,7 @@ def series_whose_times_are_wrong(path: Path, rng: np.random.Generator) -> Truth:
             "acquisition/backwards": "run backwards 1 times, first at row 250",
             "acquisition/short": "497 timestamps for 500 samples",
             "acquisition/still": "rate is 0",
+            "acquisition/never": "starting time is nan",
         },
         by_pynwb=False,
     )
