@@ -26,6 +26,8 @@ from neurobrick.schema import Provenance, Series, SessionData, SessionMetadata, 
 USUAL_TARGETS = ("hand_vel", "finger_vel", "cursor_vel", "velocity", "hand_pos", "position")
 
 BLOCKS_TABLE = "clock_blocks"
+# What a file says of itself, under the names that the schema has for it, too.
+ABOUT = ("identifier", "session_id", "session_start_time", "lab", "institution")
 
 
 def harmonize(
@@ -51,8 +53,7 @@ def harmonize(
         trains = np.split(raw_times[: raw_units.n_spikes], raw_units.ends[:-1])
         blocks = _blocks([series for series, _, _ in chosen], recording.tables, trains)
         ledger.note(_told(blocks))
-    resolution = raw_units.resolution
-    hint = Clock(round(1 / resolution)) if resolution and 0 < resolution < 1 else None
+    hint = _declared_clock(raw_units)
     line = spikes.time_line(
         raw_times, raw_units.ends, spec, blocks, _spans(recording), hint, ledger
     )
@@ -71,23 +72,20 @@ def harmonize(
         ledger.note(f"{outside} spikes lie outside the units' obs_intervals; kept")
     evaluation = spec.evaluation.intervals(intervals) & domain if spec.evaluation else domain
     about = recording.attributes
+    metadata = SessionMetadata(
+        id=session_id,
+        dataset=dataset,
+        **{name: about.get(name) for name in ABOUT},
+        description=about.get("session_description"),
+        devices=recording.devices,
+        subject=_subject(recording.subject),
+        target=_target(spec.target, kept),
+        provenance=provenance,
+        left=tuple(ledger.left),
+        notes=tuple(ledger.notes),
+    )
     return SessionData(
-        metadata=SessionMetadata(
-            id=session_id,
-            dataset=dataset,
-            identifier=about.get("identifier"),
-            session_id=about.get("session_id"),
-            description=about.get("session_description"),
-            session_start_time=about.get("session_start_time"),
-            lab=about.get("lab"),
-            institution=about.get("institution"),
-            devices=recording.devices,
-            subject=_subject(recording.subject),
-            target=_target(spec.target, kept),
-            provenance=provenance,
-            left=tuple(ledger.left),
-            notes=tuple(ledger.notes),
-        ),
+        metadata=metadata,
         spike_times=spike_times,
         spike_units=line.units,
         units=columns.units_table(raw_units, recording.electrodes),
@@ -110,6 +108,12 @@ def spikes_of(recording: Recording) -> RawUnits:
     if not units.n_spikes:
         raise UnsupportedFile(f"it holds no spikes: {units.table.path} is empty")
     return units
+
+
+def _declared_clock(units: RawUnits) -> Clock | None:
+    """The clock that the units' resolution tells, where it is that of one."""
+    resolution = units.resolution
+    return Clock(round(1 / resolution)) if resolution and 0 < resolution < 1 else None
 
 
 def _spans(recording: Recording) -> Iterator[float]:

@@ -94,5 +94,5 @@ def add_units(file: NWBFile, spikes: list[np.ndarray], **columns: list[object]) 
 
 
 # They register their labs as they are imported.
-for _theme in ("spikes", "series", "tables", "formats"):
+for _theme in ("spikes", "series", "others", "tables", "formats"):
     importlib.import_module(f"tests.labs.{_theme}")
