@@ -25,7 +25,7 @@ from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
 from neurobrick.schema import FORMAT_VERSION, Series, SessionData, SessionMetadata
 from neurobrick.tables import ColumnArrays, from_arrays, to_arrays
-from neurobrick.zarr3 import FolderWriter
+from neurobrick.zarr3 import FolderWriter, read_array
 
 MANIFEST = "manifest.json"
 STAGING = ".staging-"
@@ -284,11 +284,8 @@ class SessionStore:
             return meta
 
     def _array(self, key: str) -> Array:
-        import zarr
-
         with _boundary(self.path):
-            array = zarr.open_array(self.path / key, mode="r", zarr_format=3)
-            return np.asarray(array[...])
+            return read_array(self.path / key)
 
     def _times(self, key: str) -> NDArray[np.float64]:
         data, attributes = self._array(key), self._meta(key)["attributes"]

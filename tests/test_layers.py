@@ -108,7 +108,7 @@ def test_the_model_uses_public_names_only(path: Path) -> None:
 @pytest.mark.parametrize(
     ("library", "homes"),
     [
-        ("zarr", {"store", "readers.zarr_codecs"}),
+        ("zarr", {"readers.zarr_codecs"}),
         ("h5py", {"readers.hdf5"}),
         ("dandi", {"sources.dandi_client", "sources.dandi"}),
         ("requests", {"sources.transport", "sources.ranges", "sources.dandi", "sources.zenodo"}),

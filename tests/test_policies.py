@@ -329,3 +329,139 @@ def test_hardly_an_interval_below_one_is_no_recording_in_seconds(tmp_path: Path)
     """A short recording in milliseconds, of a neuron with a refractory period, and no trials."""
     intervals = 2.5 + np.random.default_rng(0).exponential(30, 1000)
     assert "below 1" in reason(tmp_path, of_units(np.cumsum(intervals)))
+
+
+def restarting(**extra: Any) -> Layout:
+    """The blocks of `Restarting`, and one more series."""
+
+    def layout(file: NWBFile) -> None:
+        Restarting().layout(file)
+        file.add_acquisition(TimeSeries(**{"name": "more", "unit": "m", **extra}))
+
+    return layout
+
+
+@pytest.mark.parametrize("times", ["rate", "one block"])
+def test_a_series_that_fits_the_blocks_in_many_ways_is_left(times: str, tmp_path: Path) -> None:
+    """Where it stands on the clock of the spikes would be a guess."""
+    when = {"rate": 1.0} if times == "rate" else {"timestamps": np.arange(10.0, 60.0)}
+    layout = restarting(data=np.zeros(330 if times == "rate" else 50), **when)
+    found = session(tmp_path, layout, repairs=["clock_restarts"])
+    assert list(found.behavior) == ["hand"]
+    (left,) = [left for left in found.metadata.left if left.path == "acquisition/more"]
+    assert "more than one way" in left.reason
+
+
+def test_samples_without_a_time_do_not_keep_a_series_from_its_blocks(tmp_path: Path) -> None:
+    truth = Restarting()
+    stamps = truth.written(truth.samples)
+    stamps[[0, 7, 1000]] = np.nan
+    layout = restarting(data=np.arange(float(len(stamps))), timestamps=stamps)
+    found = session(tmp_path, layout, repairs=["clock_restarts"])
+    whole, _ = found.behavior_arrays("hand")
+    there, values = found.behavior_arrays("more")
+    np.testing.assert_array_equal(there, np.delete(whole, [0, 7, 1000]))
+    np.testing.assert_array_equal(values[:, 0], np.delete(np.arange(len(stamps)), [0, 7, 1000]))
+
+
+def test_a_repair_that_would_drop_most_spikes_is_refused(tmp_path: Path) -> None:
+    """Spikes that rise throughout, in a file whose samples restart: of which block are they?"""
+
+    def layout(file: NWBFile) -> None:
+        add_units(file, [spikes(60.0)])
+        stamps = np.concatenate([np.arange(0, 80, 0.1), np.arange(0, 80, 0.1)])
+        file.add_acquisition(
+            TimeSeries(name="x", unit="m", data=np.zeros(len(stamps)), timestamps=stamps)
+        )
+
+    said = reason(tmp_path, layout, repairs=["clock_restarts"])
+    assert "more than one way" in said
+    assert not list((tmp_path / "corpus").glob("*/*.zarr"))
+
+
+def test_what_the_spec_says_of_spike_times_is_noted(tmp_path: Path) -> None:
+    samples = np.rint(spikes() * 30000)
+    found = session(tmp_path, of_units(samples), units={"time_unit": "samples", "rate": 30000})
+    assert "spike times are in samples: divided by 30000" in found.metadata.notes
+
+
+@pytest.mark.parametrize("start", [np.nan, np.inf])
+def test_a_series_that_starts_at_no_time_is_left_alone(start: float, tmp_path: Path) -> None:
+    def layout(file: NWBFile) -> None:
+        series(data=np.arange(9.0), rate=10.0, starting_time=start)(file)
+        file.add_acquisition(TimeSeries(name="y", unit="m", data=np.zeros(9), rate=10.0))
+
+    found = session(tmp_path, layout)
+    assert list(found.behavior) == ["y"]
+    assert any(
+        left.path == "acquisition/x" and "starting time" in left.reason
+        for left in found.metadata.left
+    )
+
+
+def test_infinite_values_are_kept_and_counted(tmp_path: Path) -> None:
+    found = session(tmp_path, series(data=np.array([1.0, np.inf, -np.inf, 2.0]), rate=10.0))
+    assert found.behavior_arrays("x")[1][:, 0].tolist() == [1.0, np.inf, -np.inf, 2.0]
+    assert "acquisition/x: 2 of 4 samples hold infinity; kept" in found.metadata.notes
+    assert not any("another unit" in note for note in found.metadata.notes)
+
+
+def test_values_that_seem_too_large_pass_where_the_spec_says_their_unit(tmp_path: Path) -> None:
+    layout = series(data=np.arange(120.0), rate=10.0)
+    assert any("another unit" in note for note in session(tmp_path, layout).metadata.notes)
+    said = session(tmp_path, layout, behavior=[{"path": "acquisition/x", "unit": "m"}])
+    assert not any("another unit" in note for note in said.metadata.notes)
+
+
+def test_two_behaviors_of_one_name_are_refused(tmp_path: Path) -> None:
+    def layout(file: NWBFile) -> None:
+        series(data=np.arange(9.0), rate=10.0)(file)
+        file.add_acquisition(TimeSeries(name="y", unit="m", data=np.zeros(9), rate=10.0))
+
+    behavior = [{"path": f"acquisition/{name}", "name": "hand"} for name in "xy"]
+    assert "two behaviors would be called 'hand'" in reason(tmp_path, layout, behavior=behavior)
+
+
+def test_names_that_are_too_long_once_they_tell_apart(tmp_path: Path) -> None:
+    def layout(file: NWBFile) -> None:
+        series(data=np.arange(9.0), rate=10.0)(file)
+        for letter in "ab":
+            one = TimeSeries(name="s" * 150, unit="m", data=np.zeros(9), rate=10.0)
+            file.create_processing_module(letter * 150, "x").add(one)
+
+    found = session(tmp_path, layout)
+    assert list(found.behavior) == ["x"]
+    assert sum("letters" in left.reason for left in found.metadata.left) == 2
+    path = f"processing/{'a' * 150}/{'s' * 150}"
+    named = session(tmp_path, layout, behavior=[{"path": path, "name": "short"}])
+    assert list(named.behavior) == ["short"]
+
+
+def test_obs_intervals_without_length_are_not_used_and_counted(tmp_path: Path) -> None:
+    pairs = [[0.0, 4.0], [6.0, 5.0], [7.0, np.inf], [np.nan, 9.0], [10.0, 12.0]]
+
+    def layout(file: NWBFile) -> None:
+        file.add_unit(spike_times=[1.0, 2.0, 11.0], obs_intervals=pairs)
+
+    found = session(tmp_path, layout)
+    assert list(found.domain) == [(0.0, 4.0), (10.0, 12.0)]
+    assert "3 of 5 obs_intervals have no length; not used" in found.metadata.notes
+
+
+@pytest.mark.parametrize("values", [["a", "b"], [np.nan, 0.0]])
+def test_electrodes_that_are_no_rows_give_no_areas(values: list[Any], tmp_path: Path) -> None:
+    def layout(file: NWBFile) -> Callable[[h5py.File], None]:
+        device = file.create_device("array")
+        group = file.create_electrode_group("M1", "x", "M1", device)
+        file.add_electrode(group=group, location="M1")
+        add_units(file, trains(np.random.default_rng(0), 2))
+
+        def spoil(saved: h5py.File) -> None:
+            saved["units/electrodes"] = values
+            saved["units"].attrs["colnames"] = ["spike_times", "electrodes"]
+
+        return spoil
+
+    found = session(tmp_path, layout)
+    assert found.units["electrodes"].to_pylist()[1] == values[1]
+    assert "area" not in found.units.column_names

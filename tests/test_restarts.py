@@ -64,3 +64,12 @@ def test_blocks_are_those_that_the_longest_array_shows() -> None:
     assert find_blocks([np.arange(5.0)]) is None
     missing = np.where(np.arange(len(samples)) % 9 == 0, np.nan, samples)
     np.testing.assert_array_equal(blocks.lay(missing), np.where(np.isnan(missing), np.nan, laid))
+
+
+def test_a_clock_that_wavers_does_not_restart() -> None:
+    times = np.concatenate([np.arange(0, 50, 0.5), np.arange(3, 40, 0.5)])
+    wavering = times.copy()
+    wavering[[10, 60, 120]] -= 0.75
+    found = [find_blocks([array]) for array in (times, wavering)]
+    assert [blocks is not None and len(blocks) for blocks in found] == [2, 2]
+    assert find_blocks([wavering[:100]]) is None

@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -14,10 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import zarr
+from hypothesis import given
+from hypothesis import strategies as st
 
 from neurobrick import Dataset, StoreError
 from neurobrick.store import SessionStore, damage
 from neurobrick.tables import from_arrays, to_arrays
+from neurobrick.zarr3 import FolderWriter, read_array
 from tests.conftest import prepare_files
 
 
@@ -55,6 +59,38 @@ def test_a_flipped_bit_is_found_and_not_read(store: Path) -> None:
     assert damage(store) == ["spikes/time/c/0 does not match its checksum"]
     with pytest.raises(StoreError, match="damaged"):
         SessionStore(store).spikes()
+
+
+@pytest.mark.parametrize("key", ["spikes/unit", "behavior/cursor_pos/values", "domain/start"])
+def test_a_missing_chunk_is_no_silence(store: Path, key: str) -> None:
+    next(path for path in (store / key / "c").rglob("*") if path.is_file()).unlink()
+    opened = SessionStore(store)
+
+    def read() -> None:
+        opened.spikes()
+        opened.domain()
+        opened.behavior("cursor_pos")
+
+    with pytest.raises(StoreError, match=f"lacks .*{key}"):
+        read()
+
+
+@given(
+    shape=st.tuples(st.integers(0, 40), st.integers(1, 3)),
+    rows=st.integers(1, 50),
+    dtype=st.sampled_from(["bool", "uint8", "uint16", "int32", "int64", "float32", "float64"]),
+)
+def test_arrays_come_back_as_they_were_and_as_zarr_reads_them(
+    shape: tuple[int, int], rows: int, dtype: str
+) -> None:
+    data = np.random.default_rng(0).integers(0, 2**40, shape).astype(dtype)
+    with tempfile.TemporaryDirectory() as folder:
+        FolderWriter(Path(folder)).array("a/b", data, rows)
+        found = read_array(Path(folder) / "a/b")
+        by_zarr = zarr.open_array(Path(folder) / "a/b", mode="r")[...]
+    for back in (found, by_zarr):
+        assert back.dtype == data.dtype
+        np.testing.assert_array_equal(back, data)
 
 
 def test_missing_truncated_and_foreign_files_are_found(store: Path) -> None:

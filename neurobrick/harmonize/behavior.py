@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from math import prod
 from typing import cast
@@ -17,6 +18,7 @@ from neurobrick.harmonize.restarts import Blocks
 from neurobrick.harmonize.si import to_si
 from neurobrick.manifest import BehaviorSpec, SeriesRepair
 from neurobrick.readers.raw import Array, RawSeries
+from neurobrick.readers.tree import too_long
 from neurobrick.schema import Series
 
 # What discovery takes for a raw signal rather than behavior; a spec that names it keeps it.
@@ -52,10 +54,19 @@ def choose(
             ledger.leave(series.path, reason)
     names = distinct_names([series.path for series in kept])
     chosen = [specs.get(series.path, BehaviorSpec(path=series.path)) for series in kept]
-    return [
-        (series, spec, spec.name or name)
-        for series, spec, name in zip(kept, chosen, names, strict=True)
-    ]
+    named = []
+    for series, spec, own_name in zip(kept, chosen, names, strict=True):
+        name = spec.name or own_name
+        if too_long(name):
+            ledger.leave(
+                series.path, f"its name would have {len(name)} letters; name it in the spec"
+            )
+        else:
+            named.append((series, spec, name))
+    twice = [name for name, n in Counter(name for _, _, name in named).items() if n > 1]
+    if twice:
+        raise HarmonizeError(f"two behaviors would be called {twice[0]!r}: name one in the spec")
+    return named
 
 
 def _left_by_discovery(series: RawSeries) -> str | None:
@@ -76,15 +87,16 @@ def in_schema(
     raw: RawSeries, spec: BehaviorSpec, blocks: Blocks | None, ledger: Ledger
 ) -> Series | None:
     """The series in SI; None, with the reason in the ledger, when its times are not to trust."""
-    if raw.rate is not None and not (np.isfinite(raw.rate) and raw.rate > 0):
-        ledger.leave(raw.path, f"its rate is {raw.rate:g} Hz")
-        return None
-    if not np.isfinite(raw.starting_time or 0.0):
-        ledger.leave(raw.path, f"its starting time is {raw.starting_time:g}")
+    fault = _clock_fault(raw)
+    if fault is not None:
+        ledger.leave(raw.path, fault)
         return None
     data = _samples(raw, spec, ledger)
-    stamps, clock = _timestamps(raw, spec, len(data), blocks)
-    fault = _time_fault(stamps, data) if clock is None else None
+    stamps, clock = _timestamps(raw, spec, len(data))
+    fault = _count_fault(stamps, data)
+    if fault is None and blocks is not None:
+        stamps, clock, fault = _laid(stamps, blocks)
+    fault = fault or (_order_fault(stamps) if clock is None else None)
     if fault is not None:
         ledger.leave(raw.path, fault)
         return None
@@ -97,6 +109,7 @@ def in_schema(
         return None
     values, symbol = _in_si(raw, data, spec, ledger.notes)
     ledger.notes.extend(_quality(raw, stamps, values, clock))
+    ledger.notes.extend(_unlikely(raw, spec, values, symbol))
     return Series(
         timestamps=stamps,
         values=values,
@@ -119,8 +132,22 @@ def _samples(raw: RawSeries, spec: BehaviorSpec, ledger: Ledger) -> Array:
     return data
 
 
+def _clock_fault(raw: RawSeries) -> str | None:
+    """Why the rate and the start that `raw` declares are none."""
+    if raw.rate is None:
+        return None
+    if not (np.isfinite(raw.rate) and raw.rate > 0):
+        return f"its rate is {raw.rate:g} Hz"
+    start = raw.starting_time or 0.0
+    if not np.isfinite(start):
+        return f"its starting time is {start:g}"
+    if not np.isfinite(max(raw.shape) / raw.rate):
+        return f"its rate is {raw.rate:g} Hz"
+    return None
+
+
 def _timestamps(
-    raw: RawSeries, spec: BehaviorSpec, n_samples: int, blocks: Blocks | None
+    raw: RawSeries, spec: BehaviorSpec, n_samples: int
 ) -> tuple[NDArray[np.float64], Clock | None]:
     """The times of the samples, and the clock that the file declares, if it does."""
     if raw.timestamps is None:
@@ -132,14 +159,25 @@ def _timestamps(
         stamps = stamps[0]
     if stamps.ndim == 2 and stamps.shape[1] == 1:
         stamps = stamps[:, 0]  # MATLAB has no vectors
-    if blocks is not None and stamps.ndim == 1:
-        laid = blocks.lay(stamps)
-        stamps = stamps if laid is None else laid
     return stamps, None
 
 
-def _time_fault(stamps: NDArray[np.float64], data: Array) -> str | None:
-    """Why `stamps` are not the times of the samples `data`."""
+def _laid(
+    stamps: NDArray[np.float64], blocks: Blocks
+) -> tuple[NDArray[np.float64], None, str | None]:
+    """`stamps` (n,) on the one clock, where no rate holds any more; or why that is not clear."""
+    laid = blocks.lay(stamps)
+    if laid is None:
+        return (
+            stamps,
+            None,
+            "its times fit the blocks of the clock in more than one way, or in none",
+        )
+    return laid, None, None
+
+
+def _count_fault(stamps: NDArray[np.float64], data: Array) -> str | None:
+    """Why `stamps` are not one for each of the samples `data`."""
     if stamps.shape != (len(data),):
         turned = data.ndim == 2 and stamps.shape == (data.shape[1],)
         hint = "; they may lie along its other axis: repairs: [transpose]" if turned else ""
@@ -147,6 +185,11 @@ def _time_fault(stamps: NDArray[np.float64], data: Array) -> str | None:
         hint = "; repairs: [first_row_of_timestamps] takes the first row" if rows else hint
         count = str(len(stamps)) if stamps.ndim == 1 else f"{stamps.shape}"
         return f"{count} timestamps for {len(data)} samples{hint}"
+    return None
+
+
+def _order_fault(stamps: NDArray[np.float64]) -> str | None:
+    """Where `stamps` (n,) run backwards."""
     steps = np.diff(stamps[np.isfinite(stamps)])
     if len(steps) and steps.min() < 0:
         n = int((steps < 0).sum())
@@ -175,14 +218,15 @@ def _in_si(
     else:
         notes.append(f"{raw.path}: unit {unit!r} is not known; values kept in it")
     values = data.reshape(len(data), -1).astype(np.float64)
-    if conversion != 1.0:
-        values *= conversion
-    if offset != 0.0:
-        values += offset
-    if factor != 1.0:
-        values *= factor
     narrow = data.dtype.itemsize <= (4 if data.dtype.kind == "f" else 2)
-    return values.astype(np.float32 if narrow else np.float64, copy=False), symbol
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities are counted, and said
+        if conversion != 1.0:
+            values *= conversion
+        if offset != 0.0:
+            values += offset
+        if factor != 1.0:
+            values *= factor
+        return values.astype(np.float32 if narrow else np.float64, copy=False), symbol
 
 
 def _quality(
@@ -190,10 +234,9 @@ def _quality(
 ) -> list[str]:
     """What is odd about a series that is kept."""
     notes = []
-    unknown = np.isnan(values)
-    if unknown.any():
-        absent = int(unknown.any(axis=1).sum())
-        notes.append(f"{raw.path}: {absent} of {len(values)} samples hold NaN; kept")
+    for word, odd in (("NaN", np.isnan(values)), ("infinity", np.isinf(values))):
+        if count := int(odd.any(axis=1).sum()):
+            notes.append(f"{raw.path}: {count} of {len(values)} samples hold {word}; kept")
     if clock is None and len(stamps) > 2:
         steps = np.diff(stamps)
         usual = float(np.median(steps[:TRIED_STEPS]))
@@ -205,15 +248,25 @@ def _quality(
         if usual > 0 and 0 < gaps.sum() < 0.01 * len(steps):
             longest = float(steps.max())
             notes.append(f"{raw.path}: {int(gaps.sum())} gaps, the longest {longest:.3g} s")
-    si = to_si(raw.unit)
-    if raw.conversion == 1.0 and si is not None and si.symbol in LIKELY and not unknown.all():
-        largest = float(np.nanmax(np.abs(values)))
-        if largest > LIKELY[si.symbol]:
-            notes.append(
-                f"{raw.path}: reaches {largest:.4g} {si.symbol} with no conversion declared:"
-                " perhaps it is in another unit; say unit in the spec"
-            )
     return notes
+
+
+def _unlikely(
+    raw: RawSeries, spec: BehaviorSpec, values: NDArray[np.floating], symbol: str
+) -> list[str]:
+    """Whether values in `symbol` are beyond what bodies do, where neither file nor spec says how
+    they were made."""
+    said = raw.conversion != 1.0 or spec.unit is not None or spec.conversion is not None
+    known = values[np.isfinite(values)]
+    if said or symbol not in LIKELY or not known.size:
+        return []
+    largest = float(np.abs(known).max())
+    if largest <= LIKELY[symbol]:
+        return []
+    return [
+        f"{raw.path}: reaches {largest:.4g} {symbol} with no conversion declared: perhaps it is in"
+        " another unit; say unit in the spec"
+    ]
 
 
 def _named_columns(comments: str, n: int) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from neurobrick.harmonize.names import distinct_names
 from neurobrick.harmonize.restarts import Blocks
 from neurobrick.intervals import Intervals
 from neurobrick.readers.raw import RawColumn, RawTable, RawUnits
+from neurobrick.readers.tree import too_long
 from neurobrick.tables import array, ragged
 
 TIMES_OF_TABLES = {"start_time": "start", "stop_time": "stop"}
@@ -25,7 +27,7 @@ def units_table(raw: RawUnits, electrodes: RawTable | None) -> pa.Table:
     if OBSERVED in columns and _same_for_all(columns[OBSERVED]):
         del columns[OBSERVED]  # the session's domain says it once
     table = {name: _column(column) for name, column in columns.items()}
-    if electrodes is not None and "electrodes" in columns:
+    if electrodes is not None and _are_rows(columns.get("electrodes")):
         for name, ours in (("location", "area"), ("group_name", "group_name")):
             if name in electrodes.columns:
                 found = _of_electrodes(columns["electrodes"], electrodes.columns[name])
@@ -36,7 +38,10 @@ def units_table(raw: RawUnits, electrodes: RawTable | None) -> pa.Table:
 def observed(raw: RawUnits, blocks: Blocks | None, ledger: Ledger) -> Intervals | None:
     """The union of the units' `obs_intervals`; None if they declare none that can be used."""
     column = raw.table.columns.get(OBSERVED)
-    if column is None or isinstance(column.values, list) or not column.values.size:
+    if column is None or not len(column.values):
+        return None
+    if isinstance(column.values, list):
+        ledger.note("obs_intervals are text; not used")
         return None
     pairs = column.values.astype(np.float64)
     if pairs.ndim != 2 or pairs.shape[1] != 2:
@@ -50,8 +55,12 @@ def observed(raw: RawUnits, blocks: Blocks | None, ledger: Ledger) -> Intervals 
             ledger.notes.append("obs_intervals do not fit the blocks of the clock; not used")
             return None
         pairs = np.stack([starts, starts + first[:, 1] - first[:, 0]], axis=1)
-    distinct = np.unique(pairs[np.isfinite(pairs).all(axis=1)], axis=0)
-    distinct = distinct[distinct[:, 0] < distinct[:, 1]]
+    usable = np.isfinite(pairs).all(axis=1) & (pairs[:, 0] < pairs[:, 1])
+    if not usable.all():
+        ledger.note(
+            f"{int((~usable).sum())} of {len(pairs)} obs_intervals have no length; not used"
+        )
+    distinct = np.unique(pairs[usable], axis=0)
     return Intervals(distinct[:, 0], distinct[:, 1]) if len(distinct) else None
 
 
@@ -62,6 +71,9 @@ def interval_tables(
     names = distinct_names([table.path for table in tables])
     found = {}
     for table, name in zip(tables, names, strict=True):
+        if too_long(name):
+            ledger.leave(table.path, f"its name in the store would have {len(name)} letters")
+            continue
         if not TIMES_OF_TABLES.keys() <= table.columns.keys():
             ledger.leave(table.path, "its start or stop times are not readable")
             continue
@@ -133,6 +145,15 @@ def _same_for_all(column: RawColumn) -> bool:
         return False
     rows = column.values[: int(column.ends[-1])].reshape(len(counts), -1)
     return bool(np.array_equal(rows, np.broadcast_to(rows[0], rows.shape), equal_nan=True))
+
+
+def _are_rows(column: RawColumn | None) -> TypeGuard[RawColumn]:
+    """Whether a column holds rows of another table."""
+    return (
+        column is not None
+        and not isinstance(column.values, list)
+        and column.values.dtype.kind in "iu"
+    )
 
 
 def _of_electrodes(rows: RawColumn, column: RawColumn) -> pa.Array:

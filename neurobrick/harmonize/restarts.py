@@ -17,6 +17,7 @@ FloatArray = NDArray[np.float64]
 
 BETWEEN = 1.0  # seconds laid between two blocks: how long the pause was, no file says
 SLACK = 1.0  # seconds that spikes may precede or outlast the times that show a block
+JUMP = 1.0  # seconds back; clocks that waver fall by less, and clocks that restart by more
 
 
 @dataclass(frozen=True)
@@ -64,22 +65,23 @@ def find_blocks(candidates: Iterable[FloatArray]) -> Blocks | None:
 
     Others that show as many restarts widen the blocks.
     """
-    shown = [(times, rising_runs(times)) for times in candidates]
+    shown = [(times, rising_runs(times, JUMP)) for times in candidates]
     shown = [(times, runs) for times, runs in shown if len(runs) > 1]
     if not shown:
         return None
     _, best = max(shown, key=lambda pair: len(pair[0]))
     agreeing = [(times, runs) for times, runs in shown if len(runs) == len(best)]
-    first = np.min([[times[a] for a, _ in runs] for times, runs in agreeing], axis=0)
-    last = np.max([[times[b - 1] for _, b in runs] for times, runs in agreeing], axis=0)
+    first = np.min([[times[a:b].min() for a, b in runs] for times, runs in agreeing], axis=0)
+    last = np.max([[times[a:b].max() for a, b in runs] for times, runs in agreeing], axis=0)
     return Blocks(first, last)
 
 
-def rising_runs(times: FloatArray) -> NDArray[np.int64]:
-    """The stretches of `times` (n,) that do not fall: (k, 2), first row and end of each."""
+def rising_runs(times: FloatArray, jump: float = 0.0) -> NDArray[np.int64]:
+    """The stretches of `times` (n,) that do not fall by more than `jump` at once: (k, 2), first
+    row and end of each."""
     if not len(times):
         return np.zeros((0, 2), np.int64)
-    first = np.flatnonzero(np.concatenate([[True], np.diff(times) < 0]))
+    first = np.flatnonzero(np.concatenate([[True], np.diff(times) < -jump]))
     return np.stack([first, np.append(first[1:], len(times))], axis=1)
 
 

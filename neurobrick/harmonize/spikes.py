@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from neurobrick.clock import Clock, find_clock
 from neurobrick.errors import HarmonizeError
 from neurobrick.harmonize.ledger import Ledger
-from neurobrick.harmonize.restarts import Blocks, rising_runs
+from neurobrick.harmonize.restarts import JUMP, Blocks, rising_runs
 from neurobrick.manifest import DatasetSpec, UnitsSpec
 
 # What stands for "no spike" in some files, where no other spike is before zero.
@@ -29,7 +29,6 @@ MAX_SPAN_RATIO = 500
 MAX_SPAN = 100_000.0  # seconds, more than a day
 # A clock that restarts gives few, long rising stretches; spikes that are out of order, many short.
 LONG_RUN = 10  # spikes on average
-JUMP = 1.0  # seconds back
 
 UNIT_BITS = 24  # rows of a units table, beside the ticks of 39 bits, in one integer
 
@@ -67,7 +66,7 @@ def time_line(
     if len(found) > n_claimed:
         ledger.note(f"{len(found) - n_claimed} spike times belong to no unit; left")
     times, units = _without_blanks(times, units, ledger)
-    times = _in_seconds(times, units, spec.units, other_spans)
+    times = _in_seconds(times, units, spec.units, other_spans, ledger)
     if blocks is not None:
         times, units = _laid(times, units, len(counts), blocks, ledger)
     falls = np.flatnonzero(times[1:] < times[:-1])
@@ -122,9 +121,13 @@ def _in_seconds(
     units: NDArray[np.int64],
     spec: UnitsSpec,
     other_spans: Iterable[float],
+    ledger: Ledger,
 ) -> NDArray[np.float64]:
     if spec.time_unit is not None:
-        return times / {"s": 1.0, "ms": 1000.0, "samples": spec.rate or 1.0}[spec.time_unit]
+        per_second = {"s": 1.0, "ms": 1000.0, "samples": spec.rate or 1.0}[spec.time_unit]
+        if per_second != 1.0:
+            ledger.note(f"spike times are in {spec.time_unit}: divided by {per_second:g}")
+        return times / per_second
     doubt = _doubt(times, units, other_spans)
     if doubt is not None:
         raise HarmonizeError(
@@ -210,6 +213,12 @@ def _laid(
             kept[a:b] = False
         else:
             laid[a:b] = found
+    if 2 * kept.sum() < len(kept):
+        raise HarmonizeError(
+            f"clock_restarts: {int((~kept).sum())} of {len(kept)} spikes fit the {len(blocks)}"
+            " blocks that timestamps or trials show in more than one way, or in none: leave that"
+            " repair out of the spec, or this file with exclude"
+        )
     if unclear:
         rows = ", ".join(map(str, unclear[:20])) + (", …" if len(unclear) > 20 else "")
         ledger.note(
