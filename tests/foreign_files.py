@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -397,3 +398,103 @@ def behavior_behind_a_filter_that_nobody_has(path: Path) -> None:
     with good(path) as file:
         group, data = file[SERIES], file[SERIES]["data"][:].astype(np.float64)
         replaced(group, "data", lambda: _through_filter_32099(group, "data", data))
+
+
+@prepared("units/ext/secret", "no such array")
+def a_column_by_a_path_through_an_external_link(path: Path) -> None:
+    """HDF5 follows every part of a path but the last, whatever the last one is."""
+    with good(path) as file:
+        with h5py.File(path.parent / "short.h5", "w") as other:
+            other["secret"] = SECRET[: len(file["units/id"])]
+        file["units/ext"] = h5py.ExternalLink("short.h5", "/")
+        file["units"].attrs["colnames"] = ["spike_times", "ext/secret", "/", "//", ".", ".."]
+
+
+@failed("not in this file")
+def units_by_an_external_link(path: Path) -> None:
+    with good(path) as file:
+        del file["units"]
+        file["units"] = h5py.ExternalLink("secret.h5", "group")
+
+
+@failed("holds no times")
+def spikes_side_by_side(path: Path) -> None:
+    with good(path) as file:
+        units, times = file["units"], file["units/spike_times"][:]
+        pairs = np.stack([times, times + 0.5], axis=1)
+        replaced(units, "spike_times", lambda: units.create_dataset("spike_times", data=pairs))
+
+
+@failed("holds no times")
+def spikes_of_records(path: Path) -> None:
+    with good(path) as file:
+        units, times = file["units"], file["units/spike_times"][:]
+        records = np.array([(time, 1) for time in times], dtype=[("time", "f8"), ("channel", "i4")])
+        replaced(units, "spike_times", lambda: units.create_dataset("spike_times", data=records))
+
+
+@failed("claims 1,000,000 columns")
+def a_million_columns(path: Path) -> None:
+    good(path).close()
+    with h5py.File(path, "r+", libver="latest") as file:  # earlier formats hold 64 KB of names
+        old = file["units"]
+        new = file.create_group("again")
+        for name in old:
+            file.copy(old[name], new, name)
+        new.attrs.update({name: old.attrs[name] for name in set(old.attrs) - {"colnames"}})
+        new.attrs["colnames"] = np.array([f"c{k}" for k in range(10**6)], dtype="S8")
+        del file["units"]
+        file.move("again", "units")
+
+
+@failed("claims")
+def a_chunk_far_larger_than_its_spikes(path: Path) -> None:
+    """The claim is small, and decoding it fills the memory all the same."""
+    with good(path) as file:
+        units, times = file["units"], file["units/spike_times"][:]
+        zeros = zlib.compress(bytes(2**28), 9)
+
+        def make() -> None:
+            data = units.create_dataset(
+                "spike_times", times.shape, "f8", maxshape=(None,), chunks=(2**25,),
+                compression="gzip",
+            )  # fmt: skip
+            data.id.write_direct_chunk((0,), zeros)
+
+        replaced(units, "spike_times", make)
+
+
+@failed("more text than the file")
+def a_thousand_rows_that_share_one_text(path: Path) -> None:
+    """Two gigabytes of text out of two megabytes."""
+    with good(path) as file:
+        text = h5py.string_dtype()
+        one = file.create_dataset("general/one", (1,), text, chunks=(1,))
+        one[0] = "y" * 2_000_000
+        file.flush()
+        _, where = one.id.read_direct_chunk((0,))
+        units = file["units"]
+        shared = units.create_dataset("shared", (1000,), text, chunks=(1000,))
+        shared.id.write_direct_chunk((0,), where * 1000)
+        units["shared_index"] = np.linspace(0, 1000, len(units["id"])).astype(np.uint32)
+        units.attrs["colnames"] = ["spike_times", "shared"]
+
+
+@prepared("units/hollow", "empty rows")
+def rows_of_nothing(path: Path) -> None:
+    with good(path) as file:
+        file["units/hollow"] = np.zeros((len(file["units/id"]), 0))
+        file["units"].attrs["colnames"] = ["spike_times", "hollow"]
+
+
+@prepared(f"acquisition/{'.' * 40}…", "its name has 150 letters")
+def a_name_of_dots(path: Path) -> None:
+    """Each takes three letters in a store."""
+    with good(path) as file:
+        file.copy(SERIES, "acquisition/" + "." * 150)
+
+
+@failed("no text")
+def a_name_that_is_no_utf8(path: Path) -> None:
+    with good(path) as file:
+        h5py.h5g.create(file["acquisition"].id, b"\xff\xfe")

@@ -465,3 +465,32 @@ def test_electrodes_that_are_no_rows_give_no_areas(values: list[Any], tmp_path: 
     found = session(tmp_path, layout)
     assert found.units["electrodes"].to_pylist()[1] == values[1]
     assert "area" not in found.units.column_names
+
+
+def test_trials_alone_show_the_blocks_and_spikes_how_long_they_last(tmp_path: Path) -> None:
+    """Recording begins before the first trial of a block, and outlasts its last."""
+    truth = Restarting()
+
+    def layout(file: NWBFile) -> None:
+        add_units(file, [truth.written(times) for times in truth.units])
+        starts = truth.trials[truth.written(truth.trials) % 100 < 60]
+        for start in truth.written(starts):
+            file.add_trial(start_time=start, stop_time=start + 3.5)
+
+    found = session(tmp_path, layout, repairs=["clock_restarts"])
+    times, units = found.spike_arrays()
+    shifts = np.array(found.intervals["clock_blocks"]["shift"])
+    for row, true in enumerate(truth.units):
+        expected = truth.written(true) + shifts[truth.block(true)]
+        np.testing.assert_allclose(times[units == row], expected, rtol=0, atol=1e-9)
+    trials = found.intervals["trials"].to_pydict()
+    assert np.all(np.array(trials["stop"])[:-1] <= np.array(trials["start"])[1:])
+
+
+def test_a_series_on_another_clock_is_outside_the_domain(tmp_path: Path) -> None:
+    """Video stamped with the time of day, as seconds since 1970."""
+    layout = series(data=np.arange(9.0), timestamps=1.6e9 + np.arange(9.0))
+    found = session(tmp_path, layout)
+    assert found.domain.stop[-1] < 100
+    assert found.behavior["x"].shape == (9, 1)
+    assert any("another clock" in note for note in found.metadata.notes)

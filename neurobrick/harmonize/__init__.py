@@ -66,7 +66,7 @@ def harmonize(
     intervals = columns.interval_tables(recording.tables, blocks, ledger)
     if blocks is not None:
         intervals[BLOCKS_TABLE] = _as_table(blocks)
-    domain = columns.observed(raw_units, blocks, ledger) or _recorded(spike_times, kept)
+    domain = columns.observed(raw_units, blocks, ledger) or _recorded(spike_times, kept, ledger)
     first, last = np.searchsorted(spike_times, (domain.start, domain.stop))
     if outside := len(spike_times) - int((last - first).sum()):
         ledger.note(f"{outside} spikes lie outside the units' obs_intervals; kept")
@@ -131,7 +131,8 @@ def _spans(recording: Recording) -> Iterator[float]:
 
 def _length(times: Array) -> float:
     known = times[np.isfinite(times)]
-    return float(known.max() - known.min()) if known.size else 0.0
+    with np.errstate(over="ignore"):
+        return float(known.max() - known.min()) if known.size else 0.0
 
 
 def _blocks(
@@ -142,11 +143,13 @@ def _blocks(
         stamps for one in series if one.timestamps and (stamps := one.timestamps()).ndim == 1
     ]
     for table in tables:
-        start = table.columns.get("start_time")
-        if start is not None and not isinstance(start.values, list):
-            candidates.append(np.asarray(start.values, np.float64).reshape(-1))
+        for name in ("start_time", "stop_time"):
+            column = table.columns.get(name)
+            if column is not None and not isinstance(column.values, list):
+                candidates.append(np.asarray(column.values, np.float64).reshape(-1))
     candidates = [times[np.isfinite(times)] for times in candidates]
-    return find_blocks(candidates) or find_blocks(trains)
+    # Spikes are recorded for longer than trials last: those that show the same blocks widen them.
+    return find_blocks(candidates, trains) or find_blocks(trains)
 
 
 def _told(blocks: Blocks | None) -> str:
@@ -162,10 +165,19 @@ def _as_table(blocks: Blocks) -> pa.Table:
     return pa.table({"start": start, "stop": stop, "shift": blocks.shift})
 
 
-def _recorded(times: NDArray[np.float64], kept: Mapping[str, Series]) -> Intervals:
-    """From the first event to just after the last, where the file declares no intervals."""
+def _recorded(times: NDArray[np.float64], kept: Mapping[str, Series], ledger: Ledger) -> Intervals:
+    """From the first event to just after the last, where the file declares no intervals; without
+    series on a clock of their own."""
     ends = [(times[0], times[-1])] if len(times) else []
-    ends += [(s.timestamps[0], s.timestamps[-1]) for s in kept.values()]
+    for series in kept.values():
+        start, stop = series.timestamps[0], series.timestamps[-1]
+        if len(times) and (start > times[-1] or stop < times[0]):
+            ledger.note(
+                f"{series.source}: recorded from {start:.10g} to {stop:.10g} s, when there are no"
+                " spikes: perhaps on another clock; kept, outside the session's domain"
+            )
+        else:
+            ends.append((start, stop))
     if not ends:
         raise UnsupportedFile("it holds no spikes: none of its spike times is a time")
     first = min(start for start, _ in ends)

@@ -60,16 +60,20 @@ class Blocks:
         return earliest if np.array_equal(earliest, latest) else None
 
 
-def find_blocks(candidates: Iterable[FloatArray]) -> Blocks | None:
+def find_blocks(
+    candidates: Iterable[FloatArray], others: Iterable[FloatArray] = ()
+) -> Blocks | None:
     """The blocks that the longest array of `candidates` with a restart shows; None without one.
 
-    Others that show as many restarts widen the blocks.
+    Those of `candidates` and `others` that show as many restarts widen the blocks: what falls once
+    less often than there are blocks falls where each begins.
     """
     shown = [(times, rising_runs(times, JUMP)) for times in candidates]
     shown = [(times, runs) for times, runs in shown if len(runs) > 1]
     if not shown:
         return None
     _, best = max(shown, key=lambda pair: len(pair[0]))
+    shown += [(times, rising_runs(times, JUMP)) for times in others]
     agreeing = [(times, runs) for times, runs in shown if len(runs) == len(best)]
     first = np.min([[times[a:b].min() for a, b in runs] for times, runs in agreeing], axis=0)
     last = np.max([[times[a:b].max() for a, b in runs] for times, runs in agreeing], axis=0)

@@ -11,6 +11,8 @@ from neurobrick.errors import CorruptFile
 from neurobrick.readers.raw import RawColumn, RawTable, RawUnits
 from neurobrick.readers.tree import Array, Group, too_long
 
+MAX_COLUMNS = 5000  # of one table; NWB's own have some 50
+
 Leave = Callable[[str, str], None]  # is told the path and the reason
 
 
@@ -25,7 +27,7 @@ def read_table(
     ids = group.array("id")
     if ids is not None:
         columns["id"] = RawColumn(ids.read().reshape(-1))
-    for name in dict.fromkeys(group.attributes("colnames")):
+    for name in column_names(group):
         if name in skipped or name in columns:
             continue
         if too_long(name):
@@ -40,6 +42,14 @@ def read_table(
             leave(f"{path}/{name}", f"{n_rows_of(column)} rows, the table has {n_rows}")
             del columns[name]
     return RawTable(path=path, n_rows=n_rows, columns=columns)
+
+
+def column_names(group: Group) -> list[str]:
+    """The columns that a table lists, each once. Raises CorruptFile when no table has as many."""
+    names = list(dict.fromkeys(group.attributes("colnames")))
+    if len(names) > MAX_COLUMNS:
+        raise CorruptFile(f"{group.path} claims {len(names):,} columns: no table has as many")
+    return names
 
 
 def column_arrays(group: Group, names: Collection[str]) -> list[Array]:
@@ -84,6 +94,8 @@ def _column(group: Group, path: str, name: str, leave: Leave) -> RawColumn | Non
         leave(path, group.link(name) or "no such array in this file")
     elif data.kind == "reference" or data.kind == "other":
         leave(path, "references to other objects" if data.kind == "reference" else "not numeric")
+    elif 0 in data.shape[1:]:
+        leave(path, "empty rows")
     elif not data.shape:
         leave(path, "one value, no column")
     else:

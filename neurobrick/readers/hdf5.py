@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurobrick.errors import CorruptFile, UnsupportedFile
-from neurobrick.readers.tree import Array, Kind, bound, boundary, decoded, first, reason
+from neurobrick.readers.tree import FREE_BYTES, Array, Kind, bound, boundary, decoded, first, reason
 
 MAX_HOPS = 16  # links followed one after another before they count as a circle
 # What HDF5 itself decodes; other filters are plugins, and hdf5plugin brings those that are used.
@@ -91,15 +91,18 @@ class HDF5Group:
 
     def names(self) -> list[str]:
         with boundary(self.path or "the file"):
-            return list(self._group)
+            names = list(self._group)
+        if not all(isinstance(name, str) for name in names):  # h5py gives bytes that are no UTF-8
+            raise CorruptFile(f"{self.path or 'the file'} has an entry whose name is no text")
+        return names
 
     def __contains__(self, name: object) -> bool:
         with boundary(f"{self.path}/{name}"):
-            return isinstance(name, str) and self._group.get(name, getlink=True) is not None
+            return self._link(name) is not None
 
     def link(self, name: str) -> str | None:
         with boundary(f"{self.path}/{name}"):
-            link = self._group.get(name, getlink=True)
+            link = self._link(name)
         if isinstance(link, h5py.ExternalLink):
             return "a link to another file, not followed"
         return f"a link to {link.path}" if isinstance(link, h5py.SoftLink) else None
@@ -125,10 +128,17 @@ class HDF5Group:
                 return []
             return [decoded(item) for item in np.asarray(value).reshape(-1)]
 
+    def _link(self, name: object) -> Any:
+        """The entry `name`; None for a path, of which HDF5 would follow all but the last part."""
+        if not isinstance(name, str) or name in ("", ".") or "/" in name:
+            return None
+        with boundary(f"{self.path}/{name}"):
+            return self._group.get(name, getlink=True)
+
     def _resolve(self, name: str) -> h5py.Group | h5py.Dataset | None:
         """The object called `name`, through soft links of this file; None if it leads outside."""
         with boundary(f"{self.path}/{name}"):
-            here, ahead, hops = self._group, [name], 0
+            here, ahead, hops = self._group, name.split("/"), 0
             while ahead:
                 part = ahead.pop(0)
                 if part in ("", "."):
@@ -189,7 +199,27 @@ class HDF5Array:
             return np.asarray(self._data[()])
 
     def texts(self) -> list[str]:
-        return [decoded(value) for value in self.read().reshape(-1)]
+        string = h5py.check_string_dtype(self._data.dtype)
+        if string is None or string.length is not None or not self.shape:
+            return [decoded(value) for value in self.read().reshape(-1)]
+        return self._texts_of_any_length()
+
+    def _texts_of_any_length(self) -> list[str]:
+        """Texts that are kept elsewhere in the file, where many rows can share one: read in parts,
+        so that a few bytes cannot become more than the file holds."""
+        self.check()
+        with boundary(self.path):
+            there = self._data.file.id.get_filesize()
+            rows = int(np.clip(FREE_BYTES // max(there, 1), 16, 4096))
+            found: list[str] = []
+            size = 0
+            for start in range(0, len(self._data), rows):
+                part = self._data[start : start + rows].reshape(-1)
+                size += sum(map(len, part))
+                if size > max(FREE_BYTES, there):
+                    raise CorruptFile(f"{self.path} holds more text than the file: not read")
+                found += map(decoded, part)
+            return found
 
     def cells(self) -> list[HDF5Array]:
         """What each element of an array of references leads to, in C order."""
@@ -216,10 +246,13 @@ class HDF5Array:
         data = self._data
         if not data.size:
             return
-        bound(self.path, data.shape, data.dtype.itemsize, data.id.get_storage_size())
+        stored, size = data.id.get_storage_size(), data.dtype.itemsize
+        bound(self.path, data.shape, size, stored)
         if data.chunks is not None:
-            there = data.id.get_num_chunks()
-            wanted = prod(-(-n // c) for n, c in zip(data.shape, data.chunks, strict=True))
+            grid = [-(-n // c) for n, c in zip(data.shape, data.chunks, strict=True)]
+            # Chunks at the edges are kept whole, and so is what decoding makes of them.
+            bound(self.path, tuple(np.multiply(grid, data.chunks).tolist()), size, stored)
+            there, wanted = data.id.get_num_chunks(), prod(grid)
             if there < wanted:
                 raise CorruptFile(
                     f"{self.path} has {there} of its {wanted} chunks, the rest was never written"

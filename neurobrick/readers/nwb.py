@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurobrick.errors import CorruptFile, HarmonizeError
-from neurobrick.readers.dynamic_table import column_arrays, read_table, row_ends, stack
+from neurobrick.readers.dynamic_table import (
+    column_arrays,
+    column_names,
+    read_table,
+    row_ends,
+    stack,
+)
 from neurobrick.readers.raw import RawSeries, RawTable, RawUnits, Recording
 from neurobrick.readers.tree import Array, Group, Tree, find, too_long
 from neurobrick.schema import Left
@@ -98,6 +104,8 @@ class _Reader:
             chosen = _chosen(list(self.unit_tables), wanted_units)
         except HarmonizeError as error:
             doubt = str(error)  # the rest of the file can be told all the same
+        if not self.unit_tables and (target := root.link("units")) is not None:
+            raise CorruptFile(f"units is {target}: its spikes are not in this file")
         for path in self.unit_tables:
             if path not in chosen:
                 self._leave(path, "another units table; name it in the spec to have it instead")
@@ -194,14 +202,16 @@ class _Reader:
                 f"{path}/spike_times is {group.link('spike_times') or 'no array'}: its spikes are"
                 " not in this file"
             )
-        if times.kind != "number" or len(times.shape) == 0:
+        # MATLAB has no vectors, but times side by side belong to nobody in particular.
+        n_spikes = max(times.shape, default=0)
+        if times.kind != "number" or not times.shape or int(np.prod(times.shape)) != n_spikes:
             raise CorruptFile(f"{path}/spike_times holds no times: {times.kind}, {times.shape}")
-        ends = row_ends(group, "spike_times", prod(times.shape))
+        ends = row_ends(group, "spike_times", n_spikes)
         if ends is None:
             raise CorruptFile(f"{path} has spike_times without spike_times_index")
         resolution = times.attribute("resolution", None)
         skipped = self._left_columns(group, path, ends)
-        kept = [name for name in group.attributes("colnames") if name not in skipped]
+        kept = [name for name in column_names(group) if name not in skipped]
         self.tree.prefetch(column_arrays(group, kept))
         table = read_table(group, path, self._leave, skipped)
         if table.columns and table.n_rows != len(ends):
@@ -223,7 +233,7 @@ class _Reader:
     def _left_columns(self, group: Group, path: str, ends: np.ndarray) -> set[str]:
         """Columns of a units table that are not read: they outweigh the spikes."""
         left = {"spike_times"}
-        for name in group.attributes("colnames"):
+        for name in column_names(group):
             index = group.array(f"{name}_index")
             if name in left or name in self.keep:
                 continue
@@ -313,7 +323,7 @@ def _number(value: object, otherwise: float) -> float:
 
 
 def _all_columns(group: Group) -> list[Array]:
-    return column_arrays(group, ["id", *group.attributes("colnames")])
+    return column_arrays(group, ["id", *column_names(group)])
 
 
 def _texts(group: Group, names: Iterable[str]) -> dict[str, str]:

@@ -125,7 +125,7 @@ def find(group: Group, path: str) -> Group | None:
 
 def too_long(name: str) -> bool:
     """Whether no file can be called `name`, as a store's are, percent-encoded."""
-    return len(quote(name)) > MAX_NAME
+    return len(quote(name)) + 2 * name.count(".") > MAX_NAME
 
 
 def bound(path: str, shape: tuple[int, ...], itemsize: int, stored: int) -> None:
