@@ -60,7 +60,7 @@ MARKS = {"spike_times", "start_time", "stop_time", "data", "timestamps", "extern
 WAVEFORMS = ("waveforms", "waveform_mean", "waveform_sd")
 SEARCHED = ("acquisition", "processing", "analysis", "intervals", "stimulus", "scratch")
 MAX_DEPTH = 12  # nesting of groups; NWB's own layouts reach 5
-MAX_GROUPS = 100_000
+MAX_GROUPS = 50_000  # some six seconds of looking
 MAX_COLUMNS = 4096  # of one series
 
 
