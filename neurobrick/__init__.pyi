@@ -1,10 +1,5 @@
 from .batch import SliceBatch as SliceBatch
-from .dataset import BehaviorInfo as BehaviorInfo
-from .dataset import BehaviorSlice as BehaviorSlice
 from .dataset import Dataset as Dataset
-from .dataset import Session as Session
-from .dataset import Slice as Slice
-from .dataset import Spikes as Spikes
 from .errors import CorruptFile as CorruptFile
 from .errors import HarmonizeError as HarmonizeError
 from .errors import NeurobrickError as NeurobrickError
@@ -18,6 +13,11 @@ from .manifest import Manifest as Manifest
 from .manifest import SplitSpec as SplitSpec
 from .rules import IntervalRule as IntervalRule
 from .schema import SessionMetadata as SessionMetadata
+from .session import BehaviorInfo as BehaviorInfo
+from .session import Session as Session
+from .slices import BehaviorSlice as BehaviorSlice
+from .slices import Slice as Slice
+from .slices import Spikes as Spikes
 from .splits import split as split
 
 __version__: str

@@ -30,9 +30,9 @@ class Clock:
     rate: float
     offset: float = 0.0
 
-    def times(self, ticks: NDArray[np.integer]) -> FloatArray:
-        """The times (n,) in seconds of `ticks` (n,)."""
-        times = np.divide(ticks, self.rate, dtype=np.float64)
+    def times(self, ticks: NDArray[np.integer], into: FloatArray | None = None) -> FloatArray:
+        """The times (n,) in seconds of `ticks` (n,); written to `into` if that is given."""
+        times = np.divide(ticks, self.rate, out=into, dtype=np.float64)
         if self.offset:
             times += self.offset
         return times

@@ -6,7 +6,7 @@ on construction, so that two sets that hold the same instants compare equal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -69,7 +69,8 @@ class Intervals:
         return np.array_equal(self.start, other.start) and np.array_equal(self.stop, other.stop)
 
     def __hash__(self) -> int:
-        return hash((self.start.tobytes(), self.stop.tobytes()))
+        # -0.0 equals 0.0 and has other bytes; the sum has the same.
+        return hash(((self.start + 0.0).tobytes(), (self.stop + 0.0).tobytes()))
 
     def __repr__(self) -> str:
         shown = ", ".join(f"[{a:g}, {b:g})" for a, b in list(self)[:4])
@@ -115,9 +116,109 @@ class Intervals:
         return Intervals(left[kept], edges[1:][kept])
 
     def dilate(self, before: float, after: float | None = None) -> Intervals:
-        """Each interval widened by `before` seconds at its start and `after` at its end."""
+        """Each interval widened by `before` seconds at its start and `after` at its end, `before`
+        at both if it stands alone. Those that then meet are united.
+
+        Negative widths erode: each interval shrinks, and one with nothing left vanishes.
+
+        Raises ValueError for a width that is not finite.
+        """
         after = before if after is None else after
-        return Intervals(self.start - before, self.stop + after)
+        if not np.isfinite([before, after]).all():
+            raise ValueError(f"intervals widen by finite seconds, not by {before} and {after}")
+        start, stop = self.start - before, self.stop + after
+        left = start < stop
+        return Intervals(start[left], stop[left])
+
+    def coalesce(self, gap: float) -> Intervals:
+        """The set with every gap of at most `gap` seconds, to within the rounding of the edges,
+        filled.
+
+        Raises ValueError for a gap that is negative or NaN.
+        """
+        if not gap >= 0:
+            raise ValueError(f"a gap is 0 s or longer, not {gap}")
+        # 0.4 - 0.3 is more than 0.1: what was 0.1 s apart on paper has to count as 0.1 s apart.
+        apart = self.start[1:] - self.stop[:-1] > gap + _rounding(self.stop[:-1], self.start[1:])
+        first = np.concatenate([[True], apart])[: len(self)]
+        return Intervals(self.start[first], self.stop[np.roll(first, -1)])
+
+    def subdivide(
+        self, length: float, *, step: float | None = None, partial: bool = False
+    ) -> tuple[FloatArray, FloatArray]:
+        """Windows of `length` seconds, laid from the start of each interval every `step` seconds
+        (`length` if None), in the order of time: their starts and stops, float64 (n,) each.
+
+        Plain arrays and not Intervals, whose constructor would unite windows that touch.
+
+        A window fits that overhangs its interval by a billionth of its length, or by the rounding
+        of the edges, and then ends where the interval does: no window leaves its interval. The
+        first window that does not fit is left out; with `partial` it is given, shortened, if
+        it holds an instant that the windows before it do not. Where `step` is `length` or less,
+        the windows then cover the set; where it is `length`, the stop of each is exactly the start
+        of the next.
+
+        Raises ValueError when `length` or `step` is not positive and finite, or is too short to
+        tell apart at these times, and when the set is unbounded.
+        """
+        step = length if step is None else step
+        if not (0 < length < np.inf and 0 < step < np.inf):
+            raise ValueError(f"length and step are positive seconds, not {length} and {step}")
+        self._need_bounds()
+        slack = 1e-9 * length + _rounding(self.start, self.stop)
+        if np.any(slack >= min(length, step) / 2):
+            raise ValueError(f"float64 cannot tell {min(length, step)} s apart at {self.span} s")
+        duration = self.stop - self.start
+        full = np.maximum(np.floor((duration - length + slack) / step) + 1, 0).astype(np.int64)
+        # Not (full - 1) * step + length: with length == step this is exactly full * step.
+        ends = (full > 0) & ((full - 1 + length / step) * step >= duration - slack)
+        begins = (full == 0) | (full * step < duration - slack)
+        counts = full + (partial & ~ends & begins)
+        row = np.repeat(np.arange(len(self)), counts)
+        k = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+        start = self.start[row] + k * step
+        stop = self.start[row] + (k + length / step) * step
+        return start, np.where(k >= (full - ends)[row], self.stop[row], stop)
+
+    def split(
+        self, fractions: Sequence[float], *, seed: int, length: float | None = None
+    ) -> tuple[Intervals, ...]:
+        """The set divided at random into as many disjoint sets as there are `fractions`, which are
+        of its duration and sum to 1; together they are the whole. The same `seed` divides it the
+        same way.
+
+        Intervals stay whole, unless `length` is given: then pieces of `length` seconds do (see
+        `subdivide`, with `partial`). Each part's duration is within that of the longest interval,
+        or piece, of what its fraction asks for.
+
+        Raises ValueError when the fractions are negative or do not sum to 1, when the set is
+        unbounded, and for the lengths that `subdivide` refuses.
+        """
+        shares = np.asarray(fractions, dtype=np.float64)
+        if shares.ndim != 1 or not (np.all(shares >= 0) and abs(shares.sum() - 1) < 1e-9):
+            raise ValueError(f"fractions are 0 or more and sum to 1, unlike {fractions}")
+        self._need_bounds()
+        start, stop = self.start, self.stop
+        if length is not None:
+            start, stop = self.subdivide(length, partial=True)
+        order = np.random.default_rng(seed).permutation(len(start))
+        start, stop = start[order], stop[order]
+        # End to end in that order, a piece goes to the part that its middle falls in.
+        reach = np.cumsum(stop - start)
+        middle = reach - (stop - start) / 2
+        cuts = np.cumsum(shares)[:-1] * (reach[-1] if len(reach) else 0.0)
+        part = np.searchsorted(cuts, middle, side="right")
+        return tuple(Intervals(start[part == k], stop[part == k]) for k in range(len(shares)))
+
+    def _need_bounds(self) -> None:
+        if not np.isfinite(self.span).all():
+            raise ValueError(f"this needs a set with bounds, not one that spans {self.span}")
+
+
+def _rounding(start: FloatArray, stop: FloatArray) -> FloatArray:
+    """What a duration between two instants may be off by, in seconds: both are rounded, and so is
+    every step of arithmetic between them."""
+    return 8 * np.spacing(np.maximum(np.abs(start), np.abs(stop)))
 
 
 def _united(start: FloatArray, stop: FloatArray) -> tuple[FloatArray, FloatArray]:

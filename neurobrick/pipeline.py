@@ -14,7 +14,7 @@ from neurobrick.plan import Job, Outcome
 from neurobrick.readers.formats import Place, open_recording
 from neurobrick.readers.stream import RangeFile, Reader
 from neurobrick.readers.zarr_files import Files
-from neurobrick.schema import ByteRange, Provenance, SessionData, check
+from neurobrick.schema import FORMAT_VERSION, ByteRange, Provenance, SessionData, check
 from neurobrick.sources import Asset
 from neurobrick.splits import split
 from neurobrick.store import read_attributes, write_store
@@ -118,5 +118,7 @@ def unchanged(job: Job) -> bool:
     wanted = provenance_of(job.asset, job.spec).model_dump(
         include={"digest", "neurobrick", "spec_hash"}
     )
+    if attributes.get("format_version") != FORMAT_VERSION:
+        return False
     found = attributes.get("provenance", {})
     return {key: found.get(key) for key in wanted} == wanted

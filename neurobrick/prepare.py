@@ -43,6 +43,7 @@ class Watch:
     planned: Callable[[Sequence[Job]], None] = field(default=lambda jobs: None)
     fetched: Callable[[int], None] = field(default=lambda n_bytes: None)
     finished: Callable[[Outcome], None] = field(default=lambda outcome: None)
+    unlisted: Callable[[StoreError], None] = field(default=lambda fault: None)
 
 
 def prepare(
@@ -75,7 +76,8 @@ def prepare(
             outcomes[outcome.session_id] = outcome
             watch.finished(outcome)
         sweep(root)  # of a worker that outlived a run that was killed
-        catalog.build(root)
+        for fault in catalog.build(root):
+            watch.unlisted(fault)
     return [outcomes[job.session_id] for _, job in work]
 
 

@@ -18,7 +18,7 @@ from neurobrick.clock import Clock
 from neurobrick.errors import HarmonizeError
 from neurobrick.intervals import Intervals
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SPLITS = ("train", "valid", "test")
 
 
@@ -88,6 +88,15 @@ class SessionMetadata(_Model):
 
 
 @dataclass(frozen=True)
+class Scaling:
+    """How a file's numbers became SI, in float64: `(number * gain + offset) * factor`."""
+
+    gain: float = 1.0
+    offset: float = 0.0
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
 class Series:
     """One behavior: `values` (n, d) in `unit` at `timestamps` (n,), sorted, in s."""
 
@@ -99,6 +108,7 @@ class Series:
     description: str = ""
     columns: tuple[str, ...] = ()
     clock: Clock | None = None  # the sampling clock that the file declares, where it does
+    scaling: Scaling = Scaling()  # how the values were made of the file's
 
 
 @dataclass(frozen=True)

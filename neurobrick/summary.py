@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.table import Table
 
 from neurobrick.console import duration, size
+from neurobrick.errors import StoreError
 from neurobrick.plan import Job, Outcome, totals
 from neurobrick.prepare import Watch
 
@@ -41,8 +42,12 @@ def watching(show: Console, *, downloads: bool = True) -> Iterator[Watch]:
 
     One of the bars is of bytes, where there are `downloads`.
     """
+
+    def unlisted(fault: StoreError) -> None:
+        show.print(f"[yellow]⚠[/] not in the catalogue: {escape(str(fault))}")
+
     if not show.is_terminal:
-        yield Watch(finished=lambda outcome: show.print(_line(outcome)))
+        yield Watch(finished=lambda outcome: show.print(_line(outcome)), unlisted=unlisted)
         return
     fetching = Progress(
         SpinnerColumn(),
@@ -79,6 +84,7 @@ def watching(show: Console, *, downloads: bool = True) -> Iterator[Watch]:
             planned=planned,
             fetched=lambda n_bytes: fetching.advance(bytes_bar, n_bytes),
             finished=finished,
+            unlisted=unlisted,
         )
 
 

@@ -58,6 +58,7 @@ def load(store: SessionStore) -> SessionData:
             clock=clock,
         )
     times, units = store.spikes()
+    sets = store.times()
     return SessionData(
         metadata=store.metadata,
         spike_times=times,
@@ -65,9 +66,9 @@ def load(store: SessionStore) -> SessionData:
         units=store.units(),
         behavior=behavior,
         intervals={name: store.interval_table(name) for name in store.interval_names()},
-        domain=store.domain(),
-        evaluation=store.evaluation(),
-        splits=store.splits(),
+        domain=sets.pop("domain"),
+        evaluation=sets.pop("evaluation"),
+        splits=sets,
     )
 
 

@@ -12,13 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from neurobrick.catalog import Catalog
 from neurobrick.errors import StoreError
 from neurobrick.finding import Finding
 from neurobrick.manifest import DandiSpec, DatasetSpec, ZenodoSpec
-from neurobrick.schema import Provenance, SessionMetadata
+from neurobrick.schema import Provenance
 from neurobrick.sources import Asset, select
 from neurobrick.store import damage
 
@@ -56,7 +54,7 @@ def _faults(store: Path) -> list[str]:
 
 def against_catalog(stores: Mapping[str, Path], catalog: Catalog) -> list[Finding]:
     """Sessions that the catalogue lists without a whole store, and stores that it does not list."""
-    advice = f"any run of neurobrick prepare --root {catalog.root} makes the catalogue anew"
+    advice = f"any run of neurobrick prepare --root {catalog.storage.url} makes the catalogue anew"
     try:
         listed = set(catalog.sessions["session"].to_pylist())
     except StoreError as error:
@@ -80,24 +78,16 @@ def against_registry(specs: Sequence[DatasetSpec], catalog: Catalog) -> list[Fin
     Only files of the version that a spec pins, and that its globs let through, are counted. As long
     as fewer sessions are there than expected, that is a fact and no fault, and nothing else is
     compared; the same goes for a dataset whose number of sessions the registry does not know.
-
-    Raises StoreError when there is no catalogue, or one that another neurobrick made.
     """
-    try:
-        prepared = [
-            _Prepared(
-                row["dataset"],
-                SessionMetadata.model_validate_json(row["metadata"]).provenance,
-                row["units"],
-                row["spikes"],
-            )
-            for row in catalog.sessions.to_pylist()
-        ]
-    except ValidationError as error:
-        raise StoreError(
-            f"the catalogue of {catalog.root} was made by another version of neurobrick: prepare"
-            " the sessions again"
-        ) from error
+    prepared = [
+        _Prepared(
+            row["dataset"],
+            Provenance.model_validate(catalog.store(row["session"])[1].session["provenance"]),
+            row["units"],
+            row["spikes"],
+        )
+        for row in catalog.sessions.to_pylist()
+    ]
     return [found for spec in specs for found in _compared(spec, prepared)]
 
 

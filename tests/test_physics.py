@@ -187,12 +187,12 @@ def test_dead_missing_frozen_and_uneven_samples() -> None:
 
 
 def session_of(corpus: Dataset, name: str) -> SessionData:
-    return validate.load(SessionStore(corpus.root / "local" / f"{name}.zarr"))
+    return validate.load(SessionStore.at(corpus.root / "local" / f"{name}.zarr"))
 
 
 def test_simulated_and_written_sessions_have_no_faults(corpus: Dataset) -> None:
     for session in corpus:
-        found = validate.validate(SessionStore(corpus.root / f"{session}.zarr"))
+        found = validate.validate(SessionStore.at(corpus.root / f"{session}.zarr"))
         assert said(found, "error") == ""
         if "Sim" in session:
             assert said(found, "warning") == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -14,14 +15,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import tensorstore as ts
+import xarray as xr
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
 from neurobrick import Dataset, StoreError
+from neurobrick.schema import Scaling
 from neurobrick.store import SessionStore, damage
+from neurobrick.store.codec import decode
+from neurobrick.store.quantize import quantize
+from neurobrick.store.zarr3 import FolderWriter, chunk_names, chunk_rows
 from neurobrick.tables import from_arrays, to_arrays
-from neurobrick.zarr3 import FolderWriter, read_array
 from tests.conftest import prepare_files
 
 
@@ -38,8 +44,71 @@ def test_plain_zarr_reads_a_store(store: Path, corpus: Dataset) -> None:
     session = corpus[f"local/{store.stem}"]
     np.testing.assert_array_equal(times, session.slice(*session.span).spikes.times)
     assert group.attrs["neurobrick"]["id"] == session.id
-    values = group["behavior/cursor_pos/values"][:]
-    np.testing.assert_array_equal(values, session.behavior_arrays("cursor_pos")[1])
+    node = group["behavior/cursor_pos/values"]
+    formula = node.attrs["quantization"]
+    values = (node[:] / formula["steps"] * formula["gain"] + formula["offset"]) * formula["factor"]
+    read = session.behavior_arrays("cursor_pos")[1]
+    np.testing.assert_array_equal(values.astype(formula["dtype"]), read)
+
+
+def test_tensorstore_reads_a_store(store: Path, corpus: Dataset) -> None:
+    def read(key: str) -> np.ndarray:
+        place = {"driver": "file", "path": str(store / key)}
+        return ts.open({"driver": "zarr3", "kvstore": place}).result().read().result()
+
+    rate = json.loads((store / "spikes/time/zarr.json").read_text())["attributes"]["rate"]
+    times, units = corpus[f"local/{store.stem}"].spike_arrays()
+    np.testing.assert_array_equal(read("spikes/time") / rate, times)
+    np.testing.assert_array_equal(read("spikes/unit"), units)
+    assert read("behavior/cursor_pos/values").shape == (3000, 2)
+
+
+def test_xarray_reads_a_store_and_scales_its_values(store: Path, corpus: Dataset) -> None:
+    session = corpus[f"local/{store.stem}"]
+    with xr.open_datatree(store, engine="zarr") as tree:
+        assert tree["spikes"].sizes["spike"] == session.n_spikes
+        assert tree["units"].sizes["units.row"] == session.n_units
+        series = tree["behavior/cursor_pos"]
+        assert series.attrs["unit"] == "m"
+        np.testing.assert_allclose(series["values"], session.behavior_arrays("cursor_pos")[1])
+        trials = tree["intervals/trials"]["start"]
+        np.testing.assert_array_equal(trials, session.intervals["trials"]["start"])
+
+
+@pytest.mark.parametrize(
+    ("source", "scaling", "dtype"),
+    [
+        (np.arange(-900, 900, dtype=np.int16).reshape(-1, 2), Scaling(0.01, 0.5, 1.0), "float32"),
+        (np.arange(60_000, dtype=np.uint16).reshape(-1, 1), Scaling(), "float32"),
+        (np.round(np.linspace(-3, 7, 999), 3)[:, None], Scaling(0.001), "float64"),
+        (np.round(np.linspace(-3, 7, 999), 2)[:, None], Scaling(1.0, 0.0, np.pi / 180), "float64"),
+        (np.array([[1.5, np.nan], [2.5, -2.5]]), Scaling(0.01), "float64"),
+    ],
+    ids=["steps", "pixels", "rounded", "degrees", "gaps"],
+)
+def test_values_on_a_grid_are_kept_as_integers_and_come_back(
+    source: np.ndarray, scaling: Scaling, dtype: str
+) -> None:
+    values = ((source * scaling.gain + scaling.offset) * scaling.factor).astype(dtype)
+    found = quantize(values, scaling)
+    assert found is not None
+    formula, k = found
+    assert k.dtype in (np.int16, np.int32)
+    np.testing.assert_array_equal(formula.values(k), values)
+    assert formula.values(k).dtype == values.dtype
+
+
+@given(
+    st.lists(st.floats(width=64), min_size=1, max_size=40),
+    st.sampled_from([Scaling(), Scaling(0.001), Scaling(0.3, -2.0, 0.01)]),
+)
+def test_values_are_never_kept_as_integers_that_do_not_give_them_back(
+    numbers: list[float], scaling: Scaling
+) -> None:
+    values = np.array(numbers).reshape(-1, 1)
+    found = quantize(values, scaling)
+    if found is not None:
+        np.testing.assert_array_equal(found[0].values(found[1]), values)
 
 
 def test_spike_times_on_a_grid_are_kept_as_32_bit_ticks(store: Path) -> None:
@@ -58,17 +127,17 @@ def test_a_flipped_bit_is_found_and_not_read(store: Path) -> None:
     chunk.write_bytes(data)
     assert damage(store) == ["spikes/time/c/0 does not match its checksum"]
     with pytest.raises(StoreError, match="damaged"):
-        SessionStore(store).spikes()
+        SessionStore.at(store).spikes()
 
 
 @pytest.mark.parametrize("key", ["spikes/unit", "behavior/cursor_pos/values", "domain/start"])
 def test_a_missing_chunk_is_no_silence(store: Path, key: str) -> None:
     next(path for path in (store / key / "c").rglob("*") if path.is_file()).unlink()
-    opened = SessionStore(store)
+    opened = SessionStore.at(store)
 
     def read() -> None:
         opened.spikes()
-        opened.domain()
+        opened.times()
         opened.behavior("cursor_pos")
 
     with pytest.raises(StoreError, match=f"lacks .*{key}"):
@@ -85,10 +154,15 @@ def test_arrays_come_back_as_they_were_and_as_zarr_reads_them(
 ) -> None:
     data = np.random.default_rng(0).integers(0, 2**40, shape).astype(dtype)
     with tempfile.TemporaryDirectory() as folder:
-        FolderWriter(Path(folder)).array("a/b", data, rows)
-        found = read_array(Path(folder) / "a/b")
+        FolderWriter(Path(folder)).array("a/b", data, rows, dims=("row", "column"))
         by_zarr = zarr.open_array(Path(folder) / "a/b", mode="r")[...]
-    for back in (found, by_zarr):
+        whole = np.zeros((0, shape[1]), dtype)
+        length = chunk_rows(len(data), rows)
+        for name, _ in chunk_names("a/b", len(data), 2, length):
+            chunk = np.empty((length, shape[1]), dtype)
+            decode((Path(folder) / name).read_bytes(), chunk)
+            whole = np.concatenate([whole, chunk])
+    for back in (whole[: len(data)], by_zarr):
         assert back.dtype == data.dtype
         np.testing.assert_array_equal(back, data)
 
@@ -107,17 +181,17 @@ def test_missing_truncated_and_foreign_files_are_found(store: Path) -> None:
 def test_a_store_without_its_manifest_does_not_open(store: Path) -> None:
     (store / "manifest.json").unlink()
     with pytest.raises(StoreError, match="no whole store"):
-        SessionStore(store)
+        SessionStore.at(store)
 
 
-@pytest.mark.parametrize(("version", "advice"), [(0, "prepare it again"), (9, "upgrade")])
+@pytest.mark.parametrize(("version", "advice"), [(1, "prepare --force"), (9, "upgrade")])
 def test_other_format_versions_are_refused(store: Path, version: int, advice: str) -> None:
-    attributes = (store / "zarr.json").read_text()
-    (store / "zarr.json").write_text(
-        attributes.replace('"format_version": 1', f'"format_version": {version}')
+    manifest = (store / "manifest.json").read_text()
+    (store / "manifest.json").write_text(
+        manifest.replace('"format_version":2', f'"format_version":{version}')
     )
     with pytest.raises(StoreError, match=advice):
-        SessionStore(store)
+        SessionStore.at(store)
 
 
 def test_a_missing_corpus_says_what_to_do(tmp_path: Path) -> None:
@@ -162,8 +236,8 @@ def test_a_killed_prepare_leaves_no_store_that_opens(tmp_path: Path, recording: 
         """
         import os, signal, sys
         from pathlib import Path
-        from neurobrick import store
-        store._write_manifest = lambda path, files: os.kill(os.getpid(), signal.SIGKILL)
+        from neurobrick.store import writer
+        writer.write_inventory = lambda path, files: os.kill(os.getpid(), signal.SIGKILL)
         from tests.conftest import prepare_files
         prepare_files(Path(sys.argv[1]), Path(sys.argv[2]))
         """

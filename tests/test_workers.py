@@ -113,7 +113,8 @@ def assert_whole_and_nothing_stale(root: Path, n_sessions: int) -> None:
     there = {path.name for path in root.iterdir()} - {"downloads", ".lock"}
     assert there == {"catalog", dataset.name}
     assert {path.name for path in (root / "catalog").iterdir()} == {
-        f"{name}.parquet" for name in ("sessions", "units", "trials")
+        "manifest.json",
+        *(f"{name}.parquet" for name in ("sessions", "units", "trials", "behavior")),
     }
     assert not list((root / "downloads").rglob("*.part"))
 

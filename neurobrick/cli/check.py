@@ -37,6 +37,7 @@ def verify(sessions: tuple[str, ...], root: Path, registry: Path | None, as_json
     from neurobrick.catalog import Catalog
     from neurobrick.console import console, watched
     from neurobrick.manifest import Manifest
+    from neurobrick.storage import open_storage
     from neurobrick.verify import against_catalog, against_registry, damages
 
     stores = _stores(root, sessions)
@@ -48,7 +49,7 @@ def verify(sessions: tuple[str, ...], root: Path, registry: Path | None, as_json
             _print(show, name, [("error", fault) for fault in found])
     corpus: list[Finding] = []
     if not sessions:
-        catalog = Catalog(root)
+        catalog = Catalog(open_storage(root))
         corpus += against_catalog(stores, catalog)
         if not corpus:
             corpus += against_registry(Manifest.load(registry).datasets, catalog)
@@ -89,7 +90,7 @@ def validate(sessions: tuple[str, ...], root: Path, as_json: bool) -> None:
 
     def checked(path: Path) -> list[Finding]:
         try:
-            return findings_of(SessionStore(path))
+            return findings_of(SessionStore.at(path))
         except StoreError as error:
             return [Finding("error", "store", str(error))]
 

@@ -19,7 +19,7 @@ def list_sessions(root: Path, as_json: bool) -> None:
     from neurobrick.console import console, print_table
     from neurobrick.dataset import Dataset
 
-    rows = Dataset(root).catalog.sessions.drop_columns("metadata").to_pylist()
+    rows = Dataset(root).catalog.sessions.to_pylist()
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return

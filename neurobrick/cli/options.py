@@ -16,9 +16,10 @@ def complete_session(
     """Session ids of the corpus under --root; none where there is no corpus."""
     from neurobrick.catalog import Catalog
     from neurobrick.errors import StoreError
+    from neurobrick.storage import open_storage
 
     try:
-        sessions = Catalog(Path(context.params.get("root") or DEFAULT_ROOT)).sessions
+        sessions = Catalog(open_storage(context.params.get("root") or DEFAULT_ROOT)).sessions
     except StoreError:
         return []
     ids = sessions["session"].to_pylist()

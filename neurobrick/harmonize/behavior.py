@@ -19,7 +19,7 @@ from neurobrick.harmonize.si import to_si
 from neurobrick.manifest import BehaviorSpec, SeriesRepair
 from neurobrick.readers.raw import Array, RawSeries
 from neurobrick.readers.tree import too_long
-from neurobrick.schema import Series
+from neurobrick.schema import Scaling, Series
 
 # What discovery takes for a raw signal rather than behavior; a spec that names it keeps it.
 MAX_RATE = 5000.0  # Hz
@@ -107,7 +107,7 @@ def in_schema(
     if not len(stamps):
         ledger.leave(raw.path, "no sample has a time")
         return None
-    values, symbol = _in_si(raw, data, spec, ledger.notes)
+    values, symbol, scaling = _in_si(raw, data, spec, ledger.notes)
     ledger.notes.extend(_quality(raw, stamps, values, clock))
     ledger.notes.extend(_unlikely(raw, spec, values, symbol))
     return Series(
@@ -119,6 +119,7 @@ def in_schema(
         description=raw.description,
         columns=_named_columns(raw.comments, values.shape[1]),
         clock=clock,
+        scaling=scaling,
     )
 
 
@@ -200,8 +201,9 @@ def _order_fault(stamps: NDArray[np.float64]) -> str | None:
 
 def _in_si(
     raw: RawSeries, data: Array, spec: BehaviorSpec, notes: list[str]
-) -> tuple[NDArray[np.floating], str]:
-    """`data * conversion + offset`, then to SI: (n, d) in a float that holds every source value.
+) -> tuple[NDArray[np.floating], str, Scaling]:
+    """`data * conversion + offset`, then to SI: (n, d) in a float that holds every source value;
+    the SI unit, and how the values were made.
 
     Computed in float64; kept as float32 where the source has no more than its 24 bits.
     """
@@ -226,7 +228,8 @@ def _in_si(
             values += offset
         if factor != 1.0:
             values *= factor
-        return values.astype(np.float32 if narrow else np.float64, copy=False), symbol
+        kept: NDArray[np.floating] = values.astype(np.float32 if narrow else np.float64, copy=False)
+    return kept, symbol, Scaling(conversion, offset, factor)
 
 
 def _quality(

@@ -1,0 +1,19 @@
+"""One session, one store, in Zarr v3. Format version 2 is laid out in docs/architecture.md."""
+
+from neurobrick.store.damage import damage, read_attributes
+from neurobrick.store.index import Index
+from neurobrick.store.layout import MANIFEST, SUFFIX
+from neurobrick.store.reader import Chunks, SessionStore
+from neurobrick.store.writer import sweep, write_store
+
+__all__ = [
+    "MANIFEST",
+    "SUFFIX",
+    "Chunks",
+    "Index",
+    "SessionStore",
+    "damage",
+    "read_attributes",
+    "sweep",
+    "write_store",
+]

@@ -1,0 +1,426 @@
+"""Reading a store: each call decodes anew, whole arrays or some of their chunks.
+
+Every byte that is read is held against the store's inventory. A store that a writer replaces while
+it is being read is read again, whole, from the new one; one of which something was already given
+out is not mixed with its successor: that is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import RLock
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from neurobrick.clock import Clock, ticks_of_runs
+from neurobrick.errors import StoreError
+from neurobrick.intervals import Intervals
+from neurobrick.schema import SessionMetadata
+from neurobrick.storage import Storage, open_storage
+from neurobrick.store.codec import decode
+from neurobrick.store.index import ArrayNode, Index
+from neurobrick.store.inventory import Mismatch
+from neurobrick.store.layout import MANIFEST, behavior_key, column_key, decoded, intervals_key
+from neurobrick.store.pool import run_all
+from neurobrick.store.quantize import Quantization
+from neurobrick.store.zarr3 import METADATA
+from neurobrick.tables import ColumnArrays, from_arrays
+
+Array = NDArray[Any]
+FloatArray = NDArray[np.float64]
+T = TypeVar("T")
+
+INLINE = 2**18  # bytes that are decoded sooner than a thread has taken them up
+Chunks = slice | None  # chunks of an array, as a slice of their numbers; None is all of them
+
+
+@dataclass(frozen=True)
+class _Load:
+    """Some chunks of an array, and what becomes of them: `convert(chunk's rows, rows of out)`;
+    without it chunks are decoded in place."""
+
+    node: ArrayNode
+    chunks: Sequence[tuple[str, int]]
+    out: Array
+    convert: Callable[[Array, Array], object] | None = None
+
+    def decode(self, content: bytes, start: int) -> None:
+        """Decode the chunk of rows from `start` on, in its place."""
+        first = start - self.chunks[0][1]
+        into = self.out[first : first + self.node.rows]
+        whole = self.convert is None and len(into) == self.node.rows
+        chunk = into if whole else np.empty(self.node.chunk_shape, self.node.dtype)
+        decode(content, chunk)
+        if self.convert is not None:
+            self.convert(chunk[: len(into)], into)
+        elif not whole:
+            into[...] = chunk[: len(into)]
+
+
+class SessionStore:
+    """A store opened for reading. Nothing is read until asked; every call decodes anew.
+
+    `path` is its name below `storage`; `known` its index, where a catalogue holds it.
+
+    Raises StoreError, from the constructor and from every method, when what it needs is absent,
+    damaged, or of a format version that this neurobrick does not read.
+    """
+
+    def __init__(self, storage: Storage, path: str, known: Index | None = None) -> None:
+        self._storage = storage
+        self._path = path
+        self._lock = RLock()
+        self._given = False  # whether anything of this version of the store was given out
+        with self._boundary():
+            self._index = known or self._load_index()
+            if known:
+                known.check(self.name)
+
+    @classmethod
+    def at(cls, path: Path) -> SessionStore:
+        """The store at `path`, a folder."""
+        return cls(open_storage(path.parent), path.name)
+
+    def __reduce__(self) -> tuple[type[SessionStore], tuple[Storage, str, Index]]:
+        return (SessionStore, (self._storage, self._path, self._index))
+
+    @property
+    def name(self) -> str:
+        """Where the store is, for people."""
+        return f"{self._storage.url.rstrip('/')}/{self._path}"
+
+    @property
+    def metadata(self) -> SessionMetadata:
+        """Everything about the session but its arrays."""
+        return self._read(lambda index: SessionMetadata.model_validate(index.session))
+
+    @property
+    def index(self) -> Index:
+        """What the store says of its nodes and files."""
+        return self._read(lambda index: index)
+
+    @property
+    def n_spikes(self) -> int:
+        """Spikes in the session."""
+        return self._read(lambda index: index.array("spikes/time").shape[0])
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether reading means asking another machine."""
+        return self._storage.is_remote
+
+    def spike_bytes(self) -> int:
+        """Bytes of the spikes in the store."""
+        return self._read(lambda index: index.inventory.below("spikes/"))
+
+    def behavior_bytes(self, name: str) -> int:
+        """Bytes of a series in the store."""
+        return self._read(lambda index: index.inventory.below(f"{behavior_key(name)}/"))
+
+    def spikes(self, chunks: Chunks = None) -> tuple[FloatArray, NDArray[np.int32]]:
+        """Times in seconds, sorted, and rows of the units table; both (n,), read-only."""
+        times, units = self._arrays(
+            lambda index: [
+                _times(index, "spikes/time", chunks),
+                _whole(index, "spikes/unit", chunks, dtype=np.int32),
+            ]
+        )
+        return times, units
+
+    def spike_counts(self) -> NDArray[np.uint32]:
+        """How many spikes each unit has, (units,)."""
+        return self._arrays(lambda index: [_whole(index, "spikes/count")])[0]
+
+    def spike_chunks(self) -> FloatArray:
+        """The first time of each chunk of the spikes."""
+        return self._read(lambda index: _chunk_starts(index, "spikes/time"))
+
+    def behavior_names(self) -> list[str]:
+        """The series in the store."""
+        return [decoded(name) for name in self._read(lambda index: index.children("behavior"))]
+
+    def behavior_info(self, name: str) -> tuple[Mapping[str, Any], tuple[int, ...], Clock | None]:
+        """A series' attributes, the shape (n, d) of its values, and its clock if it is regular."""
+        key = behavior_key(name)
+
+        def read(index: Index) -> tuple[Mapping[str, Any], tuple[int, ...], Clock | None]:
+            shape = index.array(f"{key}/values").shape
+            return index.nodes[key]["attributes"], shape, _clock(index, f"{key}/segments")
+
+        return self._read(read)
+
+    def segments(self, name: str) -> NDArray[np.int64]:
+        """First tick and length of each gap-free stretch of a regular series, (k, 2)."""
+        key = behavior_key(name)
+        return self._arrays(lambda index: [_whole(index, f"{key}/segments")])[0]
+
+    def behavior(self, name: str, chunks: Chunks = None) -> tuple[FloatArray, Array]:
+        """A series' timestamps (n,) in seconds and values (n, d) in SI; read-only."""
+        key = behavior_key(name)
+
+        def loads(index: Index) -> list[_Load]:
+            values = _values(index, f"{key}/values", chunks)
+            if _clock(index, f"{key}/segments"):
+                return [_whole(index, f"{key}/segments"), values]
+            return [_times(index, f"{key}/timestamps", chunks), values]
+
+        stamps, values = self._arrays(loads)
+        _, _, clock = self.behavior_info(name)
+        if clock:
+            ticks = ticks_of_runs(stamps)
+            if chunks is not None:
+                rows = self._read(lambda index: index.array(f"{key}/values").rows)
+                ticks = ticks[chunks.start * rows : chunks.stop * rows]
+            stamps = _frozen(clock.times(ticks))
+        if len(stamps) != len(values):
+            raise StoreError(f"{self.name}: {name} has {len(stamps)} times, {len(values)} samples")
+        return stamps, values
+
+    def behavior_chunks(self, name: str) -> FloatArray:
+        """The first time of each chunk of a series."""
+        key = behavior_key(name)
+        _, _, clock = self.behavior_info(name)
+        if clock is None:
+            return self._read(lambda index: _chunk_starts(index, f"{key}/timestamps"))
+        rows = self._read(lambda index: index.array(f"{key}/values").rows)
+        return clock.times(ticks_of_runs(self.segments(name))[::rows])
+
+    def units(self) -> pa.Table:
+        """The units table, one row a unit."""
+        return self._table("units")
+
+    def interval_names(self) -> list[str]:
+        """The interval tables in the store."""
+        return [decoded(name) for name in self._read(lambda index: index.children("intervals"))]
+
+    def interval_table(self, name: str) -> pa.Table:
+        """An interval table, with `start` and `stop` in seconds."""
+        return self._table(intervals_key(name))
+
+    def times(self) -> dict[str, Intervals]:
+        """The session's sets of time: `domain`, when it was recorded; `evaluation`, when decoding
+        is scored; and the splits by name."""
+        keys = self._read(
+            lambda index: {
+                "domain": "domain",
+                "evaluation": "evaluation",
+                **{name: f"splits/{name}" for name in index.children("splits")},
+            }
+        )
+        edges = self._arrays(
+            lambda index: [
+                _whole(index, f"{key}/{edge}")
+                for key in keys.values()
+                for edge in ("start", "stop")
+            ]
+        )
+        pairs = zip(keys, edges[::2], edges[1::2], strict=True)
+        return {name: Intervals(start, stop) for name, start, stop in pairs}
+
+    def read_ahead(self, behavior: Sequence[str]) -> None:
+        """Have the spikes and some series fetched, all at once, where the store is elsewhere."""
+        keys = ["spikes/time", "spikes/unit"]
+        for name in behavior:
+            key = behavior_key(name)
+            keys += [f"{key}/values", f"{key}/segments", f"{key}/timestamps"]
+
+        def names(index: Index) -> list[tuple[str, int]]:
+            found = [index.array(key) for key in keys if key in index.nodes]
+            return [
+                (f"{self._path}/{chunk}", index.inventory.entry(chunk)[1])
+                for node in found
+                for chunk, _ in node.chunks()
+            ]
+
+        chunks = self._read(names)
+        self._storage.read_ahead([name for name, _ in chunks], [crc for _, crc in chunks])
+
+    def _table(self, key: str) -> pa.Table:
+        def parts(index: Index) -> list[tuple[str, str]]:
+            return [
+                (name, role)
+                for name in index.nodes[key]["attributes"]["columns"]
+                for role in ("values", "offsets", "inner_offsets")
+                if column_key(key, name, role) in index.nodes
+            ]
+
+        def attributes(index: Index) -> dict[str, Mapping[str, Any]]:
+            columns = index.nodes[key]["attributes"]["columns"]
+            return {
+                name: index.array(column_key(key, name, "values")).attributes for name in columns
+            }
+
+        arrays = self._arrays(
+            lambda index: [_whole(index, column_key(key, *part)) for part in parts(index)]
+        )
+        held: dict[str, dict[str, Array]] = {}
+        for (name, role), array in zip(self._read(parts), arrays, strict=True):
+            held.setdefault(name, {})[role] = array
+        with self._boundary():
+            return pa.table(
+                {
+                    name: from_arrays(ColumnArrays(held[name], found))
+                    for name, found in self._read(attributes).items()
+                }
+            )
+
+    def _arrays(self, loads: Callable[[Index], list[_Load]]) -> list[Array]:
+        def read(index: Index) -> list[Array]:
+            wanted = loads(index)
+            self._fill(index, wanted)
+            return [_frozen(load.out) for load in wanted]
+
+        return self._read(read)
+
+    def _fill(self, index: Index, loads: Sequence[_Load]) -> None:
+        """Fetch and decode the chunks of all `loads`, several at a time."""
+        wanted = [(load, name, start) for load in loads for name, start in load.chunks]
+        names = [f"{self._path}/{name}" for _, name, _ in wanted]
+        entries = [index.inventory.entry(name) for _, name, _ in wanted]
+        fetched = self._storage.fetch(names, [crc for _, crc in entries])
+
+        def task(content: Callable[[], bytes], load: _Load, name: str, start: int) -> None:
+            found = content()
+            index.inventory.check(name, found)
+            try:
+                load.decode(found, start)
+            except ValueError as error:
+                raise Mismatch(f"{name} {error}") from error
+
+        tasks = [partial(task, get, *what) for get, what in zip(fetched, wanted, strict=True)]
+        if len(tasks) > 1 and (sum(size for size, _ in entries) > INLINE):
+            run_all(tasks)
+        else:
+            for one in tasks:
+                one()
+
+    def _read(self, read: Callable[[Index], T]) -> T:
+        """What `read` makes of the store's index: of one version of the store, whole."""
+        with self._boundary():
+            index = self._index
+            try:
+                found = read(index)
+            except (Mismatch, FileNotFoundError):
+                index = self._renewed(index)
+                found = read(index)
+            with self._lock:
+                if index is not self._index:
+                    raise self._replaced()
+                self._given = True
+            return found
+
+    def _renewed(self, old: Index) -> Index:
+        """The index of the store that took the place of the one of `old`.
+
+        Raises the exception that is being handled when none has: then the store is damaged.
+        """
+        with self._lock:
+            if self._index is not old:  # another thread was here first
+                return self._index
+            new = self._load_index()
+            if new.manifest == old.manifest:
+                raise
+            if self._given:
+                raise self._replaced()
+            self._index = new
+            return new
+
+    def _replaced(self) -> StoreError:
+        return StoreError(
+            f"{self.name} was replaced while it was being read: open the Dataset again"
+        )
+
+    def _load_index(self) -> Index:
+        try:
+            manifest, metadata = self._storage.read_many(
+                [f"{self._path}/{MANIFEST}", f"{self._path}/{METADATA}"]
+            )
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"there is no whole store at {self.name}: prepare the session again"
+            ) from error
+        index = Index(metadata, manifest)
+        index.check(self.name)
+        return index
+
+    @contextmanager
+    def _boundary(self) -> Iterator[None]:
+        """Exceptions of codecs, JSON and storage, as StoreError."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{self.name} lacks {error.filename or error}: run neurobrick verify, then prepare"
+                " the session again"
+            ) from error
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError, MemoryError) as error:
+            raise StoreError(
+                f"{self.name} is damaged ({' '.join(str(error).split())[:200]}): run neurobrick"
+                " verify, then prepare the session again"
+            ) from error
+
+
+def _some(node: ArrayNode, chunks: Chunks) -> tuple[Sequence[tuple[str, int]], tuple[int, ...]]:
+    """The chunks that are wanted of an array, and the shape of what they hold of it."""
+    names = node.chunks()
+    if chunks is None:
+        return names, node.shape
+    wanted = names[chunks]
+    first = wanted[0][1] if wanted else 0
+    stop = min(node.shape[0], wanted[-1][1] + node.rows) if wanted else 0
+    return wanted, (stop - first, *node.shape[1:])
+
+
+def _whole(index: Index, key: str, chunks: Chunks = None, dtype: type | None = None) -> _Load:
+    """An array as it is, or cast to `dtype`."""
+    node = index.array(key)
+    names, shape = _some(node, chunks)
+    if dtype is None or node.dtype == dtype:
+        return _Load(node, names, np.empty(shape, node.dtype))
+    return _Load(node, names, np.empty(shape, dtype), lambda chunk, out: np.copyto(out, chunk))
+
+
+def _times(index: Index, key: str, chunks: Chunks = None) -> _Load:
+    """Times in seconds."""
+    clock = _clock(index, key)
+    if clock is None:
+        return _whole(index, key, chunks)
+    node = index.array(key)
+    names, shape = _some(node, chunks)
+    return _Load(node, names, np.empty(shape, np.float64), clock.times)
+
+
+def _values(index: Index, key: str, chunks: Chunks = None) -> _Load:
+    """Values in SI."""
+    node = index.array(key)
+    if "quantization" not in node.attributes:
+        return _whole(index, key, chunks)
+    quantization = Quantization(**node.attributes["quantization"])
+    names, shape = _some(node, chunks)
+    return _Load(node, names, np.empty(shape, quantization.dtype), quantization.values)
+
+
+def _clock(index: Index, key: str) -> Clock | None:
+    """The clock of an array of ticks; None where there is no such array, or it holds seconds."""
+    if key not in index.nodes:
+        return None
+    attributes = index.array(key).attributes
+    return Clock(attributes["rate"], attributes["offset"]) if "rate" in attributes else None
+
+
+def _chunk_starts(index: Index, key: str) -> FloatArray:
+    return np.asarray(index.array(key).attributes["chunk_starts"], np.float64)
+
+
+def _frozen(array: Array) -> Array:
+    array.flags.writeable = False
+    return array

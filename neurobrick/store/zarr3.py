@@ -1,0 +1,145 @@
+"""Zarr v3 as neurobrick writes it: rows in few large chunks, and every node's metadata at the root.
+
+Any Zarr v3 reader opens it. It is written here, not by zarr-python, whose millisecond or two an
+array is most of what a session of some fifty small arrays costs; and what is written is listed with
+its checksum on the way, without being read again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from neurobrick.store.codec import LEVEL, encode, shuffle
+
+METADATA = "zarr.json"
+
+Array = NDArray[Any]
+
+
+class FolderWriter:
+    """A Zarr v3 store that is being written to a folder; `files` is each file's size and crc32c."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = str(folder)
+        self._made: set[str] = set()
+        self._nodes: dict[str, dict[str, Any]] = {}
+        self.files: dict[str, tuple[int, int]] = {}
+
+    def group(self, key: str, attributes: dict[str, Any] | None = None) -> None:
+        """Write a group; `key` is its path below the root."""
+        self._parents(key)
+        self._group(key, attributes or {})
+
+    def array(
+        self,
+        key: str,
+        data: Array,
+        rows: int,
+        attributes: dict[str, Any] | None = None,
+        *,
+        dims: tuple[str, ...],
+    ) -> None:
+        """Write an array in chunks of `rows` rows, each as wide as the array; see `chunk_rows`.
+
+        `dims` are the names of its dimensions, by which xarray tells what belongs together.
+        """
+        self._parents(key)
+        shape = (chunk_rows(len(data), rows), *(max(1, n) for n in data.shape[1:]))
+        self._node(key, _array_metadata(data, shape, dims, attributes or {}))
+        if not data.size:
+            return
+        for name, start in chunk_names(key, len(data), data.ndim, shape[0]):
+            block = data[start : start + shape[0]]
+            if len(block) < shape[0]:  # the last is filled up, as Zarr wants it
+                filling = np.zeros((shape[0] - len(block), *shape[1:]), data.dtype)
+                block = np.concatenate([block, filling])
+            self._write(name, encode(block))
+
+    def root(self, attributes: dict[str, Any]) -> None:
+        """Write the root group, with the metadata of every node: so one file tells of them all.
+
+        The key is zarr-python's (`consolidated_metadata`), which other readers may pass over.
+        """
+        nodes = {"kind": "inline", "must_understand": False, "metadata": self._nodes}
+        content = {**_group_metadata(attributes), "consolidated_metadata": nodes}
+        self._write(METADATA, json.dumps(content, separators=(",", ":")).encode())
+
+    def _parents(self, key: str) -> None:
+        """Every group above `key` has metadata of its own."""
+        parent = key.rpartition("/")[0]
+        if parent and parent not in self._nodes:
+            self._parents(parent)
+            self._group(parent, {})
+
+    def _group(self, key: str, attributes: dict[str, Any]) -> None:
+        self._node(key, _group_metadata(attributes))
+
+    def _node(self, key: str, metadata: dict[str, Any]) -> None:
+        self._nodes[key] = metadata
+        self._write(f"{key}/{METADATA}", json.dumps(metadata).encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        path = f"{self._folder}/{name}"
+        folder = os.path.dirname(path)  # noqa: PTH120 (hundreds of names, and pathlib is slow)
+        if folder not in self._made:
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+            self._made.add(folder)
+        with open(path, "wb", buffering=0) as file:  # noqa: PTH123
+            file.write(content)
+        self.files[name] = (len(content), google_crc32c.value(content))
+
+
+def chunk_rows(length: int, most: int) -> int:
+    """Rows of each chunk of an array of `length` rows: at most `most`, and all chunks alike, just
+    large enough, so that the last one is filled up with next to nothing."""
+    return max(1, -(-length // max(1, -(-length // most))))
+
+
+def chunk_names(key: str, length: int, ndim: int, rows: int) -> list[tuple[str, int]]:
+    """The names of an array's chunks, and the first row of each."""
+    across = "/0" * (ndim - 1)
+    return [
+        (f"{key}/c/{number}{across}", start) for number, start in enumerate(range(0, length, rows))
+    ]
+
+
+def _group_metadata(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
+
+
+def _array_metadata(
+    data: Array, chunk: tuple[int, ...], dims: tuple[str, ...], attributes: dict[str, Any]
+) -> dict[str, Any]:
+    """What `zarr.json` says of an array (Zarr v3 specification, "Array metadata")."""
+    endian = {"configuration": {"endian": "little"}} if data.dtype.itemsize > 1 else {}
+    blosc = {
+        "cname": "zstd",
+        "clevel": LEVEL,
+        "shuffle": shuffle(data.dtype),
+        "typesize": data.dtype.itemsize,
+        "blocksize": 0,
+    }
+    return {
+        "shape": list(data.shape),
+        "data_type": data.dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": data.dtype.type(0).item(),
+        "codecs": [
+            {"name": "bytes", **endian},
+            {"name": "blosc", "configuration": blosc},
+            {"name": "crc32c"},
+        ],
+        "attributes": attributes,
+        "dimension_names": list(dims),
+        "zarr_format": 3,
+        "node_type": "array",
+        "storage_transformers": [],
+    }
