@@ -11,9 +11,10 @@
     literal     "text", 1, -2.5, True, None
 
 A missing value (null) neither matches nor fails: as in SQL, polars and Arrow, and other than in
-`pandas.DataFrame.query`, a row with a null `area` is in neither `area == "M1"`, `area != "M1"`,
-`area not in ["M1"]` nor `not area == "M1"`. `area is None`, also written `area == None`, finds
-it, and so does `area in ["M1", None]`. `and` and `or` are Kleene's: `null or True` is true.
+`pandas.DataFrame.query`, a row with a null `area` is in none of `area == "M1"`, `area != "M1"`,
+`area not in ["M1"]` and `not area == "M1"`. `area is None`, also written `area == None`, finds
+it, and so does `area in ["M1", None]`; nothing is in an empty list, and all is `not in []`.
+`and` and `or` are Kleene's: an unknown `or` a true condition is true.
 NaN is a number that compares as in IEEE 754: every comparison with it is false but `!=`, so
 that `rate_hz != rate_hz` finds it; `not in` finds it too, `is None` does not.
 

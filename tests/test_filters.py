@@ -298,6 +298,28 @@ def test_nan_compares_as_ieee_754_says(text: str, expected: list[int]):
     assert rows(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("glob", "expected"),
+    [
+        ("a.b", ["a.b"]),
+        ("a?b", ["a.b", "aab", "a+b", "a\nb"]),
+        ("a+*", ["a+b"]),
+        ("*", ["a.b", "aab", "a+b", "a\nb", "(a", "é", ""]),
+        ("?", ["é"]),
+        ("(*", ["(a"]),
+        ("a", []),
+    ],
+)
+def test_a_glob_is_of_the_whole_text_and_knows_two_signs(glob: str, expected: list[str]):
+    table = pa.table({"name": ["a.b", "aab", "a+b", "a\nb", "(a", "é", "", None]})
+    assert apply(table, f'name.glob("{glob}")')["name"].to_pylist() == expected
+
+
+def test_a_stray_backslash_is_itself_and_warns_of_nothing():
+    table = pa.table({"path": ["C:\\data", "data"]})
+    assert rows(r'path.contains("\d")', table) == [0]
+
+
 def test_rows_keep_their_order_and_the_table_its_schema():
     pieces = [pa.table({"x": range(i, i + 1000)}) for i in range(0, 200_000, 1000)]
     table = pa.concat_tables(pieces).replace_schema_metadata({"made": "by hand"})
@@ -345,6 +367,7 @@ def test_hundreds_of_sessions_in_one_list():
         ("1 in [1]", "takes a column before it"),
         ("True", "literal alone"),
         ("(rate_hz > 1) == True", "is a condition"),
+        ("(not good) == True", "is a condition"),
         ("rate_hz == [1]", "write in or not in"),
         ("n_spikes > 9223372036854775808", "beyond 64 bits"),
         ("", "empty"),
