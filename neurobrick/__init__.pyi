@@ -1,6 +1,7 @@
 from .batch import SliceBatch as SliceBatch
 from .dataset import Dataset as Dataset
 from .errors import CorruptFile as CorruptFile
+from .errors import FilterError as FilterError
 from .errors import HarmonizeError as HarmonizeError
 from .errors import NeurobrickError as NeurobrickError
 from .errors import RecipeError as RecipeError

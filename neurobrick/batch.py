@@ -98,16 +98,39 @@ def _gather(
     if not rows:
         return np.zeros(0), np.zeros(0, np.int32), np.zeros(1, np.int64)
     first, last = np.empty((2, len(starts)), np.int64)
-    arrays: dict[str, tuple[FloatArray, Array]] = {}
+    found = {}
     for name, mine in rows.items():
-        found = load(name).locate(starts[mine], stops[mine])
-        first[mine], last[mine] = found.first, found.last
-        arrays[name] = found.times, found.data
+        located = found[name] = load(name).locate(starts[mine], stops[mine])
+        first[mine], last[mine] = located.first, located.last
     offsets = np.zeros(len(starts) + 1, np.int64)
     np.cumsum(last - first, out=offsets[1:])
-    blocks = list(
-        zip(map(arrays.__getitem__, session_ids), first.tolist(), last.tolist(), strict=True)
-    )
-    times = np.concatenate([of[0][a:b] for of, a, b in blocks])
-    data = np.concatenate([of[1][a:b] for of, a, b in blocks])
+    times = _joined({name: one.times for name, one in found.items()}, session_ids, first, last)
+    data = _joined({name: one.data for name, one in found.items()}, session_ids, first, last)
     return times, data, offsets
+
+
+def _joined(
+    arrays: Mapping[str, Array],
+    session_ids: Sequence[str],
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+) -> Array:
+    """Rows `first[k]:last[k]` of the array of `session_ids[k]`, for each k in turn, as one array.
+
+    Joined as bytes, which takes half the time a window that np.concatenate does.
+    """
+    dtype = np.result_type(*arrays.values())
+    shape = next(iter(arrays.values())).shape[1:]
+    width = dtype.itemsize * int(np.prod(shape))
+    content = {
+        name: np.ascontiguousarray(array, dtype).data.cast("B") if array.size else memoryview(b"")
+        for name, array in arrays.items()
+    }
+    edges = zip(
+        map(content.__getitem__, session_ids),
+        (first * width).tolist(),
+        (last * width).tolist(),
+        strict=True,
+    )
+    joined = bytearray().join([data[start:stop] for data, start, stop in edges])
+    return np.frombuffer(joined, dtype).reshape(-1, *shape)

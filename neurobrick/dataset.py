@@ -6,21 +6,26 @@ read-only in a byte-budgeted cache; every slice after that is a view of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from neurobrick.batch import SliceBatch, cut
 from neurobrick.cache import Cache
 from neurobrick.catalog import Catalog
 from neurobrick.errors import StoreError
+from neurobrick.intervals import Intervals
 from neurobrick.session import Selection, Session
 from neurobrick.slices import Slice
 from neurobrick.storage import open_storage
-from neurobrick.store import SessionStore
+from neurobrick.store import Index, SessionStore
+from neurobrick.windows import Order, Rank, Windows
+
+FloatArray = NDArray[np.float64]
 
 DEFAULT_CACHE_BYTES = 4 * 2**30
 
@@ -87,6 +92,44 @@ class Dataset:
         sessions = {session_id: self[session_id] for session_id in dict.fromkeys(session_ids)}
         return cut(sessions, session_ids, starts, length)
 
+    def windows(
+        self,
+        split: str | None = None,
+        *,
+        length: float = 1.0,
+        order: Order = "random",
+        step: float | None = None,
+        within: Mapping[str, Intervals] | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> Windows:
+        """Windows of `length` seconds that lie wholly inside a split (all that was recorded, for
+        None), and `within` sets of time for each session where these are given.
+
+        `order` is `random`, for training; `sequential`, every `step` seconds; or `trials`: whole
+        trials, each as long as it is, but for those that leave the split. Epochs are drawn from
+        `seed`, and shared among `world_size` processes of which this is `rank`:
+
+            for batch in ds.windows("train").batches(256, epoch=3):
+                spikes = ds.slices(batch.session_ids, batch.starts, batch.lengths)
+
+        Reads the catalogue alone. Raises ValueError when no window fits anywhere.
+        """
+        places = {}
+        for session_id in self._ids:
+            times = self.catalog.times(session_id)
+            inside = times["domain"] if split is None else times.get(split, Intervals.empty())
+            places[session_id] = inside & times["domain"]
+            if within is not None:
+                places[session_id] &= within.get(session_id, Intervals.empty())
+        if order == "trials":
+            stretches = {name: self._trials(name, place) for name, place in places.items()}
+        else:
+            stretches = {name: (place.start, place.stop) for name, place in places.items()}
+        share = Rank(rank, world_size)
+        return Windows.lay(stretches, order=order, length=length, step=step, seed=seed, rank=share)
+
     def select(
         self,
         sessions: str | pc.Expression | None = None,
@@ -110,9 +153,17 @@ class Dataset:
         )
         return narrowed
 
+    def _trials(self, session_id: str, place: Intervals) -> tuple[FloatArray, FloatArray]:
+        """Starts and stops of a session's trials that lie wholly in `place`."""
+        trials = self.catalog.trials
+        mine = trials.filter(pc.equal(trials["session"], session_id))
+        start, stop = (mine[edge].to_numpy().astype(np.float64) for edge in ("start", "stop"))
+        inside = place.covers(start, stop)
+        return start[inside], stop[inside]
+
     def _session(self, session_id: str) -> Session:
         catalog = self.catalog
-        path, index = catalog.store(session_id)
+        index = catalog.store(session_id)
         times = catalog.times(session_id)
         names = catalog.names(session_id)
         selection = Selection(
@@ -123,12 +174,18 @@ class Dataset:
         # A store may have been replaced since the catalogue was made. Here that is cheap to see;
         # elsewhere it shows when the first chunk is not what the catalogue says.
         if not self._storage.is_remote and selection.is_all:
-            store = SessionStore(self._storage, path)
+            store = SessionStore(self._storage, index.path)
             if store.index.manifest != index.manifest:
                 return Session(session_id, store, self._cache)
         else:
-            store = SessionStore(self._storage, path, index)
+            store = SessionStore(self._storage, index.path, index, self._locate(session_id))
         return Session(session_id, store, self._cache, selection, times)
+
+    def _locate(self, session_id: str) -> Callable[[], Index] | None:
+        """Where a session is by the catalogue as it is now, which a push may have replaced."""
+        if not self._storage.is_remote:
+            return None
+        return lambda: Catalog(self._storage).store(session_id)
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.root)!r}, {len(self)} sessions)"

@@ -6,6 +6,7 @@
     ├── CorruptFile        a file that says it is NWB and contradicts itself, or breaks off
     ├── HarmonizeError     arrays that do not fit the DatasetSpec, or that no policy covers
     ├── StoreError         a store that is absent, incomplete, damaged or of another format version
+    ├── FilterError        a filter that cannot be read, or does not fit the columns of its table
     └── RecipeError        a training recipe or a registry entry with a wrong key or value
 
 Exceptions of libraries become one of these at one boundary each: `sources`, `readers.tree` and
@@ -38,6 +39,10 @@ class HarmonizeError(NeurobrickError):
 
 class StoreError(NeurobrickError):
     """A store that is absent, incomplete, damaged, or of another format version."""
+
+
+class FilterError(NeurobrickError, ValueError):
+    """A filter that cannot be read, or does not fit the columns of its table."""
 
 
 class RecipeError(NeurobrickError):

@@ -37,6 +37,8 @@ from typing import Any, NoReturn
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from neurobrick.errors import FilterError
+
 # Arrow's time to bind an expression grows with the square of its terms: 500 take about 0.1 s.
 # The texts of an `in` are one term together.
 LONGEST = 10_000
@@ -76,7 +78,7 @@ def parse(text: str | pc.Expression, columns: Collection[str]) -> pc.Expression:
 
     An Expression is returned as it is. Types are not known here: see `apply`.
 
-    Raises ValueError, with the place in the text and what to write, for text that is empty, too
+    Raises FilterError, with the place in the text and what to write, for text that is empty, too
     long or too deep, that names no column of `columns`, or that holds anything but the language
     above.
     """
@@ -84,18 +86,18 @@ def parse(text: str | pc.Expression, columns: Collection[str]) -> pc.Expression:
         return text
     if not isinstance(text, str):
         kind = type(text).__name__
-        raise ValueError(f"a filter is text, and {_shown(text)} is of type {kind}: {_HELP}")
+        raise FilterError(f"a filter is text, and {_shown(text)} is of type {kind}: {_HELP}")
     text = text.strip().replace("\r\n", "\n").replace("\r", "\n")
     if not text:
-        raise ValueError(f"the filter is empty; leave it out to keep every row, or: {_HELP}")
+        raise FilterError(f"the filter is empty; leave it out to keep every row, or: {_HELP}")
     if len(text) > LONGEST:
-        raise ValueError(
+        raise FilterError(
             f"the filter {_shown(text)} has {len(text)} characters, and {LONGEST} is the most; "
             "filter in steps, or pass a pyarrow expression"
         )
     tree = _tree(text)
     if _terms(tree) > MOST_TERMS:
-        raise ValueError(
+        raise FilterError(
             f"the filter {_shown(text)} has {_terms(tree)} names and numbers, and {MOST_TERMS} is "
             "the most; filter in steps, or pass a pyarrow expression"
         )
@@ -105,7 +107,7 @@ def parse(text: str | pc.Expression, columns: Collection[str]) -> pc.Expression:
 def apply(table: pa.Table, text: str | pc.Expression) -> pa.Table:
     """The rows of `table` that match, in their order, with its schema.
 
-    Raises ValueError as `parse` does, and with the columns' types where the filter does not fit
+    Raises FilterError as `parse` does, and with the columns' types where the filter does not fit
     them, such as a column of text compared with a number.
     """
     expression = parse(text, table.column_names)
@@ -115,7 +117,7 @@ def apply(table: pa.Table, text: str | pc.Expression) -> pa.Table:
         named = _mentioned(expression, table.schema) or list(table.schema)
         types = ", ".join(f"{field.name} ({field.type})" for field in named)
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
+        raise FilterError(
             f"filter {_shown(text)} does not fit the columns {types}: {reason}; compare text with "
             "text in quotes and numbers with numbers, match only text, and write a bare name "
             "only of a boolean column"
@@ -131,7 +133,7 @@ class _Reader:
 
     def condition(self, node: ast.expr, depth: int = 0) -> Any:
         if depth > DEEPEST:
-            raise ValueError(_too_deep(self.text))
+            raise FilterError(_too_deep(self.text))
         match node:
             case ast.BoolOp(op=op, values=values):
                 joined = operator.and_ if isinstance(op, ast.And) else operator.or_
@@ -278,7 +280,7 @@ class _Reader:
         line = self.text.split("\n")[node.lineno - 1].encode()
         place = _place(node.lineno, len(line[: node.col_offset].decode()) + 1)
         part = ast.get_source_segment(self.text, node)
-        raise ValueError(f"filter {_shown(self.text)}: {_shown(part)} {place} {problem}")
+        raise FilterError(f"filter {_shown(self.text)}: {_shown(part)} {place} {problem}")
 
 
 def _tree(text: str) -> ast.expr:
@@ -291,12 +293,12 @@ def _tree(text: str) -> ast.expr:
         reason = str(error.msg)
         if "Maybe you meant '=='" in reason or text[(error.offset or 1) - 1 :].startswith("= "):
             reason = "for equality write =="
-        raise ValueError(f"filter {_shown(text)} breaks {place} ({reason}): {_HELP}") from None
+        raise FilterError(f"filter {_shown(text)} breaks {place} ({reason}): {_HELP}") from None
     except (RecursionError, MemoryError):  # how Python's parser says it
-        raise ValueError(_too_deep(text)) from None
+        raise FilterError(_too_deep(text)) from None
     except ValueError as error:  # null bytes before Python 3.12, halves of surrogate pairs
         reason = str(error).splitlines()[0]
-        raise ValueError(f"filter {_shown(text)} is no text to read ({reason}): {_HELP}") from None
+        raise FilterError(f"filter {_shown(text)} is no text to read ({reason}): {_HELP}") from None
 
 
 def _terms(tree: ast.expr) -> int:

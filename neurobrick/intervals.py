@@ -94,6 +94,16 @@ class Intervals:
         inside[inside] = times[inside] < self.stop[row[inside]]
         return inside
 
+    def covers(self, start: ArrayLike, stop: ArrayLike) -> Mask:
+        """Which of the intervals `[start, stop)` (n,), in any order, lie wholly in an interval of
+        the set: bool (n,). One without length lies nowhere."""
+        starts = np.asarray(start, dtype=np.float64)
+        stops = np.asarray(stop, dtype=np.float64)
+        row = np.searchsorted(self.start, starts, side="right") - 1
+        inside = (row >= 0) & (starts < stops)
+        inside[inside] = stops[inside] <= self.stop[row[inside]]
+        return inside
+
     def __and__(self, other: Intervals) -> Intervals:
         """The instants in both."""
         return self._where(other, lambda mine, theirs: mine & theirs)

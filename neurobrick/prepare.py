@@ -16,10 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import filelock
-
 from neurobrick import catalog
 from neurobrick.errors import NeurobrickError, SourceError, StoreError
+from neurobrick.lock import only_run
 from neurobrick.pipeline import Where, look, prepare_file, unchanged
 from neurobrick.plan import Job, Outcome, Plan
 from neurobrick.sources import Source, with_digest
@@ -27,7 +26,6 @@ from neurobrick.store import sweep
 from neurobrick.workers import Submit, died, here
 
 DOWNLOADS = "downloads"
-LOCK = ".lock"
 LOOK_FIRST = 200_000_000  # bytes; larger files are worth ten requests to see if they hold spikes
 FETCHES = 4  # at a time: more do not bring a file sooner, and archives do not like them
 
@@ -66,7 +64,7 @@ def prepare(
     watch = watch or Watch()
     work = [(plan.source, job) for plan in plans for job in plan.jobs]
     watch.planned([job for _, job in work])
-    with _only_run(root):
+    with only_run(root):
         sweep(root)
         fetcher = _Fetcher(root / DOWNLOADS, force, watch)
         if not stream:
@@ -191,20 +189,3 @@ def _threads(stop: Callable[[], None]) -> Iterator[ThreadPoolExecutor]:
         raise
     finally:
         threads.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _only_run(root: Path) -> Iterator[None]:
-    """Hold the lock of `root`, which the system lets go of however the run ends."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(root / LOCK, timeout=0)
-        with lock:
-            yield
-    except filelock.Timeout as error:
-        raise StoreError(
-            f"another neurobrick prepare is at work in {root}: wait for it, or choose another"
-            " --root"
-        ) from error
-    except OSError as error:
-        raise StoreError(f"cannot write to {root}: {error.strerror or error}") from error

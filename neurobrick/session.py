@@ -20,7 +20,6 @@ from neurobrick.store import Chunks, SessionStore
 
 FloatArray = NDArray[np.float64]
 
-BYTES_PER_SPIKE = 12  # float64 seconds and an int32 row
 # Beyond so many bytes of spikes or of a behavior in the store, what is elsewhere is fetched chunk
 # by chunk as windows need it: about 30 million spikes, or two seconds at 250 Mbit/s.
 FETCHED_WHOLE = 2**26
@@ -177,26 +176,25 @@ class Session:
 
     def _load_spikes(self) -> Samples:
         store = self._store
-        if self._too_large(BYTES_PER_SPIKE * store.n_spikes, store.spike_bytes):
+        if self._too_large(*store.spike_bytes()):
             return self._chunked((self._token,), store.spike_chunks(), self._spikes)
-        store.read_ahead([name for name in self.behavior if name == self.target])
+        store.read_ahead()
         return WholeSamples(*self._spikes(None))
 
     def _load_behavior(self, name: str) -> Samples:
         if name not in self.behavior:
             there = ", ".join(self.behavior) or "none"
             raise KeyError(f"{self.id} has no behavior {name!r}; there is: {there}")
-        store, (n, d) = self._store, self.behavior[name].shape
-        read = partial(store.behavior, name)
-        if self._too_large(8 * n * (1 + d), lambda: store.behavior_bytes(name)):
+        store, read = self._store, partial(self._store.behavior, name)
+        if self._too_large(*store.behavior_bytes(name)):
             return self._chunked(("behavior", name), store.behavior_chunks(name), read)
         return WholeSamples(*read())
 
-    def _too_large(self, decoded: int, encoded: Callable[[], int]) -> bool:
+    def _too_large(self, decoded: int, encoded: int) -> bool:
         """Whether arrays of so many bytes, in memory and in the store, are read by chunks."""
         if decoded > self._cache.budget // 2:
             return True
-        return self._store.is_remote and encoded() > FETCHED_WHOLE
+        return self._store.is_remote and encoded > FETCHED_WHOLE
 
     def _chunked(
         self, key: tuple[Hashable, ...], starts: FloatArray, read: Callable[[Chunks], Pair]

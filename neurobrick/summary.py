@@ -23,6 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from neurobrick import transfer
 from neurobrick.console import duration, size
 from neurobrick.errors import StoreError
 from neurobrick.plan import Job, Outcome, totals
@@ -85,6 +86,31 @@ def watching(show: Console, *, downloads: bool = True) -> Iterator[Watch]:
             fetched=lambda n_bytes: fetching.advance(bytes_bar, n_bytes),
             finished=finished,
             unlisted=unlisted,
+        )
+
+
+@contextmanager
+def copying(show: Console) -> Iterator[transfer.Watch]:
+    """A Watch of a push or a pull: a bar of bytes on a terminal, and a line a session."""
+
+    def finished(copy: transfer.Copy) -> None:
+        sign = SIGNS["failed" if copy.status == "failed" else "prepared"]
+        said = f"{copy.files} files, {size(copy.size)}" if copy.status == "copied" else copy.status
+        show.print(f"{sign} {escape(copy.session_id)}  {said}")
+
+    columns = (SpinnerColumn(), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=show,
+        transient=True,
+        disable=not show.is_terminal,
+    ) as bar:
+        task = bar.add_task("", total=None)
+        yield transfer.Watch(
+            planned=lambda n_bytes: bar.update(task, total=n_bytes),
+            moved=lambda n_bytes: bar.advance(task, n_bytes),
+            finished=finished,
         )
 
 

@@ -82,7 +82,7 @@ def against_registry(specs: Sequence[DatasetSpec], catalog: Catalog) -> list[Fin
     prepared = [
         _Prepared(
             row["dataset"],
-            Provenance.model_validate(catalog.store(row["session"])[1].session["provenance"]),
+            Provenance.model_validate(catalog.store(row["session"]).session["provenance"]),
             row["units"],
             row["spikes"],
         )

@@ -12,6 +12,7 @@ from neurobrick.plan import Outcome, plan
 from neurobrick.prepare import prepare
 from neurobrick.simulate import simulate
 from neurobrick.sources import LocalSource
+from tests.buckets import isolated, moto, s3, web  # noqa: F401 (fixtures)
 from tests.layouts import LAYOUTS, write
 
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from neurobrick.errors import FilterError
 from neurobrick.filters import apply, parse
 
 NAN = math.nan
@@ -39,7 +40,7 @@ def message(text: Any, table: pa.Table = UNITS) -> str:
     with pytest.raises(ValueError, match="filter") as caught:
         apply(table, text)
     found = str(caught.value)
-    assert type(caught.value) is ValueError
+    assert type(caught.value) is FilterError
     assert "\n" not in found
     assert len(found) < 900
     return found

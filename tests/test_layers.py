@@ -16,6 +16,7 @@ TOP = Path(__file__).parents[1]
 # Each module may import only from rows above its own.
 LAYERS = [
     {"errors"},
+    {"lock"},
     {"intervals", "clock", "samples", "finding", "filters", "interop", "storage"},
     {"readers.tree", "readers.zarr_files"},
     {"schema", "tables", "rules", "batch", "cache", "windows", "harmonize.names", "harmonize.si"},
@@ -36,6 +37,7 @@ LAYERS = [
     {"slices"},
     {"session"},
     {"dataset"},
+    {"transfer"},
     {"pipeline", "workers", "inspection", "plots", "simulate", "validate", "verify"},
     {"prepare"},
     {"console"},

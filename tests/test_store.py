@@ -237,7 +237,7 @@ def test_a_killed_prepare_leaves_no_store_that_opens(tmp_path: Path, recording: 
         import os, signal, sys
         from pathlib import Path
         from neurobrick.store import writer
-        writer.write_inventory = lambda path, files: os.kill(os.getpid(), signal.SIGKILL)
+        writer.write_manifest = lambda path, manifest: os.kill(os.getpid(), signal.SIGKILL)
         from tests.conftest import prepare_files
         prepare_files(Path(sys.argv[1]), Path(sys.argv[2]))
         """

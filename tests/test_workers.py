@@ -199,7 +199,7 @@ def test_two_runs_on_one_root_do_not_collide(archive_folder: Path, tmp_path: Pat
         ]
         said = {run.communicate(timeout=60)[0]: run.returncode for run in runs}
     (refused,) = [text for text, status in said.items() if status]
-    assert "another neurobrick prepare is at work" in refused
+    assert "another neurobrick is at work" in refused
     assert_whole_and_nothing_stale(tmp_path / "corpus", N_SESSIONS)
 
 

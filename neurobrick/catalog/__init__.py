@@ -5,7 +5,16 @@ made again. `Dataset` opens a corpus from `sessions.parquet` alone, one file, wh
 is needed to read any store.
 """
 
-from neurobrick.catalog.build import build, put, stores
-from neurobrick.catalog.tables import FOLDER, TABLES, Catalog
+from neurobrick.catalog.build import build, dump, generation_of, join, stores
+from neurobrick.catalog.tables import FOLDER, Catalog, table_file
 
-__all__ = ["FOLDER", "TABLES", "Catalog", "build", "put", "stores"]
+__all__ = [
+    "FOLDER",
+    "Catalog",
+    "build",
+    "dump",
+    "generation_of",
+    "join",
+    "stores",
+    "table_file",
+]

@@ -18,9 +18,8 @@ from neurobrick.catalog.tables import FOLDER, GENERATION, TABLES, TIME_COLUMNS, 
 from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
 from neurobrick.schema import FORMAT_VERSION
-from neurobrick.store import MANIFEST, SUFFIX, SessionStore
-from neurobrick.store.exchange import exchange
-from neurobrick.store.inventory import Inventory, write_inventory
+from neurobrick.store import MANIFEST, SUFFIX, SessionStore, put_in_place
+from neurobrick.store.inventory import Inventory
 from neurobrick.store.layout import STAGING
 
 Tables = Mapping[str, pa.Table]
@@ -58,17 +57,17 @@ def put(root: Path, tables: Tables) -> None:
         for name, content in files.items():
             (staging / name).write_bytes(content)
         listed = {n: (len(c), int(google_crc32c.value(c))) for n, c in files.items()}
-        write_inventory(staging / MANIFEST, Inventory(listed))
-        exchange(staging, root / FOLDER)
+        put_in_place(staging, root / FOLDER, Inventory(listed).dump())
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def dump(tables: Tables) -> dict[str, bytes]:
     """The Parquet files of a catalogue, by table. All tell the generation that they are of."""
-    manifests = tables["sessions"]["manifest"].to_pylist()
-    generation = format(google_crc32c.value(b"".join(manifests)), "08x")
-    about = {GENERATION: generation.encode(), VERSION: str(FORMAT_VERSION).encode()}
+    about = {
+        GENERATION: generation_of(tables).encode(),
+        VERSION: str(FORMAT_VERSION).encode(),
+    }
     packed = {}
     for name in TABLES:
         table = tables[name]
@@ -81,6 +80,14 @@ def dump(tables: Tables) -> dict[str, bytes]:
         )
         packed[name] = sink.getvalue().to_pybytes()
     return packed
+
+
+def generation_of(tables: Tables) -> str:
+    """What tells one state of a corpus from another: the stores that it has, and their versions."""
+    sessions = tables["sessions"]
+    stores = zip(sessions["store"].to_pylist(), sessions["manifest"].to_pylist(), strict=True)
+    said = b"".join(store.encode() + manifest for store, manifest in stores)
+    return format(google_crc32c.value(said), "08x")
 
 
 def describe(session_id: str, path: Path) -> Tables:

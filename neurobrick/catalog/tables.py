@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,17 +33,31 @@ GENERATION = b"neurobrick.generation"
 VERSION = b"neurobrick.format_version"
 
 
+def table_file(name: str, generation: str = "") -> str:
+    """Where a table lies below the root; of one generation, or of the only one there is."""
+    return f"{FOLDER}/{name}{generation and '-'}{generation}.parquet"
+
+
 class Catalog:
-    """The tables of the corpus in `storage`; sessions.parquet is read now, the others when they
-    are asked for.
+    """The tables of the corpus in `storage`; sessions.parquet is read now, unless its `content` is
+    given, the others when they are asked for.
 
     Raises StoreError when there is no catalogue, or one that is damaged or of another version.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, content: bytes | None = None) -> None:
         self.storage = storage
         self._narrowed: Mapping[str, pa.Table] = {}  # the tables that selections have narrowed
-        self._file = self._open("sessions")
+        self._content = content or self._fetch("sessions")
+        self._file = self._open("sessions", self._content)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what pyarrow holds open, and what can be read again."""
+        return {key: self.__dict__[key] for key in ("storage", "_narrowed", "_content")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._file = self._open("sessions", self._content)
 
     @cached_property
     def sessions(self) -> pa.Table:
@@ -112,11 +127,11 @@ class Catalog:
         table = self._narrowed["behavior"]
         return table.filter(pc.equal(table["session"], session_id))["name"].to_pylist()
 
-    def store(self, session_id: str) -> tuple[str, Index]:
-        """Where a session's store is below the root, and its index."""
+    def store(self, session_id: str) -> Index:
+        """The index of a session's store. Raises KeyError when there is no such session."""
         row = self._row[session_id]
         path, *packed = (self._index[name][row].as_py() for name in INDEX_COLUMNS)
-        return path, Index(*(zlib.decompress(content) for content in packed))
+        return Index(path, *(zlib.decompress(content) for content in packed))
 
     def times(self, session_id: str) -> dict[str, Intervals]:
         """A session's sets of time: domain, evaluation, and the splits that it has."""
@@ -124,6 +139,17 @@ class Catalog:
         found = {name: self._times[name][row].values for name in TIME_COLUMNS}
         edges = {name: column.to_numpy() for name, column in found.items() if column is not None}
         return {name: Intervals(both[::2], both[1::2]) for name, both in edges.items()}
+
+    def described(self, session_id: str) -> dict[str, pa.Table]:
+        """A session's rows of every table, with all columns, as `build.describe` makes them."""
+        tables = self.everything()
+        return {n: t.filter(pc.equal(t["session"], session_id)) for n, t in tables.items()}
+
+    def everything(self) -> dict[str, pa.Table]:
+        """Every table, with all columns."""
+        with _boundary(self.storage, "sessions"):
+            sessions = self._file.read()
+        return {"sessions": sessions, **{n: self._named(n) for n in TABLES if n != "sessions"}}
 
     @property
     def generation(self) -> bytes:
@@ -155,7 +181,7 @@ class Catalog:
             hidden = {*INDEX_COLUMNS, *TIME_COLUMNS}
             names = self._file.schema_arrow.names
             return self._columns(tuple(n for n in names if n not in hidden))
-        file = self._open(name)
+        file = self._open(name, self._fetch(name, self.generation.decode()))
         if _said(file, GENERATION) != self.generation:
             raise StoreError(
                 f"the corpus at {self.storage.url} was changed since it was opened: open it again"
@@ -166,20 +192,28 @@ class Catalog:
             return table
         return table.filter(_among(table["session"], self.sessions["session"]))
 
-    def _columns(self, names: tuple[str, ...]) -> pa.Table:
-        with _boundary(self.storage, "sessions"):
-            return self._file.read(columns=list(names), use_threads=False)
-
-    def _open(self, name: str) -> pq.ParquetFile:
-        path = f"{FOLDER}/{name}.parquet"
+    def _fetch(self, name: str, generation: str = "") -> bytes:
+        """A table's file. Where files cannot be replaced together, each generation has its own."""
         url = self.storage.url
         try:
-            content = self.storage.read(path)
+            if generation and self.storage.is_remote:
+                with suppress(FileNotFoundError):
+                    return self.storage.read(table_file(name, generation))
+            return self.storage.read(table_file(name))
         except FileNotFoundError as error:
             raise StoreError(
                 f"there is no corpus at {url}: run neurobrick prepare with --root, or neurobrick"
                 " push, to make one"
+                if name == "sessions"
+                else f"the corpus at {url} was changed since it was opened: open it again"
             ) from error
+
+    def _columns(self, names: tuple[str, ...]) -> pa.Table:
+        with _boundary(self.storage, "sessions"):
+            return self._file.read(columns=list(names), use_threads=False)
+
+    def _open(self, name: str, content: bytes) -> pq.ParquetFile:
+        url = self.storage.url
         with _boundary(self.storage, name):
             file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         version = _said(file, VERSION).decode()

@@ -15,6 +15,7 @@ import click
 from neurobrick import __version__
 from neurobrick.cli.check import validate, verify
 from neurobrick.cli.completion import completion
+from neurobrick.cli.copy import pull, push
 from neurobrick.cli.inspect import inspect
 from neurobrick.cli.look import info, list_sessions, plot
 from neurobrick.cli.prepare import prepare
@@ -45,6 +46,18 @@ def main() -> None:
     """
 
 
-COMMANDS = (prepare, inspect, list_sessions, info, plot, verify, validate, simulate, completion)
+COMMANDS = (
+    prepare,
+    inspect,
+    list_sessions,
+    info,
+    plot,
+    verify,
+    validate,
+    push,
+    pull,
+    simulate,
+    completion,
+)
 for command in COMMANDS:
     main.add_command(command)

@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
-from neurobrick.cli.options import json_option, root_option, session_argument
+from neurobrick.cli.options import corpus_option, json_option, session_argument
+
+
+def _filter_option(table: str, example: str) -> Callable[[Any], Any]:
+    return click.option(
+        f"--{table}",
+        metavar="FILTER",
+        help=f"Only sessions with {table} that match, such as '{example}'.",
+    )
 
 
 @click.command("list")
-@root_option
+@corpus_option
+@click.option(
+    "--where",
+    metavar="FILTER",
+    help="Only sessions that match, such as 'subject == \"Jenkins\" and duration > 600'.",
+)
+@_filter_option("units", 'area == "M1" and rate_hz > 1')
+@_filter_option("trials", 'result == "R"')
+@_filter_option("behavior", 'name == "hand_vel"')
 @json_option
-def list_sessions(root: Path, as_json: bool) -> None:
-    """The sessions of a corpus: units, spikes, duration, behavior."""
+def list_sessions(root: str, where: str | None, as_json: bool, **filters: str | None) -> None:
+    """The sessions of a corpus: units, spikes, duration, behavior.
+
+    With filters, those that have units, trials or behavior that match each of them. A filter names
+    columns of the catalogue: comparisons, in, and, or, not, is None, name.startswith("x").
+    """
     from neurobrick import describe
     from neurobrick.console import console, print_table
     from neurobrick.dataset import Dataset
 
-    rows = Dataset(root).catalog.sessions.to_pylist()
+    rows = Dataset(root).select(where, **filters).catalog.sessions.to_pylist()
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
@@ -28,9 +50,9 @@ def list_sessions(root: Path, as_json: bool) -> None:
 
 @click.command()
 @session_argument
-@root_option
+@corpus_option
 @json_option
-def info(session: str, root: Path, as_json: bool) -> None:
+def info(session: str, root: str, as_json: bool) -> None:
     """What SESSION holds, where it comes from, and what of its file was left, and why."""
     from neurobrick import describe
     from neurobrick.console import console
@@ -47,7 +69,7 @@ def info(session: str, root: Path, as_json: bool) -> None:
 @session_argument
 @click.argument("t0", type=float)
 @click.argument("t1", type=float)
-@root_option
+@corpus_option
 @click.option(
     "--output",
     "-o",
@@ -56,7 +78,7 @@ def info(session: str, root: Path, as_json: bool) -> None:
     " neurobrick.png]",
 )
 @click.option("--window", is_flag=True, help="Open a window to zoom and pan in; write no file.")
-def plot(session: str, t0: float, t1: float, root: Path, output: Path | None, window: bool) -> None:
+def plot(session: str, t0: float, t1: float, root: str, output: Path | None, window: bool) -> None:
     """Draw the spikes and the behavior of SESSION from T0 to T1 seconds.
 
     Units are sorted by brain area where the recording names areas; trials are shaded; the strip

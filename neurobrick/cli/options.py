@@ -54,6 +54,13 @@ root_option = click.option(
     show_default=True,
     help="Folder of the corpus.",
 )
+corpus_option = click.option(
+    "--root",
+    default=DEFAULT_ROOT,
+    show_default=True,
+    metavar="PATH|URL",
+    help="The corpus: a folder, or where it was pushed to (s3://…, https://…).",
+)
 manifest_option = click.option(
     "--manifest",
     "registry",
@@ -70,16 +77,4 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 session_argument = click.argument("session", shell_complete=complete_session)
 sessions_argument = click.argument(
     "sessions", nargs=-1, metavar="[SESSION…]", shell_complete=complete_session
-)
-instance_option = click.option(
-    "--instance",
-    metavar="URL",
-    envvar="NEUROBRICK_DANDI_API",
-    help="A DANDI API other than the archive's own; also NEUROBRICK_DANDI_API.",
-)
-manifest_option = click.option(
-    "--manifest",
-    "registry",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A registry of your own instead of the one that neurobrick ships.",
 )

@@ -7,9 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote
 
+from neurobrick.errors import StoreError
+from neurobrick.storage import forks as forks  # which must be there before a fork
 from neurobrick.storage.folder import Folder
+
+if TYPE_CHECKING:
+    from neurobrick.storage.disk_cache import DiskCache
 
 
 class Storage(Protocol):
@@ -58,14 +64,22 @@ class Storage(Protocol):
         ...
 
 
-def open_storage(root: str | Path) -> Storage:
-    """The storage at `root`: a path, or a URL (s3://, gs://, az://, https://, http://, file://)."""
+def open_storage(root: str | Path, cache: DiskCache | None = None) -> Storage:
+    """The storage at `root`: a path, or a URL (s3://, gs://, az://, https://, http://, file://).
+
+    What is fetched from another machine is kept in `cache`, or in the user's cache folder. Raises
+    StoreError when `root` is no such address.
+    """
     place = str(root)
     scheme, separator, rest = place.partition("://")
     if not separator:
         return Folder(Path(place))
     if scheme == "file":
-        return Folder(Path(rest))
+        if not rest.startswith("/"):
+            raise StoreError(f"{place} is no file of this machine: expected file:///PATH")
+        return Folder(Path(unquote(rest)))
+    from neurobrick.storage.cached import CachedStorage
+    from neurobrick.storage.disk_cache import DiskCache
     from neurobrick.storage.objects import ObjectStorage
 
-    return ObjectStorage(place)
+    return CachedStorage(ObjectStorage(place), cache or DiskCache())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from errno import ENOENT
 from functools import partial
 from pathlib import Path
 
@@ -29,8 +32,15 @@ class Folder:
         if ".." in name or name.startswith("/"):
             self._inside(name)
         # Plain open: a store is read as some dozen small files, and pathlib is slow.
-        with open(self._prefix + name, "rb", buffering=0) as file:  # noqa: PTH123
-            return file.read()
+        try:
+            with open(self._prefix + name, "rb", buffering=0) as file:  # noqa: PTH123
+                return file.read()
+        except FileNotFoundError:
+            raise
+        except (NotADirectoryError, IsADirectoryError) as error:
+            raise FileNotFoundError(ENOENT, os.strerror(ENOENT), error.filename) from error
+        except OSError as error:
+            raise StoreError(f"cannot read {self._prefix}{name}: {error.strerror}") from error
 
     def read_many(self, names: Sequence[str]) -> list[bytes]:
         """The contents of several files."""
@@ -49,16 +59,17 @@ class Folder:
         found = {}
         for path in self._inside(folder).rglob("*"):
             name = path.relative_to(self.path).as_posix()
-            if name.startswith(prefix) and path.is_file():
-                found[name] = path.stat().st_size
-        return found
+            with suppress(FileNotFoundError):  # removed meanwhile
+                if name.startswith(prefix) and path.is_file():
+                    found[name] = path.stat().st_size
+        return dict(sorted(found.items()))
 
     def write(self, name: str, content: bytes) -> None:
         """Put `content` under `name`: all of it, or what was there stays."""
         path = self._inside(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_name(f".{path.name}-{os.getpid()}")
+        staged = path.with_name(f".staging-{os.getpid()}-{threading.get_ident()}-{path.name}")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             with staged.open("wb") as file:
                 file.write(content)
                 file.flush()
@@ -75,6 +86,6 @@ class Folder:
             self._inside(name).unlink(missing_ok=True)
 
     def _inside(self, name: str) -> Path:
-        if name.startswith("/") or ".." in Path(name).parts:
+        if Path(name).anchor or ".." in Path(name).parts:
             raise StoreError(f"{name!r} leads out of {self.path}")
         return self.path / name

@@ -4,7 +4,7 @@ from neurobrick.store.damage import damage, read_attributes
 from neurobrick.store.index import Index
 from neurobrick.store.layout import MANIFEST, SUFFIX
 from neurobrick.store.reader import Chunks, SessionStore
-from neurobrick.store.writer import sweep, write_store
+from neurobrick.store.writer import put_in_place, sweep, write_store
 
 __all__ = [
     "MANIFEST",
@@ -13,6 +13,7 @@ __all__ = [
     "Index",
     "SessionStore",
     "damage",
+    "put_in_place",
     "read_attributes",
     "sweep",
     "write_store",

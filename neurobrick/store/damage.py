@@ -64,7 +64,7 @@ def _fault(inventory: Inventory, name: str, content: bytes) -> list[str]:
 def _misread(storage: Storage, path: str, manifest: bytes) -> list[str]:
     """Why a store whose every file is as written is not one that can be read here."""
     try:
-        Index(storage.read(f"{path}/{METADATA}"), manifest).check(f"{storage.url}/{path}")
+        Index(path, storage.read(f"{path}/{METADATA}"), manifest).check(f"{storage.url}/{path}")
     except (StoreError, Mismatch) as error:
         return [str(error)]
     return []

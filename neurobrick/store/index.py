@@ -52,8 +52,10 @@ class ArrayNode:
 
 @dataclass(frozen=True)
 class Index:
-    """`metadata` and `manifest` are a store's zarr.json and manifest.json, as they are."""
+    """`metadata` and `manifest` are the zarr.json and manifest.json, as they are, of the store that
+    is at `path` below its storage."""
 
+    path: str
     metadata: bytes
     manifest: bytes
 

@@ -77,14 +77,12 @@ class Inventory:
         return self.files[name]
 
 
-def write_inventory(path: Path, inventory: Inventory) -> int:
-    """Write `inventory` to the file `path`, forced to disk; the bytes it took."""
-    content = inventory.dump()
+def write_manifest(path: Path, manifest: bytes) -> None:
+    """Write the file `path`, forced to disk."""
     with path.open("wb") as stream:
-        stream.write(content)
+        stream.write(manifest)
         stream.flush()
         os.fsync(stream.fileno())
-    return len(content)
 
 
 def _checksum(files: Mapping[str, list[int]]) -> int:

@@ -37,6 +37,7 @@ Array = NDArray[Any]
 FloatArray = NDArray[np.float64]
 T = TypeVar("T")
 
+BYTES_PER_SPIKE = 12  # float64 seconds and an int32 row
 INLINE = 2**18  # bytes that are decoded sooner than a thread has taken them up
 Chunks = slice | None  # chunks of an array, as a slice of their numbers; None is all of them
 
@@ -67,15 +68,23 @@ class _Load:
 class SessionStore:
     """A store opened for reading. Nothing is read until asked; every call decodes anew.
 
-    `path` is its name below `storage`; `known` its index, where a catalogue holds it.
+    `path` is its name below `storage`; `known` its index, where a catalogue holds it. Where a store
+    that is replaced gets another place, `locate` tells the index that it has now.
 
     Raises StoreError, from the constructor and from every method, when what it needs is absent,
     damaged, or of a format version that this neurobrick does not read.
     """
 
-    def __init__(self, storage: Storage, path: str, known: Index | None = None) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        path: str,
+        known: Index | None = None,
+        locate: Callable[[], Index] | None = None,
+    ) -> None:
         self._storage = storage
         self._path = path
+        self._locate = locate or self._load_index
         self._lock = RLock()
         self._given = False  # whether anything of this version of the store was given out
         with self._boundary():
@@ -89,7 +98,7 @@ class SessionStore:
         return cls(open_storage(path.parent), path.name)
 
     def __reduce__(self) -> tuple[type[SessionStore], tuple[Storage, str, Index]]:
-        return (SessionStore, (self._storage, self._path, self._index))
+        return (SessionStore, (self._storage, self._path, self._index))  # not where it may move
 
     @property
     def name(self) -> str:
@@ -116,13 +125,24 @@ class SessionStore:
         """Whether reading means asking another machine."""
         return self._storage.is_remote
 
-    def spike_bytes(self) -> int:
-        """Bytes of the spikes in the store."""
-        return self._read(lambda index: index.inventory.below("spikes/"))
+    def spike_bytes(self) -> tuple[int, int]:
+        """Bytes of the spikes in memory, and in the store."""
 
-    def behavior_bytes(self, name: str) -> int:
-        """Bytes of a series in the store."""
-        return self._read(lambda index: index.inventory.below(f"{behavior_key(name)}/"))
+        def sizes(index: Index) -> tuple[int, int]:
+            n = index.array("spikes/time").shape[0]
+            return BYTES_PER_SPIKE * n, index.inventory.below("spikes/")
+
+        return self._read(sizes, gives=False)
+
+    def behavior_bytes(self, name: str) -> tuple[int, int]:
+        """Bytes of a series in memory, and in the store."""
+        key = behavior_key(name)
+
+        def sizes(index: Index) -> tuple[int, int]:
+            n, d = index.array(f"{key}/values").shape
+            return 8 * n * (1 + d), index.inventory.below(f"{key}/")
+
+        return self._read(sizes, gives=False)
 
     def spikes(self, chunks: Chunks = None) -> tuple[FloatArray, NDArray[np.int32]]:
         """Times in seconds, sorted, and rows of the units table; both (n,), read-only."""
@@ -224,23 +244,20 @@ class SessionStore:
         pairs = zip(keys, edges[::2], edges[1::2], strict=True)
         return {name: Intervals(start, stop) for name, start, stop in pairs}
 
-    def read_ahead(self, behavior: Sequence[str]) -> None:
-        """Have the spikes and some series fetched, all at once, where the store is elsewhere."""
-        keys = ["spikes/time", "spikes/unit"]
-        for name in behavior:
-            key = behavior_key(name)
-            keys += [f"{key}/values", f"{key}/segments", f"{key}/timestamps"]
+    def read_ahead(self) -> None:
+        """Have the spikes and the target fetched, all at once, where the store is elsewhere."""
 
-        def names(index: Index) -> list[tuple[str, int]]:
-            found = [index.array(key) for key in keys if key in index.nodes]
-            return [
-                (f"{self._path}/{chunk}", index.inventory.entry(chunk)[1])
-                for node in found
-                for chunk, _ in node.chunks()
-            ]
+        def chunks(index: Index) -> list[tuple[str, int]]:
+            keys = ["spikes/time", "spikes/unit"]
+            if target := index.session.get("target"):
+                series = behavior_key(target)
+                keys += [f"{series}/values", f"{series}/segments", f"{series}/timestamps"]
+            nodes = [index.array(key) for key in keys if key in index.nodes]
+            names = [chunk for node in nodes for chunk, _ in node.chunks()]
+            return [(f"{index.path}/{name}", index.inventory.entry(name)[1]) for name in names]
 
-        chunks = self._read(names)
-        self._storage.read_ahead([name for name, _ in chunks], [crc for _, crc in chunks])
+        found = self._read(chunks, gives=False)
+        self._storage.read_ahead([name for name, _ in found], [crc for _, crc in found])
 
     def _table(self, key: str) -> pa.Table:
         def parts(index: Index) -> list[tuple[str, str]]:
@@ -282,7 +299,7 @@ class SessionStore:
     def _fill(self, index: Index, loads: Sequence[_Load]) -> None:
         """Fetch and decode the chunks of all `loads`, several at a time."""
         wanted = [(load, name, start) for load in loads for name, start in load.chunks]
-        names = [f"{self._path}/{name}" for _, name, _ in wanted]
+        names = [f"{index.path}/{name}" for _, name, _ in wanted]
         entries = [index.inventory.entry(name) for _, name, _ in wanted]
         fetched = self._storage.fetch(names, [crc for _, crc in entries])
 
@@ -301,8 +318,11 @@ class SessionStore:
             for one in tasks:
                 one()
 
-    def _read(self, read: Callable[[Index], T]) -> T:
-        """What `read` makes of the store's index: of one version of the store, whole."""
+    def _read(self, read: Callable[[Index], T], *, gives: bool = True) -> T:
+        """What `read` makes of the store's index: of one version of the store, whole.
+
+        When that `gives` something to the caller, later calls are bound to the same version.
+        """
         with self._boundary():
             index = self._index
             try:
@@ -313,7 +333,7 @@ class SessionStore:
             with self._lock:
                 if index is not self._index:
                     raise self._replaced()
-                self._given = True
+                self._given |= gives
             return found
 
     def _renewed(self, old: Index) -> Index:
@@ -324,7 +344,7 @@ class SessionStore:
         with self._lock:
             if self._index is not old:  # another thread was here first
                 return self._index
-            new = self._load_index()
+            new = self._locate()
             if new.manifest == old.manifest:
                 raise
             if self._given:
@@ -346,7 +366,7 @@ class SessionStore:
             raise StoreError(
                 f"there is no whole store at {self.name}: prepare the session again"
             ) from error
-        index = Index(metadata, manifest)
+        index = Index(self._path, metadata, manifest)
         index.check(self.name)
         return index
 

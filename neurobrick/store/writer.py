@@ -20,7 +20,7 @@ from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
 from neurobrick.schema import Series, SessionData
 from neurobrick.store.exchange import exchange
-from neurobrick.store.inventory import Inventory, write_inventory
+from neurobrick.store.inventory import Inventory, write_manifest
 from neurobrick.store.layout import (
     BEHAVIOR_CHUNK,
     MANIFEST,
@@ -43,13 +43,15 @@ def write_store(session: SessionData, path: Path) -> int:
     Readers see the old store or the new one, whole. Raises StoreError when the disk does not
     take it; nothing is left behind then.
     """
-    staging = staged(path)
+    staging = path.with_name(f"{STAGING}{os.getpid()}-{path.stem}")
     try:
         staging.mkdir(parents=True)
         writer = FolderWriter(staging)
         _write(session, writer)
-        size = commit(staging, path, Inventory(writer.files))
-        return size
+        inventory = Inventory(writer.files)
+        manifest = inventory.dump()
+        put_in_place(staging, path, manifest)
+        return inventory.size + len(manifest)
     except OSError as error:
         raise StoreError(
             f"cannot write {path}: {error.strerror or error}; free some space or choose another"
@@ -59,16 +61,10 @@ def write_store(session: SessionData, path: Path) -> int:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def staged(path: Path) -> Path:
-    """Where this process writes the store that will be at `path`."""
-    return path.with_name(f"{STAGING}{os.getpid()}-{path.stem}")
-
-
-def commit(staging: Path, path: Path, inventory: Inventory) -> int:
-    """Complete the store at `staging` with its inventory, and put it at `path`; its bytes."""
-    size = inventory.size + write_inventory(staging / MANIFEST, inventory)
+def put_in_place(staging: Path, path: Path, manifest: bytes) -> None:
+    """Complete the store at `staging` with its manifest, and exchange it with what is at `path`."""
+    write_manifest(staging / MANIFEST, manifest)
     exchange(staging, path)
-    return size
 
 
 def sweep(root: Path) -> list[Path]:

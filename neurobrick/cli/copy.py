@@ -1,0 +1,77 @@
+"""Commands that copy a corpus: push, pull."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from neurobrick.cli.options import json_option, root_option, sessions_argument
+
+if TYPE_CHECKING:
+    from neurobrick.transfer import Copy, Watch
+
+
+@click.command()
+@click.argument("url")
+@sessions_argument
+@root_option
+@json_option
+def push(url: str, sessions: tuple[str, ...], root: Path, as_json: bool) -> None:
+    """Copy the corpus to object storage, such as s3://bucket/corpus.
+
+    All of it, or the SESSIONs that are named; globs such as '000128/*' name several. What is there
+    already is not sent again, a push that was broken off goes on, and what is only there stays.
+    Everyone who may read URL can then open it: neurobrick list --root URL, Dataset(URL).
+
+    Credentials are found as AWS's own programs find them: AWS_PROFILE, AWS_ACCESS_KEY_ID,
+    ~/.aws, or the machine's role. AWS_ENDPOINT_URL names another S3 than Amazon's.
+    """
+    from neurobrick import transfer
+
+    _run(lambda watch: transfer.push(root, url, sessions, watch), "pushed", as_json)
+
+
+@click.command()
+@click.argument("url")
+@sessions_argument
+@root_option
+@json_option
+def pull(url: str, sessions: tuple[str, ...], root: Path, as_json: bool) -> None:
+    """Copy a corpus from URL (s3://…, https://…) to this machine.
+
+    All of it, or the SESSIONs that are named; globs such as '000128/*' name several. Every file is
+    checked as it arrives, what is here already is not fetched again, and a pull that was broken off
+    goes on. To only look at some of it, no pull is needed: neurobrick plot … --root URL.
+    """
+    from neurobrick import transfer
+
+    _run(lambda watch: transfer.pull(url, root, sessions, watch), "pulled", as_json)
+
+
+def _run(copy: Callable[[Watch], Sequence[Copy]], word: str, as_json: bool) -> None:
+    """Copy with a bar, and say at the end what became of the sessions."""
+    from rich.markup import escape
+
+    from neurobrick.console import console, size
+    from neurobrick.summary import copying
+
+    show = console(stderr=as_json)
+    with copying(show) as watch:
+        copies = copy(watch)
+    failed = [one for one in copies if one.status == "failed"]
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(one) for one in copies], indent=1))
+    else:
+        made = [one for one in copies if one.status == "copied"]
+        same = len(copies) - len(made) - len(failed)
+        said = f"{len(made)} {word}, {size(sum(one.size for one in made))}"
+        show.print(said + (f", {same} unchanged" if same else ""))
+        for one in failed:
+            show.print(f"[red]✗[/] {escape(one.session_id)}: {escape(one.reason)}")
+    if failed:
+        raise click.ClickException(f"{len(failed)} of {len(copies)} sessions were not {word}")

@@ -1,0 +1,87 @@
+"""A remote storage whose files are kept on this machine's disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from neurobrick.storage.disk_cache import DiskCache
+from neurobrick.storage.objects import ObjectStorage
+
+
+class CachedStorage:
+    """`remote`, of which files that are asked for with their checksum are kept in `cache`."""
+
+    is_remote = True
+
+    def __init__(self, remote: ObjectStorage, cache: DiskCache) -> None:
+        self.remote = remote
+        self.cache = cache
+
+    def __repr__(self) -> str:
+        return f"CachedStorage({self.url!r})"
+
+    @property
+    def url(self) -> str:
+        """Where the files are from."""
+        return self.remote.url
+
+    def read(self, name: str) -> bytes:
+        """The content of a file as it is now. Raises FileNotFoundError."""
+        return self.remote.read(name)
+
+    def read_many(self, names: Sequence[str]) -> list[bytes]:
+        """The contents of several files as they are now. Raises FileNotFoundError."""
+        return self.remote.read_many(names)
+
+    def fetch(self, names: Sequence[str], crcs: Sequence[int]) -> list[Callable[[], bytes]]:
+        """Begin to fetch the files that are not here; each call gives a file's content.
+
+        Content that has not the crc32c is given, too, and not kept: the caller must check it.
+        """
+        keys = list(zip(names, crcs, strict=True))
+        absent = self._absent(names, crcs)
+        begun = dict(zip(absent, self.remote.fetch(*_apart(absent)), strict=True))
+        return [
+            partial(self._keep, *key, begun[key]) if key in begun else partial(self._kept, *key)
+            for key in keys
+        ]
+
+    def read_ahead(self, names: Sequence[str], crcs: Sequence[int]) -> None:
+        """Begin to fetch those files that are not here."""
+        self.remote.read_ahead(*_apart(self._absent(names, crcs)))
+
+    def files(self, prefix: str = "") -> dict[str, int]:
+        """The names that begin with `prefix`, and their bytes."""
+        return self.remote.files(prefix)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put `content` under `name`: all of it, or what was there stays."""
+        self.remote.write(name, content)
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Remove files; those that are not there are no error."""
+        self.remote.delete(names)
+
+    def _absent(self, names: Sequence[str], crcs: Sequence[int]) -> list[tuple[str, int]]:
+        """The names and checksums that are not in the cache, each once."""
+        keys = dict.fromkeys(zip(names, crcs, strict=True))
+        return [(name, crc) for name, crc in keys if not self.cache.holds(self._at(name), crc)]
+
+    def _kept(self, name: str, crc: int) -> bytes:
+        content = self.cache.get(self._at(name), crc)
+        if content is None:  # damaged, or removed since it was seen
+            return self._keep(name, crc, partial(self.remote.read, name))
+        return content
+
+    def _keep(self, name: str, crc: int, fetched: Callable[[], bytes]) -> bytes:
+        content = fetched()
+        self.cache.put(self._at(name), crc, content)
+        return content
+
+    def _at(self, name: str) -> str:
+        return f"{self.url}/{name}"
+
+
+def _apart(keys: Sequence[tuple[str, int]]) -> tuple[list[str], list[int]]:
+    return [name for name, _ in keys], [crc for _, crc in keys]
