@@ -7,18 +7,19 @@ missing since.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from neurobrick.catalog import Catalog
+from neurobrick.catalog import FOLDER, Catalog
 from neurobrick.errors import StoreError
 from neurobrick.finding import Finding
 from neurobrick.manifest import DandiSpec, DatasetSpec, ZenodoSpec
 from neurobrick.schema import Provenance
 from neurobrick.sources import Asset, select
-from neurobrick.store import damage
+from neurobrick.storage import Storage
+from neurobrick.store import MANIFEST, SUFFIX, damage_of, faults_of_files
 
 MOST_THREADS = 8  # checksums take a core each, and a disk seldom feeds more
 
@@ -33,43 +34,76 @@ class _Prepared:
     spikes: int
 
 
-def damages(stores: Mapping[str, Path]) -> Iterator[tuple[str, list[str]]]:
+def stores_in(storage: Storage, catalog: Catalog | None) -> dict[str, str]:
+    """Where the stores of a corpus are, by session id: those that its catalogue lists, and where
+    the storage can tell, those that it does not list."""
+    listed = {}
+    if catalog is not None:
+        ids = catalog.sessions["session"].to_pylist()
+        listed = {session_id: catalog.store(session_id).path for session_id in ids}
+    if not storage.lists:
+        return listed
+    end = f"{SUFFIX}/{MANIFEST}"
+    there = {name.removesuffix(f"/{MANIFEST}") for name in storage.files() if name.endswith(end)}
+    found = {session_id: path for session_id, path in listed.items() if path in there}
+    for path in sorted(there - set(found.values())):
+        found[path.removesuffix(SUFFIX)] = path
+    return dict(sorted(found.items()))
+
+
+def damages(storage: Storage, stores: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
     """Each session's id and faults, in order, several stores read at a time.
 
     A store whose manifest cannot be read is a fault, too.
     """
+
+    def faults(path: str) -> list[str]:
+        try:
+            return damage_of(storage, path)
+        except StoreError as error:
+            return [str(error)]
+
     threads = ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1))
     try:
-        yield from zip(stores, threads.map(_faults, stores.values()), strict=True)
+        yield from zip(stores, threads.map(faults, stores.values()), strict=True)
     finally:
         threads.shutdown(cancel_futures=True)
 
 
-def _faults(store: Path) -> list[str]:
+def against_catalog(
+    storage: Storage,
+    stores: Mapping[str, str],
+    damaged: Collection[str],
+    catalog: Catalog | StoreError,
+) -> list[Finding]:
+    """Where the catalogue and the stores differ: sessions that are listed without a whole store,
+    stores that are not listed, and stores, but for `damaged` ones, that are others than those that
+    are listed."""
+    if isinstance(catalog, StoreError):
+        return [Finding("error", "catalog", str(catalog))]
+    advice = f"any run of neurobrick prepare --root {storage.url} makes the catalogue anew"
+    if storage.is_remote:
+        advice = "push the corpus again"
+    listed = set(catalog.sessions["session"].to_pylist())
+    faults = [
+        f"{name} is listed, but there is no whole store of it" for name in listed - set(stores)
+    ]
+    faults += [f"{name} has a store, but is not listed" for name in set(stores) - listed]
+    for name in (listed & set(stores)) - set(damaged):
+        with suppress(FileNotFoundError):
+            if storage.read(f"{stores[name]}/{MANIFEST}") != catalog.store(name).manifest:
+                faults.append(f"{name} has another store than the one that is listed")
+    faults = [f"{fault}; {advice}" for fault in sorted(faults)]
+    return [Finding("error", "catalog", fault) for fault in faults + _tables(storage, catalog)]
+
+
+def _tables(storage: Storage, catalog: Catalog) -> list[str]:
+    """What is wrong with the catalogue's own files."""
     try:
-        return damage(store)
+        catalog.everything()  # every page has its checksum
+        return [] if storage.is_remote else faults_of_files(storage, FOLDER)
     except StoreError as error:
         return [str(error)]
-
-
-def against_catalog(stores: Mapping[str, Path], catalog: Catalog) -> list[Finding]:
-    """Sessions that the catalogue lists without a whole store, and stores that it does not list."""
-    advice = f"any run of neurobrick prepare --root {catalog.storage.url} makes the catalogue anew"
-    try:
-        listed = set(catalog.sessions["session"].to_pylist())
-    except StoreError as error:
-        return [Finding("error", "catalog", str(error))]
-    found = [
-        Finding(
-            "error", "catalog", f"{name} is listed, but there is no whole store of it; {advice}"
-        )
-        for name in sorted(listed - set(stores))
-    ]
-    found += [
-        Finding("error", "catalog", f"{name} has a store, but is not listed; {advice}")
-        for name in sorted(set(stores) - listed)
-    ]
-    return found
 
 
 def against_registry(specs: Sequence[DatasetSpec], catalog: Catalog) -> list[Finding]:

@@ -7,16 +7,24 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from neurobrick.cli.options import json_option, manifest_option, root_option, sessions_argument
+from neurobrick.cli.options import (
+    corpus_option,
+    json_option,
+    manifest_option,
+    root_option,
+    sessions_argument,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from neurobrick.finding import Finding
+
+T = TypeVar("T")
 
 SIGNS = {"error": "[red]✗[/]", "warning": "[yellow]⚠[/]", "info": "[green]✓[/]"}
 MARKS = {"error": "[red]✗[/]", "warning": "[yellow]⚠[/]", "info": "[dim]·[/]"}
@@ -24,10 +32,10 @@ MARKS = {"error": "[red]✗[/]", "warning": "[yellow]⚠[/]", "info": "[dim]·[/
 
 @click.command()
 @sessions_argument
-@root_option
+@corpus_option
 @manifest_option
 @json_option
-def verify(sessions: tuple[str, ...], root: Path, registry: Path | None, as_json: bool) -> None:
+def verify(sessions: tuple[str, ...], root: str, registry: Path | None, as_json: bool) -> None:
     """Check that every file of the stores is as it was written, and the corpus complete.
 
     Files are compared with the sizes and checksums in their store's manifest. Without a SESSION,
@@ -36,23 +44,30 @@ def verify(sessions: tuple[str, ...], root: Path, registry: Path | None, as_json
     """
     from neurobrick.catalog import Catalog
     from neurobrick.console import console, watched
+    from neurobrick.errors import StoreError
     from neurobrick.manifest import Manifest
     from neurobrick.storage import open_storage
-    from neurobrick.verify import against_catalog, against_registry, damages
+    from neurobrick.verify import against_catalog, against_registry, damages, stores_in
 
-    stores = _stores(root, sessions)
+    storage = open_storage(root)
+    catalog: Catalog | StoreError
+    try:
+        catalog = Catalog(storage)
+    except StoreError as error:
+        catalog = error
+    known = None if isinstance(catalog, StoreError) else catalog
+    stores = _named(root, stores_in(storage, known), sessions)
     show = console(stderr=as_json)
     faults = {}
-    for name, found in watched(show, damages(stores), len(stores), "verifying"):
+    for name, found in watched(show, damages(storage, stores), len(stores), "verifying"):
         faults[name] = found
         if not as_json:
             _print(show, name, [("error", fault) for fault in found])
     corpus: list[Finding] = []
     if not sessions:
-        catalog = Catalog(open_storage(root))
-        corpus += against_catalog(stores, catalog)
-        if not corpus:
-            corpus += against_registry(Manifest.load(registry).datasets, catalog)
+        corpus += against_catalog(storage, stores, [n for n in faults if faults[n]], catalog)
+        if known is not None and not corpus:
+            corpus += against_registry(Manifest.load(registry).datasets, known)
     by_subject: dict[str, list[tuple[str, str]]] = {}
     for finding in corpus:
         by_subject.setdefault(finding.subject, []).append((finding.level, finding.text))
@@ -82,6 +97,7 @@ def validate(sessions: tuple[str, ...], root: Path, as_json: bool) -> None:
 
     ✗ contradicts itself, ⚠ is odd, · is worth knowing; the exit status is 1 only for ✗.
     """
+    from neurobrick import catalog
     from neurobrick.console import console, watched
     from neurobrick.errors import StoreError
     from neurobrick.finding import Finding
@@ -94,7 +110,7 @@ def validate(sessions: tuple[str, ...], root: Path, as_json: bool) -> None:
         except StoreError as error:
             return [Finding("error", "store", str(error))]
 
-    stores = _stores(root, sessions)
+    stores = _named(root, catalog.stores(root), sessions)
     show = console(stderr=as_json)
     found = {}
     work = ((name, checked(path)) for name, path in stores.items())
@@ -111,11 +127,8 @@ def validate(sessions: tuple[str, ...], root: Path, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _stores(root: Path, sessions: Sequence[str]) -> Mapping[str, Path]:
+def _named(root: str | Path, stores: Mapping[str, T], sessions: Sequence[str]) -> Mapping[str, T]:
     """The stores of `sessions`, in that order; of all there are when there are none."""
-    from neurobrick import catalog
-
-    stores = catalog.stores(root)
     if not stores:
         raise click.ClickException(f"there is no store under {root}: run neurobrick prepare")
     unknown = [name for name in sessions if name not in stores]

@@ -32,6 +32,11 @@ class Storage(Protocol):
         """Whether reading means asking another machine."""
         ...
 
+    @property
+    def lists(self) -> bool:
+        """Whether it can tell what files it has."""
+        ...
+
     def read(self, name: str) -> bytes:
         """The content of a file."""
         ...

@@ -26,6 +26,11 @@ class CachedStorage:
         """Where the files are from."""
         return self.remote.url
 
+    @property
+    def lists(self) -> bool:
+        """Whether it can tell what files it has."""
+        return self.remote.lists
+
     def read(self, name: str) -> bytes:
         """The content of a file as it is now. Raises FileNotFoundError."""
         return self.remote.read(name)

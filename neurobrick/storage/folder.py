@@ -17,6 +17,7 @@ class Folder:
     """The files below `path`."""
 
     is_remote = False
+    lists = True
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -43,6 +43,11 @@ class ObjectStorage:
         """Where this is, without a slash at its end."""
         return self._place.url
 
+    @property
+    def lists(self) -> bool:
+        """Whether it can tell what files it has: a web server cannot."""
+        return not self._place.is_plain_http
+
     def read(self, name: str) -> bytes:
         """The content of a file. Raises FileNotFoundError."""
         return self._begin(name).result()

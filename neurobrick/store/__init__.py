@@ -1,6 +1,6 @@
 """One session, one store, in Zarr v3. Format version 2 is laid out in docs/architecture.md."""
 
-from neurobrick.store.damage import damage, read_attributes
+from neurobrick.store.damage import damage, damage_of, faults_of_files, read_attributes
 from neurobrick.store.index import Index
 from neurobrick.store.layout import MANIFEST, SUFFIX
 from neurobrick.store.reader import Chunks, SessionStore
@@ -13,6 +13,8 @@ __all__ = [
     "Index",
     "SessionStore",
     "damage",
+    "damage_of",
+    "faults_of_files",
     "put_in_place",
     "read_attributes",
     "sweep",

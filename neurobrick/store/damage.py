@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,36 +23,59 @@ def damage(path: Path) -> list[str]:
 
 
 def damage_of(storage: Storage, path: str) -> list[str]:
-    """What is wrong with a store's files, one line a fault; empty if it is as it was written.
+    """What is wrong with a store, one line a fault; empty if it is as it was written.
+
+    Raises StoreError when there is no store at `path`, or it cannot be had.
+    """
+    return faults_of_files(storage, path) or _misread(storage, path)
+
+
+def faults_of_files(storage: Storage, path: str) -> list[str]:
+    """How the files below `path` differ from the inventory there, one line a file.
 
     Missing, truncated, changed and foreign files are told from each other; where a file holds what
-    belongs to another one of the store, that is named. Raises StoreError when there is no store.
+    belongs to another one, that is named. Files that do not belong are seen where the storage can
+    list what it has.
+
+    Raises StoreError when there is no inventory.
     """
     try:
-        manifest = storage.read(f"{path}/{MANIFEST}")
+        inventory = Inventory.parse(storage.read(f"{path}/{MANIFEST}"))
     except FileNotFoundError as error:
         raise StoreError(f"there is no whole store at {storage.url}/{path}") from error
-    try:
-        inventory = Inventory.parse(manifest)
     except Mismatch as error:
         return [str(error)]
     prefix = f"{path}/"
-    there = {name.removeprefix(prefix): size for name, size in storage.files(prefix).items()}
-    faults = []
     expected = sorted(inventory.files)
-    present = [name for name in expected if name in there]
-    for at in range(0, len(present), AT_ONCE):
-        names = present[at : at + AT_ONCE]
-        contents = storage.read_many([prefix + name for name in names])
-        for name, content in zip(names, contents, strict=True):
-            faults += _fault(inventory, name, content)
+    there = set(expected)
+    if storage.lists:
+        there = {name.removeprefix(prefix) for name in storage.files(prefix)}
+    faults = []
+    for at in range(0, len(expected), AT_ONCE):
+        names = [name for name in expected[at : at + AT_ONCE] if name in there]
+        for name, content in zip(names, _contents(storage, prefix, names), strict=True):
+            faults += (
+                [f"{name} is missing"] if content is None else _fault(inventory, name, content)
+            )
     faults += [f"{name} is missing" for name in expected if name not in there]
-    known = {*inventory.files, MANIFEST}
-    faults += [f"{name} is not part of the store" for name in sorted(there.keys() - known)]
-    return faults or _misread(storage, path, manifest)
+    foreign = sorted(there - inventory.files.keys() - {MANIFEST})
+    return faults + [f"{name} is not part of the store" for name in foreign]
 
 
-def _fault(inventory: Inventory, name: str, content: bytes) -> list[str]:
+def _contents(storage: Storage, prefix: str, names: Sequence[str]) -> list[bytes | None]:
+    """The files' contents; None for those that are not there."""
+    found: list[bytes | None] = []
+    for get in storage.fetch([prefix + name for name in names], [0] * len(names)):
+        try:
+            found.append(get())
+        except FileNotFoundError:
+            found.append(None)
+    return found
+
+
+def _fault(inventory: Inventory, name: str, content: bytes | None) -> list[str]:
+    if content is None:
+        return [f"{name} is missing"]
     try:
         inventory.check(name, content)
     except Mismatch as error:
@@ -61,11 +84,12 @@ def _fault(inventory: Inventory, name: str, content: bytes) -> list[str]:
     return []
 
 
-def _misread(storage: Storage, path: str, manifest: bytes) -> list[str]:
+def _misread(storage: Storage, path: str) -> list[str]:
     """Why a store whose every file is as written is not one that can be read here."""
     try:
-        Index(path, storage.read(f"{path}/{METADATA}"), manifest).check(f"{storage.url}/{path}")
-    except (StoreError, Mismatch) as error:
+        manifest, metadata = (storage.read(f"{path}/{name}") for name in (MANIFEST, METADATA))
+        Index(path, metadata, manifest).check(f"{storage.url}/{path}")
+    except (StoreError, Mismatch, FileNotFoundError) as error:
         return [str(error)]
     return []
 
