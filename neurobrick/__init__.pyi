@@ -20,5 +20,7 @@ from .slices import BehaviorSlice as BehaviorSlice
 from .slices import Slice as Slice
 from .slices import Spikes as Spikes
 from .splits import split as split
+from .windows import WindowBatch as WindowBatch
+from .windows import Windows as Windows
 
 __version__: str

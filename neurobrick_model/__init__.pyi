@@ -1,3 +1,6 @@
 from .decoder import Decoder as Decoder
 from .recipe import Recipe as Recipe
+from .tensors import SampleTensors as SampleTensors
+from .tensors import Tensors as Tensors
+from .tensors import tensors as tensors
 from .trainer import Trainer as Trainer
