@@ -17,8 +17,9 @@ from neurobrick.schema import Scaling
 
 Array = NDArray[Any]
 
-# Steps of one unit of the source: whole numbers, then decimals as files round them.
-STEPS = (1.0, 10.0, 100.0, 1000.0, 1e4, 1e5, 1e6)
+# Steps of one unit of the source: whole numbers; decimals, as files round them; and halves of
+# halves, as converters and lossy compression leave them.
+STEPS = (1.0, 10.0, 100.0, 1000.0, 1e4, 1e5, 1e6, *(2.0**k for k in range(1, 21)))
 _PROBE = 1024  # values tried before the whole array is
 
 
