@@ -47,6 +47,15 @@ class Intervals:
         return (Intervals, (self.start, self.stop))
 
     @classmethod
+    def _sorted(cls, start: FloatArray, stop: FloatArray) -> Intervals:
+        """Of edges that are sorted, disjoint and without empty intervals already."""
+        found = cls.__new__(cls)
+        start.flags.writeable = stop.flags.writeable = False
+        object.__setattr__(found, "start", start)
+        object.__setattr__(found, "stop", stop)
+        return found
+
+    @classmethod
     def empty(cls) -> Intervals:
         """The set that holds no instant."""
         return cls()
@@ -103,6 +112,20 @@ class Intervals:
         inside = (row >= 0) & (starts < stops)
         inside[inside] = stops[inside] <= self.stop[row[inside]]
         return inside
+
+    def clip(self, start: float, stop: float) -> Intervals:
+        """The instants in `[start, stop)`, in seconds; quicker than `&` where that is one interval.
+
+        Raises ValueError for NaN, or a stop before the start.
+        """
+        if not start <= stop:
+            raise ValueError(f"[{start}, {stop}) is no interval")
+        first = self.stop.searchsorted(start, side="right")
+        last = max(first, self.start.searchsorted(stop)) if start < stop else first
+        starts, stops = self.start[first:last].copy(), self.stop[first:last].copy()
+        if len(starts):
+            starts[0], stops[-1] = max(starts[0], start), min(stops[-1], stop)
+        return self._sorted(starts, stops)
 
     def __and__(self, other: Intervals) -> Intervals:
         """The instants in both."""

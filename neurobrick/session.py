@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from neurobrick.cache import Cache
 from neurobrick.clock import Clock
 from neurobrick.intervals import Intervals
+from neurobrick.overlap import Overlap
 from neurobrick.samples import ChunkedSamples, Pair, Samples, WholeSamples
 from neurobrick.schema import SPLITS, SessionMetadata
 from neurobrick.slices import Slice
@@ -80,6 +81,7 @@ class Session:
         self._cache = cache
         self._selection = selection or Selection()
         self._known_times = times
+        self._overlaps: dict[str, Overlap] = {}
         kept = self._selection.units
         self._token = None if kept is None else kept.tobytes()  # of the spikes in the cache
 
@@ -154,6 +156,12 @@ class Session:
         if not t0 <= t1:
             raise ValueError(f"a window needs t0 <= t1, not [{t0}, {t1})")
         return Slice(self, float(t0), float(t1))
+
+    def overlap(self, name: str) -> Overlap:
+        """What tells the rows of an interval table that overlap a window. Raises KeyError."""
+        if name not in self._overlaps:
+            self._overlaps[name] = Overlap(self.intervals[name])
+        return self._overlaps[name]
 
     def spike_arrays(self) -> tuple[FloatArray, NDArray[np.int32]]:
         """Every spike: times (n,) in seconds, sorted, and unit rows (n,); read-only."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from neurobrick import interop
@@ -65,7 +64,7 @@ class Slice:
     @property
     def domain(self) -> Intervals:
         """What part of the window was recorded."""
-        return self._session.domain & Intervals([self.t0], [self.t1])
+        return self._session.domain.clip(self.t0, self.t1)
 
     @property
     def spikes(self) -> Spikes:
@@ -127,9 +126,7 @@ class Slice:
         return BehaviorSlice(*samples.window(self.t0, self.t1))
 
     def _overlapping(self, name: str) -> pa.Table:
-        table = self._session.intervals[name]
-        overlap = pc.and_(pc.less(table["start"], self.t1), pc.greater(table["stop"], self.t0))
-        return table.filter(overlap)
+        return self._session.overlap(name).rows(self.t0, self.t1)
 
     def __repr__(self) -> str:
         return f"Slice({self.session_id!r}, {self.t0:g}, {self.t1:g})"

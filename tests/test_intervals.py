@@ -100,6 +100,25 @@ def test_contains_holds_the_start_and_not_the_stop(
     assert not found.contains([np.nan, -np.inf, np.inf]).any()
 
 
+@given(pairs, st.integers(-2, SPAN + 2), st.integers(0, SPAN))
+def test_clipping_keeps_what_is_inside(a: list[tuple[int, int]], start: int, length: int) -> None:
+    found = intervals(a).clip(start * TICK, (start + length) * TICK)
+    assert held(found) == model(a) & set(range(start, start + length))
+    assert found == intervals(a) & Intervals([start * TICK], [(start + length) * TICK])
+    with pytest.raises(ValueError, match="no interval"):
+        intervals(a).clip(1.0, 0.5)
+
+
+@given(pairs, pairs)
+def test_covered_is_what_lies_in_one_interval(
+    a: list[tuple[int, int]], b: list[tuple[int, int]]
+) -> None:
+    found = intervals(a).covers([p[0] * TICK for p in b], [p[1] * TICK for p in b])
+    assert found.tolist() == [
+        start < stop and model([(start, stop)]) <= model(a) for start, stop in b
+    ]
+
+
 @given(pairs, st.integers(-6, 6), st.integers(-6, 6))
 def test_dilation_moves_the_edges_of_each_interval(
     a: list[tuple[int, int]], before: int, after: int

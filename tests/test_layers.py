@@ -17,7 +17,7 @@ TOP = Path(__file__).parents[1]
 LAYERS = [
     {"errors"},
     {"lock"},
-    {"intervals", "clock", "samples", "finding", "filters", "interop", "storage"},
+    {"intervals", "clock", "samples", "overlap", "finding", "filters", "interop", "storage"},
     {"readers.tree", "readers.zarr_files"},
     {"schema", "tables", "rules", "batch", "cache", "windows", "harmonize.names", "harmonize.si"},
     {"manifest", "store", "harmonize.restarts", "harmonize.ledger"},
