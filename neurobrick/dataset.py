@@ -35,14 +35,21 @@ class Dataset:
     (`s3://bucket/corpus`, `https://host/corpus`).
 
     Opening reads the catalogue alone. `cache_bytes` bounds the decoded arrays that are kept in
-    memory.
+    memory; `disk_cache_bytes`, 20 GiB for None, the files of corpora elsewhere that are kept on
+    this machine, in the user's cache folder or in NEUROBRICK_CACHE_DIR.
 
     Raises StoreError when there is no corpus at `root`.
     """
 
-    def __init__(self, root: str | Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        disk_cache_bytes: int | None = None,
+    ) -> None:
         self.root = root
-        self._storage = open_storage(root)
+        self._storage = open_storage(root, disk_cache_bytes)
         self._cache = Cache(cache_bytes)
         self._narrow_to(Catalog(self._storage))
 

@@ -126,11 +126,16 @@ class Session:
         return {name: self._times[name] for name in SPLITS if name in self._times}
 
     @cached_property
+    def behavior_names(self) -> tuple[str, ...]:
+        """The names of the behaviors, sorted."""
+        kept = self._selection.behavior
+        return tuple(n for n in self._store.behavior_names() if kept is None or n in kept)
+
+    @cached_property
     def behavior(self) -> Mapping[str, BehaviorInfo]:
         """What behavior there is, by name."""
-        kept = self._selection.behavior
-        names = (n for n in self._store.behavior_names() if kept is None or n in kept)
-        return {name: self._describe(name) for name in names}
+        segments = self._store.segments()
+        return {name: self._describe(name, segments.get(name)) for name in self.behavior_names}
 
     @cached_property
     def intervals(self) -> Mapping[str, pa.Table]:
@@ -190,8 +195,8 @@ class Session:
         return WholeSamples(*self._spikes(None))
 
     def _load_behavior(self, name: str) -> Samples:
-        if name not in self.behavior:
-            there = ", ".join(self.behavior) or "none"
+        if name not in self.behavior_names:
+            there = ", ".join(self.behavior_names) or "none"
             raise KeyError(f"{self.id} has no behavior {name!r}; there is: {there}")
         store, read = self._store, partial(self._store.behavior, name)
         if self._too_large(*store.behavior_bytes(name)):
@@ -232,13 +237,13 @@ class Session:
     def _times(self) -> Mapping[str, Intervals]:
         return self._known_times or self._store.times()
 
-    def _describe(self, name: str) -> BehaviorInfo:
+    def _describe(self, name: str, segments: NDArray[np.int64] | None) -> BehaviorInfo:
         attributes, shape, clock = self._store.behavior_info(name)
         return BehaviorInfo(
             name=name,
             shape=shape,
             rate=clock.rate if clock else None,
-            segments=_segments(clock, self._store.segments(name)) if clock else Intervals.empty(),
+            segments=Intervals.empty() if segments is None else _times(clock, segments),
             unit=attributes["unit"],
             source=attributes["source"],
             source_unit=attributes["source_unit"],
@@ -254,7 +259,8 @@ def _rows(table: pa.Table, kept: NDArray[np.int64] | None) -> pa.Table:
     return table if kept is None else table.take(kept)
 
 
-def _segments(clock: Clock, segments: NDArray[np.int64]) -> Intervals:
+def _times(clock: Clock | None, segments: NDArray[np.int64]) -> Intervals:
     """Gap-free stretches: each sample lasts one period."""
+    assert clock is not None  # a series has segments where it has a clock
     first, count = segments[:, 0], segments[:, 1]
     return Intervals(clock.times(first), clock.times(first + count))

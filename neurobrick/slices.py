@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,7 @@ class Slice:
     @property
     def behavior(self) -> Mapping[str, BehaviorSlice]:
         """The samples in the window, by name; a series is read when it is asked for."""
-        return _LazyMapping(self._session.behavior, self._behavior)
+        return _LazyMapping(self._session.behavior_names, self._behavior)
 
     @property
     def behavior_info(self) -> Mapping[str, BehaviorInfo]:
@@ -135,7 +135,7 @@ class Slice:
 class _LazyMapping(Mapping[str, Any]):
     """Names that are known, and values that are made when asked for."""
 
-    def __init__(self, names: Mapping[str, Any], make: Callable[[str], Any]) -> None:
+    def __init__(self, names: Collection[str], make: Callable[[str], Any]) -> None:
         self._names = names
         self._make = make
 

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from urllib.parse import unquote
 
 from neurobrick.errors import StoreError
 from neurobrick.storage import forks as forks  # which must be there before a fork
 from neurobrick.storage.folder import Folder
-
-if TYPE_CHECKING:
-    from neurobrick.storage.disk_cache import DiskCache
 
 
 class Storage(Protocol):
@@ -69,11 +66,11 @@ class Storage(Protocol):
         ...
 
 
-def open_storage(root: str | Path, cache: DiskCache | None = None) -> Storage:
+def open_storage(root: str | Path, disk_cache_bytes: int | None = None) -> Storage:
     """The storage at `root`: a path, or a URL (s3://, gs://, az://, https://, http://, file://).
 
-    What is fetched from another machine is kept in `cache`, or in the user's cache folder. Raises
-    StoreError when `root` is no such address.
+    Of what is fetched from another machine, `disk_cache_bytes` are kept in the user's cache folder,
+    or as many as `DiskCache` keeps for None. Raises StoreError when `root` is no such address.
     """
     place = str(root)
     scheme, separator, rest = place.partition("://")
@@ -87,4 +84,5 @@ def open_storage(root: str | Path, cache: DiskCache | None = None) -> Storage:
     from neurobrick.storage.disk_cache import DiskCache
     from neurobrick.storage.objects import ObjectStorage
 
-    return CachedStorage(ObjectStorage(place), cache or DiskCache())
+    cache = DiskCache() if disk_cache_bytes is None else DiskCache(budget=disk_cache_bytes)
+    return CachedStorage(ObjectStorage(place), cache)

@@ -176,10 +176,17 @@ class SessionStore:
 
         return self._read(read)
 
-    def segments(self, name: str) -> NDArray[np.int64]:
-        """First tick and length of each gap-free stretch of a regular series, (k, 2)."""
-        key = behavior_key(name)
-        return self._arrays(lambda index: [_whole(index, f"{key}/segments")])[0]
+    def segments(self) -> dict[str, NDArray[np.int64]]:
+        """First tick and length of each gap-free stretch of every regular series, (k, 2)."""
+        keys = self._read(
+            lambda index: {
+                decoded(name): f"behavior/{name}/segments"
+                for name in index.children("behavior")
+                if f"behavior/{name}/segments" in index.nodes
+            }
+        )
+        arrays = self._arrays(lambda index: [_whole(index, key) for key in keys.values()])
+        return dict(zip(keys, arrays, strict=True))
 
     def behavior(self, name: str, chunks: Chunks = None) -> tuple[FloatArray, Array]:
         """A series' timestamps (n,) in seconds and values (n, d) in SI; read-only."""
@@ -210,7 +217,8 @@ class SessionStore:
         if clock is None:
             return self._read(lambda index: _chunk_starts(index, f"{key}/timestamps"))
         rows = self._read(lambda index: index.array(f"{key}/values").rows)
-        return clock.times(ticks_of_runs(self.segments(name))[::rows])
+        (segments,) = self._arrays(lambda index: [_whole(index, f"{key}/segments")])
+        return clock.times(ticks_of_runs(segments)[::rows])
 
     def units(self) -> pa.Table:
         """The units table, one row a unit."""
@@ -245,13 +253,15 @@ class SessionStore:
         return {name: Intervals(start, stop) for name, start, stop in pairs}
 
     def read_ahead(self) -> None:
-        """Have the spikes and the target fetched, all at once, where the store is elsewhere."""
+        """Have the spikes, the target and all segments fetched at once, where the store is
+        elsewhere."""
 
         def chunks(index: Index) -> list[tuple[str, int]]:
             keys = ["spikes/time", "spikes/unit"]
             if target := index.session.get("target"):
                 series = behavior_key(target)
-                keys += [f"{series}/values", f"{series}/segments", f"{series}/timestamps"]
+                keys += [f"{series}/values", f"{series}/timestamps"]
+            keys += [f"behavior/{name}/segments" for name in index.children("behavior")]
             nodes = [index.array(key) for key in keys if key in index.nodes]
             names = [chunk for node in nodes for chunk, _ in node.chunks()]
             return [(f"{index.path}/{name}", index.inventory.entry(name)[1]) for name in names]
