@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from neurobrick.samples import Samples
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 Array = NDArray[Any]
 
 
@@ -19,6 +21,55 @@ class _Session(Protocol):
     def spike_samples(self) -> Samples: ...
 
     def behavior_samples(self, name: str) -> Samples: ...
+
+
+class _Windows:
+    """The windows of a batch, by session and start: so each session is searched in one pass, in
+    order, where what one search has read of memory serves the next."""
+
+    def __init__(self, session_ids: Sequence[str], starts: FloatArray, stops: FloatArray) -> None:
+        self.names = list(dict.fromkeys(session_ids))
+        code = {name: k for k, name in enumerate(self.names)}
+        self.session = np.fromiter(map(code.__getitem__, session_ids), np.int64, len(session_ids))
+        self.order = np.lexsort((starts, self.session))
+        bounds = np.searchsorted(self.session[self.order], np.arange(len(self.names) + 1)).tolist()
+        self.parts = list(pairwise(bounds))
+        self.starts, self.stops = starts[self.order], stops[self.order]
+
+    def gather(self, load: Callable[[str], Samples]) -> tuple[FloatArray, Array, IntArray]:
+        """Rows of every window, in the order of the batch, and where each window's begin."""
+        if not self.names:
+            return np.zeros(0), np.zeros(0, np.int32), np.zeros(1, np.int64)
+        rows = np.empty((2, len(self.order)), np.int64)
+        found = []
+        for name, (a, b) in zip(self.names, self.parts, strict=True):
+            located = load(name).locate(self.starts[a:b], self.stops[a:b])
+            rows[0, a:b], rows[1, a:b] = located.first, located.last
+            found.append(located)
+        first, last = np.empty((2, len(self.order)), np.int64)
+        first[self.order], last[self.order] = rows
+        offsets = np.zeros(len(first) + 1, np.int64)
+        np.cumsum(last - first, out=offsets[1:])
+        times = self._joined([one.times for one in found], first, last)
+        data = self._joined([one.data for one in found], first, last)
+        return times, data, offsets
+
+    def _joined(self, arrays: Sequence[Array], first: IntArray, last: IntArray) -> Array:
+        """Rows `first[k]:last[k]` of the array of window k's session, for each k in turn.
+
+        Joined as bytes, which takes half the time a window that np.concatenate does.
+        """
+        dtype, shape = np.result_type(*arrays), arrays[0].shape[1:]
+        width = dtype.itemsize * int(np.prod(shape))
+        content = [
+            np.ascontiguousarray(one, dtype).data.cast("B") if one.size else memoryview(b"")
+            for one in arrays
+        ]
+        edges = zip(
+            self.session.tolist(), (first * width).tolist(), (last * width).tolist(), strict=True
+        )
+        joined = bytearray().join([content[k][start:stop] for k, start, stop in edges])
+        return np.frombuffer(joined, dtype).reshape(-1, *shape)
 
 
 @dataclass(frozen=True)
@@ -34,22 +85,20 @@ class SliceBatch:
     lengths: FloatArray
     spike_times: FloatArray
     spike_units: NDArray[np.int32]
-    spike_offsets: NDArray[np.int64]
+    spike_offsets: IntArray
     _sessions: Mapping[str, _Session]
+    _windows: _Windows
 
     def __len__(self) -> int:
         return len(self.starts)
 
-    def behavior(self, name: str) -> tuple[FloatArray, Array, NDArray[np.int64]]:
+    def behavior(self, name: str) -> tuple[FloatArray, Array, IntArray]:
         """Timestamps (n,), values (n, d) in SI, and offsets (windows + 1,) of one behavior.
 
         Raises KeyError when a session lacks it.
         """
-        return _gather(
-            self.session_ids,
-            self.starts,
-            self.starts + self.lengths,
-            lambda session_id: self._sessions[session_id].behavior_samples(name),
+        return self._windows.gather(
+            lambda session_id: self._sessions[session_id].behavior_samples(name)
         )
 
 
@@ -73,64 +122,6 @@ def cut(
             " must be a start for each session, and one length, or one for each; none is negative"
         )
     lengths = np.broadcast_to(lengths, begin.shape)
-    times, units, offsets = _gather(
-        session_ids,
-        begin,
-        begin + lengths,
-        lambda session_id: sessions[session_id].spike_samples(),
-    )
-    return SliceBatch(session_ids, begin, lengths, times, units, offsets, sessions)
-
-
-def _gather(
-    session_ids: Sequence[str],
-    starts: FloatArray,
-    stops: FloatArray,
-    load: Callable[[str], Samples],
-) -> tuple[FloatArray, Array, NDArray[np.int64]]:
-    """Rows of every window, in the order of the windows, and where each window's begin.
-
-    All windows of a session are found in one pass, and every window is copied once, as a block.
-    """
-    rows: dict[str, list[int]] = {}
-    for row, name in enumerate(session_ids):
-        rows.setdefault(name, []).append(row)
-    if not rows:
-        return np.zeros(0), np.zeros(0, np.int32), np.zeros(1, np.int64)
-    first, last = np.empty((2, len(starts)), np.int64)
-    found = {}
-    for name, mine in rows.items():
-        located = found[name] = load(name).locate(starts[mine], stops[mine])
-        first[mine], last[mine] = located.first, located.last
-    offsets = np.zeros(len(starts) + 1, np.int64)
-    np.cumsum(last - first, out=offsets[1:])
-    times = _joined({name: one.times for name, one in found.items()}, session_ids, first, last)
-    data = _joined({name: one.data for name, one in found.items()}, session_ids, first, last)
-    return times, data, offsets
-
-
-def _joined(
-    arrays: Mapping[str, Array],
-    session_ids: Sequence[str],
-    first: NDArray[np.int64],
-    last: NDArray[np.int64],
-) -> Array:
-    """Rows `first[k]:last[k]` of the array of `session_ids[k]`, for each k in turn, as one array.
-
-    Joined as bytes, which takes half the time a window that np.concatenate does.
-    """
-    dtype = np.result_type(*arrays.values())
-    shape = next(iter(arrays.values())).shape[1:]
-    width = dtype.itemsize * int(np.prod(shape))
-    content = {
-        name: np.ascontiguousarray(array, dtype).data.cast("B") if array.size else memoryview(b"")
-        for name, array in arrays.items()
-    }
-    edges = zip(
-        map(content.__getitem__, session_ids),
-        (first * width).tolist(),
-        (last * width).tolist(),
-        strict=True,
-    )
-    joined = bytearray().join([data[start:stop] for data, start, stop in edges])
-    return np.frombuffer(joined, dtype).reshape(-1, *shape)
+    windows = _Windows(session_ids, begin, begin + lengths)
+    times, units, offsets = windows.gather(lambda name: sessions[name].spike_samples())
+    return SliceBatch(session_ids, begin, lengths, times, units, offsets, sessions, windows)

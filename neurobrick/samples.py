@@ -64,16 +64,8 @@ class WholeSamples:
         return self._times[first:last], self._data[first:last]
 
     def locate(self, starts: FloatArray, stops: FloatArray) -> Located:
-        """The rows of many windows, found in one pass.
-
-        All edges are sought in order, which takes two thirds of the time: what one search has read
-        of memory serves the next.
-        """
-        edges = np.concatenate([starts, stops])
-        order = edges.argsort()
-        rows = np.empty(len(edges), np.int64)
-        rows[order] = self._find(edges[order])
-        return Located(self._times, self._data, rows[: len(starts)], rows[len(starts) :])
+        """The rows of many windows, found in one pass."""
+        return Located(self._times, self._data, self._find(starts), self._find(stops))
 
     def whole(self) -> Pair:
         """Every row."""
