@@ -33,6 +33,11 @@ def push(url: str, sessions: tuple[str, ...], root: Path, as_json: bool) -> None
     """
     from neurobrick import transfer
 
+    if "://" not in url:
+        raise click.UsageError(
+            f"{url!r} is no URL, such as s3://bucket/corpus; to copy to a folder, pull:"
+            f" neurobrick pull {root} --root {url}"
+        )
     _run(lambda watch: transfer.push(root, url, sessions, watch), "pushed", as_json)
 
 
