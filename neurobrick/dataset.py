@@ -171,7 +171,6 @@ class Dataset:
     def _session(self, session_id: str) -> Session:
         catalog = self.catalog
         index = catalog.store(session_id)
-        times = catalog.times(session_id)
         names = catalog.names(session_id)
         selection = Selection(
             units=catalog.rows("units", session_id),
@@ -180,13 +179,12 @@ class Dataset:
         )
         # A store may have been replaced since the catalogue was made. Here that is cheap to see;
         # elsewhere it shows when the first chunk is not what the catalogue says.
-        if not self._storage.is_remote and selection.is_all:
+        here = not self._storage.is_remote
+        if here and selection.is_all and not index.is_current(self._storage):
             store = SessionStore(self._storage, index.path)
-            if store.index.manifest != index.manifest:
-                return Session(session_id, store, self._cache)
         else:
             store = SessionStore(self._storage, index.path, index, self._locate(session_id))
-        return Session(session_id, store, self._cache, selection, times)
+        return Session(session_id, store, self._cache, selection)
 
     def _locate(self, session_id: str) -> Callable[[], Index] | None:
         """Where a session is by the catalogue as it is now, which a push may have replaced."""

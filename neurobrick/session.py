@@ -74,13 +74,11 @@ class Session:
         store: SessionStore,
         cache: Cache,
         selection: Selection | None = None,
-        times: Mapping[str, Intervals] | None = None,
     ) -> None:
         self._id = session_id
         self._store = store
         self._cache = cache
         self._selection = selection or Selection()
-        self._known_times = times
         self._overlaps: dict[str, Overlap] = {}
         kept = self._selection.units
         self._token = None if kept is None else kept.tobytes()  # of the spikes in the cache
@@ -235,7 +233,7 @@ class Session:
 
     @cached_property
     def _times(self) -> Mapping[str, Intervals]:
-        return self._known_times or self._store.times()
+        return self._store.times()
 
     def _describe(self, name: str, segments: NDArray[np.int64] | None) -> BehaviorInfo:
         attributes, shape, clock = self._store.behavior_info(name)

@@ -22,10 +22,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import pytest
 
 from demo.loopback import Faults
+from neurobrick.checksum import checksum
 from neurobrick.errors import StoreError
 from neurobrick.storage import Storage, open_storage
 from neurobrick.storage.cached import CachedStorage
@@ -40,7 +40,7 @@ forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:Depreca
 
 
 def crc(content: bytes) -> int:
-    return int(google_crc32c.value(content))
+    return checksum(content)
 
 
 def fetched(storage: Storage, contents: dict[str, bytes]) -> dict[str, bytes]:

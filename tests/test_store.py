@@ -167,6 +167,17 @@ def test_arrays_come_back_as_they_were_and_as_zarr_reads_them(
         np.testing.assert_array_equal(back, data)
 
 
+def test_a_chunk_in_the_place_of_another_is_found_and_not_read(tmp_path: Path) -> None:
+    """Each is a chunk with a right checksum of its own, and of the same size as the other."""
+    writer = FolderWriter(tmp_path)
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        writer.array(name, rng.random(1000), 10**6, dims=("row",))
+    (size, crc), (other_size, other_crc) = (writer.files[f"{name}/c/0"] for name in ("a", "b"))
+    assert size == other_size
+    assert crc != other_crc, "as plain crc32c of chunks that end with their crc32c are"
+
+
 def test_missing_truncated_and_foreign_files_are_found(store: Path) -> None:
     (store / "spikes/unit/c/0").unlink()
     cut = store / "spikes/time/c/0"

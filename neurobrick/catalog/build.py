@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from neurobrick.catalog.tables import FOLDER, GENERATION, TABLES, TIME_COLUMNS, VERSION
+from neurobrick.checksum import checksum
 from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
 from neurobrick.schema import FORMAT_VERSION
@@ -56,7 +57,7 @@ def put(root: Path, tables: Tables) -> None:
         files = {f"{name}.parquet": content for name, content in dump(tables).items()}
         for name, content in files.items():
             (staging / name).write_bytes(content)
-        listed = {n: (len(c), int(google_crc32c.value(c))) for n, c in files.items()}
+        listed = {n: (len(c), checksum(c)) for n, c in files.items()}
         put_in_place(staging, root / FOLDER, Inventory(listed).dump())
     finally:
         shutil.rmtree(staging, ignore_errors=True)

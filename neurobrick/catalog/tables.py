@@ -131,7 +131,8 @@ class Catalog:
         """The index of a session's store. Raises KeyError when there is no such session."""
         row = self._row[session_id]
         path, *packed = (self._index[name][row].as_py() for name in INDEX_COLUMNS)
-        return Index(path, *(zlib.decompress(content) for content in packed))
+        metadata, manifest = (zlib.decompress(content) for content in packed)
+        return Index(path, metadata, manifest, self.times(session_id))
 
     def times(self, session_id: str) -> dict[str, Intervals]:
         """A session's sets of time: domain, evaluation, and the splits that it has."""

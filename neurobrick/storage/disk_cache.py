@@ -13,9 +13,10 @@ import threading
 import time
 from pathlib import Path
 
-import google_crc32c
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
+
+from neurobrick.checksum import checksum
 
 FOLDER_VARIABLE = "NEUROBRICK_CACHE_DIR"
 BUDGET = 20 * 2**30
@@ -57,7 +58,7 @@ class DiskCache:
                 used = os.fstat(file.fileno()).st_mtime
         except OSError:
             return None
-        if google_crc32c.value(content) != crc:
+        if checksum(content) != crc:
             _remove(path)
             return None
         if time.time() - used > TOUCH_AFTER:
@@ -72,7 +73,7 @@ class DiskCache:
         size = len(content)
         if size > self.budget or time.monotonic() < self._paused_until:
             return
-        if google_crc32c.value(content) != crc:
+        if checksum(content) != crc:
             return
         path = self._path(address, crc)
         staged = f"{path}.{os.getpid()}-{threading.get_ident()}"

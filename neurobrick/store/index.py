@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from neurobrick.errors import StoreError
+from neurobrick.intervals import Intervals
 from neurobrick.schema import FORMAT_VERSION
+from neurobrick.storage import Storage
 from neurobrick.store.inventory import Inventory, Mismatch
 from neurobrick.store.layout import MANIFEST
 from neurobrick.store.zarr3 import METADATA, chunk_names
@@ -53,11 +55,19 @@ class ArrayNode:
 @dataclass(frozen=True)
 class Index:
     """`metadata` and `manifest` are the zarr.json and manifest.json, as they are, of the store that
-    is at `path` below its storage."""
+    is at `path` below its storage; `times` its sets of time, where they are known."""
 
     path: str
     metadata: bytes
     manifest: bytes
+    times: Mapping[str, Intervals] | None = None
+
+    def is_current(self, storage: Storage) -> bool:
+        """Whether the store is still the one that this is the index of."""
+        try:
+            return storage.read(f"{self.path}/{MANIFEST}") == self.manifest
+        except FileNotFoundError:
+            return False
 
     def check(self, path: str) -> None:
         """Raise StoreError unless this is the index of a store that this neurobrick reads, and

@@ -1,4 +1,4 @@
-"""The inventory of a store: every file with its size and crc32c, kept in its `manifest.json`.
+"""The inventory of a store: every file with its size and checksum, kept in its `manifest.json`.
 
 Zarr reads a chunk that is missing as zeros, and takes another array's chunk for its own. What is
 read here is held against the inventory, so that neither passes. The inventory covers itself, too.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import google_crc32c
 
+from neurobrick.checksum import checksum
 from neurobrick.schema import FORMAT_VERSION
 
 
@@ -23,7 +24,7 @@ class Mismatch(ValueError):
 
 @dataclass(frozen=True)
 class Inventory:
-    """`files` maps each name to its size in bytes and its crc32c."""
+    """`files` maps each name to its size in bytes and its `checksum`."""
 
     files: Mapping[str, tuple[int, int]]
 
@@ -62,16 +63,16 @@ class Inventory:
         size, crc = self.entry(name)
         if len(content) != size:
             raise Mismatch(f"{name} has {len(content)} bytes, not {size}")
-        if google_crc32c.value(content) != crc:
+        if checksum(content) != crc:
             raise Mismatch(f"{name} does not match its checksum")
 
     def owner(self, content: bytes) -> str | None:
         """The file that `content` is of, if it is one of the store's."""
-        wanted = (len(content), google_crc32c.value(content))
+        wanted = (len(content), checksum(content))
         return next((name for name, entry in self.files.items() if entry == wanted), None)
 
     def entry(self, name: str) -> tuple[int, int]:
-        """Size and crc32c of the file `name`. Raises Mismatch when the store has no such file."""
+        """Size and checksum of the file `name`. Raises Mismatch when the store has no such file."""
         if name not in self.files:
             raise Mismatch(f"{name} is not listed in manifest.json")
         return self.files[name]

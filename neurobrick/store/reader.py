@@ -235,6 +235,10 @@ class SessionStore:
     def times(self) -> dict[str, Intervals]:
         """The session's sets of time: `domain`, when it was recorded; `evaluation`, when decoding
         is scored; and the splits by name."""
+        known = self._read(lambda index: index.times)
+        return dict(known) if known is not None else self._read_times()
+
+    def _read_times(self) -> dict[str, Intervals]:
         keys = self._read(
             lambda index: {
                 "domain": "domain",
@@ -368,17 +372,28 @@ class SessionStore:
         )
 
     def _load_index(self) -> Index:
-        try:
-            manifest, metadata = self._storage.read_many(
-                [f"{self._path}/{MANIFEST}", f"{self._path}/{METADATA}"]
-            )
-        except FileNotFoundError as error:
-            raise StoreError(
-                f"there is no whole store at {self.name}: prepare the session again"
-            ) from error
-        index = Index(self._path, metadata, manifest)
-        index.check(self.name)
-        return index
+        """The index as the store's own files have it, both of one version.
+
+        Raises Mismatch when they do not fit, and no writer has replaced them meanwhile.
+        """
+        names = [f"{self._path}/{MANIFEST}", f"{self._path}/{METADATA}"]
+        before = b""
+        while True:
+            try:
+                manifest, metadata = self._storage.read_many(names)
+            except FileNotFoundError as error:
+                raise StoreError(
+                    f"there is no whole store at {self.name}: prepare the session again"
+                ) from error
+            index = Index(self._path, metadata, manifest)
+            try:
+                index.check(self.name)
+            except Mismatch:
+                if manifest == before:
+                    raise
+                before = manifest
+            else:
+                return index
 
     @contextmanager
     def _boundary(self) -> Iterator[None]:

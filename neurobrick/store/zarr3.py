@@ -12,10 +12,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from neurobrick.checksum import checksum
 from neurobrick.store.codec import LEVEL, encode, shuffle
 
 METADATA = "zarr.json"
@@ -93,7 +93,7 @@ class FolderWriter:
             self._made.add(folder)
         with open(path, "wb", buffering=0) as file:  # noqa: PTH123
             file.write(content)
-        self.files[name] = (len(content), google_crc32c.value(content))
+        self.files[name] = (len(content), checksum(content))
 
 
 def chunk_rows(length: int, most: int) -> int:
