@@ -46,7 +46,10 @@ def crc(content: bytes) -> int:
 def fetched(storage: Storage, contents: dict[str, bytes]) -> dict[str, bytes]:
     """What comes for those names and their checksums."""
     gets = storage.fetch(list(contents), [crc(content) for content in contents.values()])
-    return {name: get() for name, get in zip(contents, gets, strict=True)}
+    found = {name: get() for name, get in zip(contents, gets, strict=True)}
+    if isinstance(storage, CachedStorage):
+        storage.settle()
+    return found
 
 
 @pytest.fixture(params=["folder", "s3", "cached"])

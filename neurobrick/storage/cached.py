@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from neurobrick.storage.disk_cache import DiskCache
@@ -17,6 +19,10 @@ class CachedStorage:
     def __init__(self, remote: ObjectStorage, cache: DiskCache) -> None:
         self.remote = remote
         self.cache = cache
+        self._coming: dict[tuple[str, int], bytes] = {}  # fetched, and not on the disk yet
+
+    def __reduce__(self) -> tuple[type[CachedStorage], tuple[ObjectStorage, DiskCache]]:
+        return (CachedStorage, (self.remote, self.cache))
 
     def __repr__(self) -> str:
         return f"CachedStorage({self.url!r})"
@@ -71,21 +77,47 @@ class CachedStorage:
     def _absent(self, names: Sequence[str], crcs: Sequence[int]) -> list[tuple[str, int]]:
         """The names and checksums that are not in the cache, each once."""
         keys = dict.fromkeys(zip(names, crcs, strict=True))
-        return [(name, crc) for name, crc in keys if not self.cache.holds(self._at(name), crc)]
+        return [
+            (name, crc)
+            for name, crc in keys
+            if (name, crc) not in self._coming and not self.cache.holds(self._at(name), crc)
+        ]
 
     def _kept(self, name: str, crc: int) -> bytes:
-        content = self.cache.get(self._at(name), crc)
+        content = self._coming.get((name, crc)) or self.cache.get(self._at(name), crc)
         if content is None:  # damaged, or removed since it was seen
             return self._keep(name, crc, partial(self.remote.read, name))
         return content
 
     def _keep(self, name: str, crc: int, fetched: Callable[[], bytes]) -> bytes:
         content = fetched()
-        self.cache.put(self._at(name), crc, content)
+        self._coming[name, crc] = content
+        _writer().submit(self._write_down, name, crc)  # who waits for the content need not wait
         return content
+
+    def _write_down(self, name: str, crc: int) -> None:
+        content = self._coming.get((name, crc))
+        if content is not None:  # of two that fetched it at once, one has written it
+            self.cache.put(self._at(name), crc, content)
+            self._coming.pop((name, crc), None)
+
+    def settle(self) -> None:
+        """Wait until what was fetched is on the disk."""
+        _writer().submit(int).result()
 
     def _at(self, name: str) -> str:
         return f"{self.url}/{name}"
+
+
+_writers: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
+
+
+def _writer() -> ThreadPoolExecutor:
+    """The one thread of this process that writes to the disk; it ends its work before Python."""
+    pid = os.getpid()
+    if pid not in _writers:
+        _writers[pid] = ThreadPoolExecutor(1, thread_name_prefix="neurobrick-cache")
+    return _writers[pid]
 
 
 def _apart(keys: Sequence[tuple[str, int]]) -> tuple[list[str], list[int]]:
