@@ -1,8 +1,8 @@
 """How many bytes? Spikes and behavior in the store, and in the files they come from.
 
 Bytes a spike, times and units, on a 30 kHz grid, beside HDF5 as NWB has it, HDF5 with gzip, and
-codecs that were not chosen. Then whole stores, all their files, beside the bytes that the spikes and
-the behavior that was kept take in the NWB file: simulated ones, and any that are given.
+codecs that were not chosen. Then whole stores, all their files, beside the bytes that the spikes
+and the behavior that was kept take in the NWB file: simulated ones, and any that are given.
 
     python benchmarks/encoding.py [--nwb FILE]…
 """
