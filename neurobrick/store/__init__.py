@@ -3,7 +3,8 @@
 from neurobrick.store.damage import damage, damage_of, faults_of_files, read_attributes
 from neurobrick.store.index import Index
 from neurobrick.store.layout import MANIFEST, SUFFIX
-from neurobrick.store.reader import Chunks, SessionStore
+from neurobrick.store.load import Chunks
+from neurobrick.store.reader import SessionStore
 from neurobrick.store.writer import put_in_place, sweep, write_store
 
 __all__ = [

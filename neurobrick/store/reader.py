@@ -7,10 +7,8 @@ out is not mixed with its successor: that is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
@@ -24,12 +22,19 @@ from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
 from neurobrick.schema import SessionMetadata
 from neurobrick.storage import Storage, open_storage
-from neurobrick.store.codec import decode
-from neurobrick.store.index import ArrayNode, Index
+from neurobrick.store.index import Index
 from neurobrick.store.inventory import Mismatch
 from neurobrick.store.layout import MANIFEST, behavior_key, column_key, decoded, intervals_key
-from neurobrick.store.pool import run_all
-from neurobrick.store.quantize import Quantization
+from neurobrick.store.load import (
+    Chunks,
+    Load,
+    array_load,
+    chunk_starts,
+    clock_of,
+    fill,
+    times_load,
+    values_load,
+)
 from neurobrick.store.zarr3 import METADATA
 from neurobrick.tables import ColumnArrays, from_arrays
 
@@ -38,31 +43,6 @@ FloatArray = NDArray[np.float64]
 T = TypeVar("T")
 
 BYTES_PER_SPIKE = 12  # float64 seconds and an int32 row
-INLINE = 2**18  # bytes that are decoded sooner than a thread has taken them up
-Chunks = slice | None  # chunks of an array, as a slice of their numbers; None is all of them
-
-
-@dataclass(frozen=True)
-class _Load:
-    """Some chunks of an array, and what becomes of them: `convert(chunk's rows, rows of out)`;
-    without it chunks are decoded in place."""
-
-    node: ArrayNode
-    chunks: Sequence[tuple[str, int]]
-    out: Array
-    convert: Callable[[Array, Array], object] | None = None
-
-    def decode(self, content: bytes, start: int) -> None:
-        """Decode the chunk of rows from `start` on, in its place."""
-        first = start - self.chunks[0][1]
-        into = self.out[first : first + self.node.rows]
-        whole = self.convert is None and len(into) == self.node.rows
-        chunk = into if whole else np.empty(self.node.chunk_shape, self.node.dtype)
-        decode(content, chunk)
-        if self.convert is not None:
-            self.convert(chunk[: len(into)], into)
-        elif not whole:
-            into[...] = chunk[: len(into)]
 
 
 class SessionStore:
@@ -148,19 +128,19 @@ class SessionStore:
         """Times in seconds, sorted, and rows of the units table; both (n,), read-only."""
         times, units = self._arrays(
             lambda index: [
-                _times(index, "spikes/time", chunks),
-                _whole(index, "spikes/unit", chunks, dtype=np.int32),
+                times_load(index, "spikes/time", chunks),
+                array_load(index, "spikes/unit", chunks, dtype=np.int32),
             ]
         )
         return times, units
 
     def spike_counts(self) -> NDArray[np.uint32]:
         """How many spikes each unit has, (units,)."""
-        return self._arrays(lambda index: [_whole(index, "spikes/count")])[0]
+        return self._arrays(lambda index: [array_load(index, "spikes/count")])[0]
 
     def spike_chunks(self) -> FloatArray:
         """The first time of each chunk of the spikes."""
-        return self._read(lambda index: _chunk_starts(index, "spikes/time"))
+        return self._read(lambda index: chunk_starts(index, "spikes/time"))
 
     def behavior_names(self) -> list[str]:
         """The series in the store."""
@@ -172,7 +152,7 @@ class SessionStore:
 
         def read(index: Index) -> tuple[Mapping[str, Any], tuple[int, ...], Clock | None]:
             shape = index.array(f"{key}/values").shape
-            return index.nodes[key]["attributes"], shape, _clock(index, f"{key}/segments")
+            return index.nodes[key]["attributes"], shape, clock_of(index, f"{key}/segments")
 
         return self._read(read)
 
@@ -185,18 +165,18 @@ class SessionStore:
                 if f"behavior/{name}/segments" in index.nodes
             }
         )
-        arrays = self._arrays(lambda index: [_whole(index, key) for key in keys.values()])
+        arrays = self._arrays(lambda index: [array_load(index, key) for key in keys.values()])
         return dict(zip(keys, arrays, strict=True))
 
     def behavior(self, name: str, chunks: Chunks = None) -> tuple[FloatArray, Array]:
         """A series' timestamps (n,) in seconds and values (n, d) in SI; read-only."""
         key = behavior_key(name)
 
-        def loads(index: Index) -> list[_Load]:
-            values = _values(index, f"{key}/values", chunks)
-            if _clock(index, f"{key}/segments"):
-                return [_whole(index, f"{key}/segments"), values]
-            return [_times(index, f"{key}/timestamps", chunks), values]
+        def loads(index: Index) -> list[Load]:
+            values = values_load(index, f"{key}/values", chunks)
+            if clock_of(index, f"{key}/segments"):
+                return [array_load(index, f"{key}/segments"), values]
+            return [times_load(index, f"{key}/timestamps", chunks), values]
 
         stamps, values = self._arrays(loads)
         _, _, clock = self.behavior_info(name)
@@ -215,9 +195,9 @@ class SessionStore:
         key = behavior_key(name)
         _, _, clock = self.behavior_info(name)
         if clock is None:
-            return self._read(lambda index: _chunk_starts(index, f"{key}/timestamps"))
+            return self._read(lambda index: chunk_starts(index, f"{key}/timestamps"))
         rows = self._read(lambda index: index.array(f"{key}/values").rows)
-        (segments,) = self._arrays(lambda index: [_whole(index, f"{key}/segments")])
+        (segments,) = self._arrays(lambda index: [array_load(index, f"{key}/segments")])
         return clock.times(ticks_of_runs(segments)[::rows])
 
     def units(self) -> pa.Table:
@@ -248,7 +228,7 @@ class SessionStore:
         )
         edges = self._arrays(
             lambda index: [
-                _whole(index, f"{key}/{edge}")
+                array_load(index, f"{key}/{edge}")
                 for key in keys.values()
                 for edge in ("start", "stop")
             ]
@@ -289,7 +269,7 @@ class SessionStore:
             }
 
         arrays = self._arrays(
-            lambda index: [_whole(index, column_key(key, *part)) for part in parts(index)]
+            lambda index: [array_load(index, column_key(key, *part)) for part in parts(index)]
         )
         held: dict[str, dict[str, Array]] = {}
         for (name, role), array in zip(self._read(parts), arrays, strict=True):
@@ -302,35 +282,13 @@ class SessionStore:
                 }
             )
 
-    def _arrays(self, loads: Callable[[Index], list[_Load]]) -> list[Array]:
+    def _arrays(self, loads: Callable[[Index], list[Load]]) -> list[Array]:
         def read(index: Index) -> list[Array]:
             wanted = loads(index)
-            self._fill(index, wanted)
+            fill(self._storage, index, wanted)
             return [_frozen(load.out) for load in wanted]
 
         return self._read(read)
-
-    def _fill(self, index: Index, loads: Sequence[_Load]) -> None:
-        """Fetch and decode the chunks of all `loads`, several at a time."""
-        wanted = [(load, name, start) for load in loads for name, start in load.chunks]
-        names = [f"{index.path}/{name}" for _, name, _ in wanted]
-        entries = [index.inventory.entry(name) for _, name, _ in wanted]
-        fetched = self._storage.fetch(names, [crc for _, crc in entries])
-
-        def task(content: Callable[[], bytes], load: _Load, name: str, start: int) -> None:
-            found = content()
-            index.inventory.check(name, found)
-            try:
-                load.decode(found, start)
-            except ValueError as error:
-                raise Mismatch(f"{name} {error}") from error
-
-        tasks = [partial(task, get, *what) for get, what in zip(fetched, wanted, strict=True)]
-        if len(tasks) > 1 and (sum(size for size, _ in entries) > INLINE):
-            run_all(tasks)
-        else:
-            for one in tasks:
-                one()
 
     def _read(self, read: Callable[[Index], T], *, gives: bool = True) -> T:
         """What `read` makes of the store's index: of one version of the store, whole.
@@ -412,58 +370,6 @@ class SessionStore:
                 f"{self.name} is damaged ({' '.join(str(error).split())[:200]}): run neurobrick"
                 " verify, then prepare the session again"
             ) from error
-
-
-def _some(node: ArrayNode, chunks: Chunks) -> tuple[Sequence[tuple[str, int]], tuple[int, ...]]:
-    """The chunks that are wanted of an array, and the shape of what they hold of it."""
-    names = node.chunks()
-    if chunks is None:
-        return names, node.shape
-    wanted = names[chunks]
-    first = wanted[0][1] if wanted else 0
-    stop = min(node.shape[0], wanted[-1][1] + node.rows) if wanted else 0
-    return wanted, (stop - first, *node.shape[1:])
-
-
-def _whole(index: Index, key: str, chunks: Chunks = None, dtype: type | None = None) -> _Load:
-    """An array as it is, or cast to `dtype`."""
-    node = index.array(key)
-    names, shape = _some(node, chunks)
-    if dtype is None or node.dtype == dtype:
-        return _Load(node, names, np.empty(shape, node.dtype))
-    return _Load(node, names, np.empty(shape, dtype), lambda chunk, out: np.copyto(out, chunk))
-
-
-def _times(index: Index, key: str, chunks: Chunks = None) -> _Load:
-    """Times in seconds."""
-    clock = _clock(index, key)
-    if clock is None:
-        return _whole(index, key, chunks)
-    node = index.array(key)
-    names, shape = _some(node, chunks)
-    return _Load(node, names, np.empty(shape, np.float64), clock.times)
-
-
-def _values(index: Index, key: str, chunks: Chunks = None) -> _Load:
-    """Values in SI."""
-    node = index.array(key)
-    if "quantization" not in node.attributes:
-        return _whole(index, key, chunks)
-    quantization = Quantization(**node.attributes["quantization"])
-    names, shape = _some(node, chunks)
-    return _Load(node, names, np.empty(shape, quantization.dtype), quantization.values)
-
-
-def _clock(index: Index, key: str) -> Clock | None:
-    """The clock of an array of ticks; None where there is no such array, or it holds seconds."""
-    if key not in index.nodes:
-        return None
-    attributes = index.array(key).attributes
-    return Clock(attributes["rate"], attributes["offset"]) if "rate" in attributes else None
-
-
-def _chunk_starts(index: Index, key: str) -> FloatArray:
-    return np.asarray(index.array(key).attributes["chunk_starts"], np.float64)
 
 
 def _frozen(array: Array) -> Array:

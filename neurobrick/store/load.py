@@ -1,0 +1,127 @@
+"""Loads: chunks of arrays, and what becomes of them on their way into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurobrick.clock import Clock
+from neurobrick.storage import Storage
+from neurobrick.store.codec import decode
+from neurobrick.store.index import ArrayNode, Index
+from neurobrick.store.inventory import Mismatch
+from neurobrick.store.pool import run_all
+from neurobrick.store.quantize import Quantization
+
+Array = NDArray[Any]
+
+INLINE = 2**18  # bytes that are decoded sooner than a thread has taken them up
+Chunks = slice | None  # of an array, as a slice of their numbers; None is all of them
+
+
+@dataclass(frozen=True)
+class Load:
+    """Some chunks of an array, and what becomes of them: `convert(chunk's rows, rows of out)`;
+    without it chunks are decoded in place."""
+
+    node: ArrayNode
+    chunks: Sequence[tuple[str, int]]
+    out: Array
+    convert: Callable[[Array, Array], object] | None = None
+
+    def decode(self, content: bytes, start: int) -> None:
+        """Decode the chunk of rows from `start` on, in its place."""
+        first = start - self.chunks[0][1]
+        into = self.out[first : first + self.node.rows]
+        whole = self.convert is None and len(into) == self.node.rows
+        chunk = into if whole else np.empty(self.node.chunk_shape, self.node.dtype)
+        decode(content, chunk)
+        if self.convert is not None:
+            self.convert(chunk[: len(into)], into)
+        elif not whole:
+            into[...] = chunk[: len(into)]
+
+
+def fill(storage: Storage, index: Index, loads: Sequence[Load]) -> None:
+    """Fetch and decode the chunks of all `loads`, several at a time.
+
+    Raises Mismatch for content that is not what the index says, FileNotFoundError for a chunk that
+    is not there.
+    """
+    wanted = [(load, name, start) for load in loads for name, start in load.chunks]
+    names = [f"{index.path}/{name}" for _, name, _ in wanted]
+    entries = [index.inventory.entry(name) for _, name, _ in wanted]
+    fetched = storage.fetch(names, [crc for _, crc in entries])
+
+    def task(content: Callable[[], bytes], load: Load, name: str, start: int) -> None:
+        found = content()
+        index.inventory.check(name, found)
+        try:
+            load.decode(found, start)
+        except ValueError as error:
+            raise Mismatch(f"{name} {error}") from error
+
+    tasks = [partial(task, get, *what) for get, what in zip(fetched, wanted, strict=True)]
+    if len(tasks) > 1 and sum(size for size, _ in entries) > INLINE:
+        run_all(tasks)
+    else:
+        for one in tasks:
+            one()
+
+
+def _some(node: ArrayNode, chunks: Chunks) -> tuple[Sequence[tuple[str, int]], tuple[int, ...]]:
+    """The chunks that are wanted of an array, and the shape of what they hold of it."""
+    names = node.chunks()
+    if chunks is None:
+        return names, node.shape
+    wanted = names[chunks]
+    first = wanted[0][1] if wanted else 0
+    stop = min(node.shape[0], wanted[-1][1] + node.rows) if wanted else 0
+    return wanted, (stop - first, *node.shape[1:])
+
+
+def array_load(index: Index, key: str, chunks: Chunks = None, dtype: type | None = None) -> Load:
+    """An array as it is, or cast to `dtype`."""
+    node = index.array(key)
+    names, shape = _some(node, chunks)
+    if dtype is None or node.dtype == dtype:
+        return Load(node, names, np.empty(shape, node.dtype))
+    return Load(node, names, np.empty(shape, dtype), lambda chunk, out: np.copyto(out, chunk))
+
+
+def times_load(index: Index, key: str, chunks: Chunks = None) -> Load:
+    """Times in seconds."""
+    clock = clock_of(index, key)
+    if clock is None:
+        return array_load(index, key, chunks)
+    node = index.array(key)
+    names, shape = _some(node, chunks)
+    return Load(node, names, np.empty(shape, np.float64), clock.times)
+
+
+def values_load(index: Index, key: str, chunks: Chunks = None) -> Load:
+    """Values in SI."""
+    node = index.array(key)
+    if "quantization" not in node.attributes:
+        return array_load(index, key, chunks)
+    quantization = Quantization(**node.attributes["quantization"])
+    names, shape = _some(node, chunks)
+    return Load(node, names, np.empty(shape, quantization.dtype), quantization.values)
+
+
+def clock_of(index: Index, key: str) -> Clock | None:
+    """The clock of an array of ticks; None where there is no such array, or it holds seconds."""
+    if key not in index.nodes:
+        return None
+    attributes = index.array(key).attributes
+    return Clock(attributes["rate"], attributes["offset"]) if "rate" in attributes else None
+
+
+def chunk_starts(index: Index, key: str) -> NDArray[np.float64]:
+    """The first time of each chunk of an array of times."""
+    return np.asarray(index.array(key).attributes["chunk_starts"], np.float64)
