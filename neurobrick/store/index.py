@@ -111,6 +111,9 @@ class Index:
             found["chunk_grid"]["configuration"]["chunk_shape"][0],
             found["attributes"],
         )
+        sizes = (*node.shape, node.rows)
+        if not all(isinstance(n, int) and n >= 0 for n in sizes) or not node.shape or node.rows < 1:
+            raise Mismatch(f"{key} has the shape {node.shape}, in chunks of {node.rows} rows")
         # A shape is only believed, and memory taken for it, where there are chunks for it.
         if node.n_chunks > len(self.inventory.files):
             raise Mismatch(f"{key} has more chunks than the store has files")

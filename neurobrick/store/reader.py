@@ -42,6 +42,9 @@ Array = NDArray[Any]
 FloatArray = NDArray[np.float64]
 T = TypeVar("T")
 
+# What metadata can lead to that were written to do harm, and have the right checksums.
+FORGED = (TypeError, AttributeError, ArithmeticError, MemoryError)
+
 BYTES_PER_SPIKE = 12  # float64 seconds and an int32 row
 
 
@@ -365,7 +368,7 @@ class SessionStore:
                 f"{self.name} lacks {error.filename or error}: run neurobrick verify, then prepare"
                 " the session again"
             ) from error
-        except (OSError, ValueError, KeyError, RuntimeError, TypeError, MemoryError) as error:
+        except (OSError, ValueError, LookupError, RuntimeError, *FORGED) as error:
             raise StoreError(
                 f"{self.name} is damaged ({' '.join(str(error).split())[:200]}): run neurobrick"
                 " verify, then prepare the session again"
