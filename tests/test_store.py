@@ -250,6 +250,8 @@ def test_other_format_versions_are_refused(store: Path, version: int, advice: st
     )
     with pytest.raises(StoreError, match=advice):
         SessionStore.at(store)
+    (fault,) = damage(store)
+    assert f"format version {version}" in fault
 
 
 def test_a_missing_corpus_says_what_to_do(tmp_path: Path) -> None:

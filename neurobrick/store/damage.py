@@ -9,7 +9,7 @@ from typing import Any
 
 from neurobrick.errors import StoreError
 from neurobrick.storage import Storage, open_storage
-from neurobrick.store.index import Index
+from neurobrick.store.index import Index, check_version, format_version
 from neurobrick.store.inventory import Inventory, Mismatch
 from neurobrick.store.layout import MANIFEST
 from neurobrick.store.zarr3 import METADATA
@@ -39,11 +39,15 @@ def faults_of_files(storage: Storage, path: str) -> list[str]:
 
     Raises StoreError when there is no inventory.
     """
+    place = f"{storage.url}/{path}"
     try:
-        inventory = Inventory.parse(storage.read(f"{path}/{MANIFEST}"))
+        manifest = storage.read(f"{path}/{MANIFEST}")
     except FileNotFoundError as error:
-        raise StoreError(f"there is no whole store at {storage.url}/{path}") from error
-    except Mismatch as error:
+        raise StoreError(f"there is no whole store at {place}") from error
+    try:
+        check_version(place, format_version(manifest))
+        inventory = Inventory.parse(manifest)
+    except (StoreError, Mismatch) as error:
         return [str(error)]
     prefix = f"{path}/"
     expected = sorted(inventory.files)

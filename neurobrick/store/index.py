@@ -72,7 +72,7 @@ class Index:
     def check(self, path: str) -> None:
         """Raise StoreError unless this is the index of a store that this neurobrick reads, and
         Mismatch when it is damaged. `path` is for the message."""
-        check_version(path, _loaded(self.manifest, MANIFEST).get("format_version"))
+        check_version(path, format_version(self.manifest))
         self.inventory.check(METADATA, self.metadata)
         check_version(path, self.session.get("format_version"))
 
@@ -122,6 +122,11 @@ class Index:
     @cached_property
     def _root(self) -> Mapping[str, Any]:
         return _loaded(self.metadata, METADATA)
+
+
+def format_version(manifest: bytes) -> object:
+    """What a manifest.json says of its version. Raises Mismatch when it is damaged."""
+    return _loaded(manifest, MANIFEST).get("format_version")
 
 
 def check_version(path: str, version: object) -> None:
