@@ -495,4 +495,4 @@ def test_any_text_is_read_or_refused_with_a_value_error(text: str):
         raised = None
     except ValueError as error:
         raised = type(error)
-    assert raised in (None, ValueError)  # and not one of Arrow's or Unicode's own
+    assert raised in (None, FilterError)  # and not one of Arrow's or Unicode's own
