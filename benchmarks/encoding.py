@@ -56,9 +56,10 @@ def measured(
     arrays: Arrays,
     pack: Callable[[np.ndarray], bytes],
     unpack: Callable[[bytes, np.ndarray], None],
+    rows: int = CHUNK,
 ) -> tuple[float, float, float]:
     """Bytes a spike, and million spikes a second to encode and to decode, on one core; medians."""
-    blocks = [block for array in arrays for block in chunked(array)]
+    blocks = [block for array in arrays for block in chunked(array, rows)]
     encoding, decoding, n = [], [], len(arrays[0])
     for _ in range(5):
         start = time.perf_counter()
@@ -107,6 +108,19 @@ def spikes(root: Path) -> dict[str, tuple[float, ...]]:
     }
 
 
+def chunk_sizes() -> dict[int, tuple[float, ...]]:
+    """By spikes a chunk: bytes a spike, M spikes/s to decode, chunks of a session, and kB that are
+    fetched for one window."""
+    data = session("s", 1000.0, np.random.default_rng(0))
+    ticks = np.rint(data.spike_times * GRID).astype(np.int32)
+    units = data.spike_units.astype(np.uint16)
+    found = {}
+    for rows in (2**k for k in range(12, 22, 2)):
+        size, _, decoding = measured([ticks, units], encode, decode, rows)
+        found[rows] = (size, decoding, -(-len(ticks) // rows), size * min(rows, len(ticks)) / 1e3)
+    return found
+
+
 def stores(root: Path, given: Sequence[Path]) -> dict[str, tuple[int, int]]:
     """Bytes of whole stores, and of what they hold in the files they were made of."""
     files = {path.name: path for path in given}
@@ -148,12 +162,20 @@ def main(given: tuple[Path, ...]) -> None:
     """Encode spikes in every way, and prepare files, and count bytes."""
     with tempfile.TemporaryDirectory() as folder:
         rows = spikes(Path(folder))
+        sizes = chunk_sizes()
         whole = stores(Path(folder), given)
     table = Table("times and units on a 30 kHz grid", title=f"bytes a spike, {date.today()}")
     for name in ("B/spike", "encode, M/s", "decode, M/s"):
         table.add_column(name, justify="right")
     for name, (size, *speeds) in rows.items():
         table.add_row(name, f"{size:.2f}", *(f"{speed:,.0f}" for speed in speeds))
+    Console(width=110).print(table)
+    table = Table("spikes a chunk", title="chunks of a session of 1.36 M spikes")
+    for name in ("B/spike", "decode, M/s", "chunks", "kB for a window"):
+        table.add_column(name, justify="right")
+    for n, (size, decoding, chunks, fetched) in sizes.items():
+        row = f"{size:.2f}", f"{decoding:,.0f}", f"{chunks:,.0f}", f"{fetched:,.0f}"
+        table.add_row(f"2^{n.bit_length() - 1}", *row)
     Console(width=110).print(table)
     table = Table("", title="stores, and the spikes and kept behavior of their files")
     for name in ("store, MB", "in the file, MB", "ratio"):
@@ -165,6 +187,7 @@ def main(given: tuple[Path, ...]) -> None:
         "date": str(date.today()),
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "bytes_a_spike": {name: size for name, (size, *_) in rows.items()},
+        "chunks": sizes,
         "stores": whole,
     }
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")

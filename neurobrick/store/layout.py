@@ -8,8 +8,8 @@ MANIFEST = "manifest.json"
 SUFFIX = ".zarr"
 STAGING = ".staging-"  # no *.zarr, so no store
 
-# Measured (benchmarks/encoding.py): smaller chunks cost a request or an open each, larger ones
-# neither compress better nor decode faster.
+# Measured (benchmarks/encoding.py): smaller chunks cost a request or an open each, and larger ones
+# are no smaller for a spike, but more to fetch for a window.
 SPIKE_CHUNK = 2**18  # spikes, or rows of a table
 BEHAVIOR_CHUNK = 2**16  # samples
 
