@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -181,10 +182,10 @@ class Windows:
         """
         owner, within = self._laid(self.length)
         drawn = np.empty(len(owner))
-        for row, name in enumerate(self.sessions):
-            mine = self.row[owner] == row
+        bounds = np.searchsorted(self.row[owner], np.arange(len(self.sessions) + 1)).tolist()
+        for name, (first, last) in zip(self.sessions, pairwise(bounds), strict=True):
             key = [self.seed, number, zlib.crc32(name.encode())]
-            drawn[mine] = np.random.default_rng(key).random(int(mine.sum()))
+            drawn[first:last] = np.random.default_rng(key).random(last - first)
         places = np.maximum(self.stop - self.start - self.length, 0)
         share = (within + drawn) / self._fit(self.length)[owner]
         return owner, self.start[owner] + share * places[owner]
