@@ -99,6 +99,20 @@ def timed(work: Callable[[], object]) -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
+def all_told(opened: float, window: Callable[[float], object], n: int) -> dict[str, float]:
+    """The ms that opening took, and that a first window and `n` later ones take."""
+    first = timed(lambda: window(500.0))
+    starts = np.random.default_rng(0).uniform(0, SECONDS - 1, n)
+    later = [timed(lambda start=start: window(start)) for start in starts]
+    return {
+        "open": opened,
+        "first window": first,
+        "open and first window": opened + first,
+        "later windows": float(np.median(later)),
+        "slowest later window": max(later),
+    }
+
+
 def by_neurobrick(url: str, warm: bool) -> dict[str, float]:
     """One round: ms to open, to a first window, and to later ones, after imports."""
     if warm:  # a connection, as a session that goes on has
@@ -112,16 +126,7 @@ def by_neurobrick(url: str, warm: bool) -> dict[str, float]:
         assert len(cut.spikes)
         assert len(cut.behavior[TARGET])
 
-    first = timed(lambda: window(500.0))
-    starts = np.random.default_rng(0).uniform(0, SECONDS - 1, LATER)
-    later = [timed(lambda start=start: window(start)) for start in starts]
-    return {
-        "open": opened,
-        "first window": first,
-        "open and first window": opened + first,
-        "later windows": float(np.median(later)),
-        "slowest later window": max(later),
-    }
+    return all_told(opened, window, LATER)
 
 
 def by_zarr(url: str, session_id: str, rate: float) -> dict[str, float]:
@@ -147,16 +152,7 @@ def by_zarr(url: str, session_id: str, rate: float) -> dict[str, float]:
         group["spikes/time"][a:b], group["spikes/unit"][a:b]
         group[f"behavior/{TARGET}/values"][int(start * 100) : int(start * 100) + 100]
 
-    first = timed(lambda: window(500.0))
-    starts = np.random.default_rng(0).uniform(0, SECONDS - 1, 10)
-    later = [timed(lambda start=start: window(start)) for start in starts]
-    return {
-        "open": opened,
-        "first window": first,
-        "open and first window": opened + first,
-        "later windows": float(np.median(later)),
-        "slowest later window": max(later),
-    }
+    return all_told(opened, window, 10)
 
 
 def rounds(n: int, server: Server, way: str) -> tuple[dict[str, float], tuple[int, int]]:
