@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from neurobrick.storage.disk_cache import DiskCache
 from neurobrick.storage.objects import ObjectStorage
+
+MOST_COMING = 500  # files that wait for the disk, of half a megabyte at most
+LATER = 0.05  # seconds in which who asked for the content has decoded it, on all cores
 
 
 class CachedStorage:
@@ -20,6 +24,7 @@ class CachedStorage:
         self.remote = remote
         self.cache = cache
         self._coming: dict[tuple[str, int], bytes] = {}  # fetched, and not on the disk yet
+        self._written_by: int | None = None  # the process that is about to write them
 
     def __reduce__(self) -> tuple[type[CachedStorage], tuple[ObjectStorage, DiskCache]]:
         return (CachedStorage, (self.remote, self.cache))
@@ -91,15 +96,21 @@ class CachedStorage:
 
     def _keep(self, name: str, crc: int, fetched: Callable[[], bytes]) -> bytes:
         content = fetched()
+        if len(self._coming) >= MOST_COMING:  # the disk is slower than the network
+            self.cache.put(self._at(name), crc, content)
+            return content
         self._coming[name, crc] = content
-        _writer().submit(self._write_down, name, crc)  # who waits for the content need not wait
+        if self._written_by != os.getpid():
+            self._written_by = os.getpid()
+            _writer().submit(self._write_down)
         return content
 
-    def _write_down(self, name: str, crc: int) -> None:
-        content = self._coming.get((name, crc))
-        if content is not None:  # of two that fetched it at once, one has written it
-            self.cache.put(self._at(name), crc, content)
-            self._coming.pop((name, crc), None)
+    def _write_down(self) -> None:
+        time.sleep(LATER)
+        self._written_by = None  # what comes from now on is for the next time
+        for name, crc in list(self._coming):
+            self.cache.put(self._at(name), crc, self._coming[name, crc])
+            del self._coming[name, crc]
 
     def settle(self) -> None:
         """Wait until what was fetched is on the disk."""
