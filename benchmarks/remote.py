@@ -115,7 +115,7 @@ def all_told(opened: float, window: Callable[[float], object], n: int) -> dict[s
 
 def by_neurobrick(url: str, warm: bool) -> dict[str, float]:
     """One round: ms to open, to a first window, and to later ones, after imports."""
-    if warm:  # a connection, as a session that goes on has
+    if warm:  # what is imported and started once a process is there
         Dataset(url)
     found: list[Dataset] = []
     opened = timed(lambda: found.append(Dataset(url)))
@@ -197,7 +197,7 @@ def main(
         server = Server(root, delay / 1e3)
         try:
             titles = {
-                "warm": "neurobrick, a connection open",
+                "warm": "neurobrick, after another Dataset",
                 "cold": "neurobrick, from nothing",
                 "zarr": "zarr-python with obstore, the same store",
             }

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from neurobrick import Dataset, FilterError
+from neurobrick import Dataset, FilterError, StoreError
+from neurobrick.catalog import Catalog
+from neurobrick.storage import open_storage
 from tests.conftest import prepare_files
 
 
@@ -111,6 +114,25 @@ def test_a_selection_survives_pickling(corpus: Dataset) -> None:
     (name, *_) = selected.sessions
     copy = pickle.loads(pickle.dumps(selected))
     np.testing.assert_array_equal(copy[name].spike_arrays()[1], selected[name].spike_arrays()[1])
+
+
+def test_a_flipped_bit_of_the_catalogue_is_never_read(corpus: Dataset, tmp_path: Path) -> None:
+    """In pages, in the footer that renames columns, and in the seal itself."""
+    shutil.copytree(corpus.root / "catalog", tmp_path / "catalog")
+    rng = np.random.default_rng(0)
+    for name in ("sessions", "units", "trials", "behavior"):
+        file = tmp_path / f"catalog/{name}.parquet"
+        whole = file.read_bytes()
+        footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+        for k in range(150):
+            damaged = bytearray(whole)
+            at = rng.integers(footer if k % 2 else 0, len(whole))
+            damaged[at] ^= 1 << rng.integers(8)
+            file.write_bytes(damaged)
+            with pytest.raises(StoreError):
+                Catalog(open_storage(tmp_path)).everything()
+        file.write_bytes(whole)
+    assert Catalog(open_storage(tmp_path)).units.equals(corpus.catalog.units)
 
 
 def test_a_corpus_without_sessions_opens(tmp_path: Path, recording: Path) -> None:

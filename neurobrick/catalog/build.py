@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from neurobrick.catalog import seal
 from neurobrick.catalog.tables import FOLDER, GENERATION, TABLES, TIME_COLUMNS, VERSION
 from neurobrick.checksum import checksum
 from neurobrick.errors import StoreError
@@ -68,6 +69,7 @@ def dump(tables: Tables) -> dict[str, bytes]:
     about = {
         GENERATION: generation_of(tables).encode(),
         VERSION: str(FORMAT_VERSION).encode(),
+        seal.KEY: seal.UNSEALED,
     }
     packed = {}
     for name in TABLES:
@@ -79,7 +81,7 @@ def dump(tables: Tables) -> dict[str, bytes]:
             compression="zstd",
             write_page_checksum=True,
         )
-        packed[name] = sink.getvalue().to_pybytes()
+        packed[name] = seal.sealed(sink.getvalue().to_pybytes())
     return packed
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from neurobrick import filters
+from neurobrick.catalog import seal
 from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
 from neurobrick.schema import FORMAT_VERSION, SPLITS
@@ -217,9 +218,9 @@ class Catalog:
         url = self.storage.url
         with _boundary(self.storage, name):
             file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        version = _said(file, VERSION).decode()
-        if version != str(FORMAT_VERSION):
+            version = _said(file, VERSION).decode()
             older = not version or int(version) < FORMAT_VERSION
+        if version != str(FORMAT_VERSION):
             advice = (
                 "neurobrick prepare makes its sessions anew"
                 if older
@@ -229,6 +230,8 @@ class Catalog:
                 f"the corpus at {url} has format version {version or 1}, this neurobrick reads"
                 f" {FORMAT_VERSION}: {advice}"
             )
+        if not seal.is_intact(content):
+            raise _damaged(self.storage, name)
         return file
 
 
@@ -247,8 +250,12 @@ def _boundary(storage: Storage, name: str) -> Iterator[None]:
     """pyarrow's exceptions as StoreError."""
     try:
         yield
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise StoreError(
-            f"{storage.url}/{FOLDER}/{name}.parquet is damaged: any run of neurobrick prepare makes"
-            " it anew"
-        ) from error
+    except (OSError, ValueError, LookupError, AttributeError, pa.ArrowException) as error:
+        raise _damaged(storage, name) from error
+
+
+def _damaged(storage: Storage, name: str) -> StoreError:
+    return StoreError(
+        f"{storage.url}/{FOLDER}/{name}.parquet is damaged: any run of neurobrick prepare makes it"
+        " anew"
+    )
