@@ -142,11 +142,6 @@ class Catalog:
         edges = {name: column.to_numpy() for name, column in found.items() if column is not None}
         return {name: Intervals(both[::2], both[1::2]) for name, both in edges.items()}
 
-    def described(self, session_id: str) -> dict[str, pa.Table]:
-        """A session's rows of every table, with all columns, as `build.describe` makes them."""
-        tables = self.everything()
-        return {n: t.filter(pc.equal(t["session"], session_id)) for n, t in tables.items()}
-
     def everything(self) -> dict[str, pa.Table]:
         """Every table, with all columns."""
         with _boundary(self.storage, "sessions"):

@@ -26,7 +26,7 @@ from neurobrick.transfer.copying import AT_ONCE, Copy, Watch, chosen, size_of
 
 TRIES = 20  # of replacing the catalogue, where others replace it, too
 
-Described = Mapping[str, Mapping[str, pa.Table]]  # of each session, its rows of the catalogue
+Tables = Mapping[str, pa.Table]
 
 
 def push(root: Path, url: str, globs: Sequence[str] = (), watch: Watch | None = None) -> list[Copy]:
@@ -44,7 +44,7 @@ def push(root: Path, url: str, globs: Sequence[str] = (), watch: Watch | None = 
     there = _manifests(target)
     wanted = {i: index for i, index in indices.items() if there.get(i) != index.manifest}
     watch.planned(sum(map(size_of, wanted.values())))
-    copies, described = [], {}
+    copies, places = [], {}
     with ThreadPoolExecutor(AT_ONCE) as threads:
         for session_id, index in indices.items():
             copy = Copy(session_id, "unchanged")
@@ -52,13 +52,13 @@ def push(root: Path, url: str, globs: Sequence[str] = (), watch: Watch | None = 
                 path = f"{session_id}.{google_crc32c.value(index.manifest):08x}{SUFFIX}"
                 try:
                     copy = _send(session_id, index, corpus, target, path, threads, watch)
-                    described[session_id] = _placed(corpus.described(session_id), path)
+                    places[session_id] = path
                 except NeurobrickError as error:
                     copy = Copy(session_id, "failed", reason=str(error))
             copies.append(copy)
             watch.finished(copy)
-    if described:
-        _commit(target, described)
+    if places:
+        _commit(target, _placed(corpus, places), places)
     return copies
 
 
@@ -111,14 +111,20 @@ def _send(
     return Copy.of(session_id, [*sizes, len(index.manifest)])
 
 
-def _placed(tables: Mapping[str, pa.Table], path: str) -> dict[str, pa.Table]:
-    """A session's rows of the catalogue, where its store is at `path`."""
+def _placed(corpus: Catalog, places: Mapping[str, str]) -> dict[str, pa.Table]:
+    """The catalogue's rows of the sessions in `places`, with their stores there."""
+    ids = pa.array(list(places), pa.string())
+    tables = {
+        name: table.filter(pc.is_in(table["session"], value_set=ids))
+        for name, table in corpus.everything().items()
+    }
     sessions = tables["sessions"]
+    stores = pa.array([places[session_id] for session_id in sessions["session"].to_pylist()])
     column = sessions.schema.get_field_index("store")
-    return {**tables, "sessions": sessions.set_column(column, "store", pa.array([path]))}
+    return {**tables, "sessions": sessions.set_column(column, "store", stores)}
 
 
-def _commit(target: ObjectStorage, described: Described) -> None:
+def _commit(target: ObjectStorage, new: Tables, places: Mapping[str, str]) -> None:
     """Put sessions into the catalogue at `target`, beside those that are in it, in one step."""
     for _ in range(TRIES):
         try:
@@ -127,7 +133,7 @@ def _commit(target: ObjectStorage, described: Described) -> None:
             old, version = None, None
         else:
             old = Catalog(target, content)
-        tables = _merged(old, described)
+        tables = _merged(old, new)
         generation = generation_of(tables)
         files = dump(tables)
         for name, file in files.items():
@@ -135,7 +141,7 @@ def _commit(target: ObjectStorage, described: Described) -> None:
                 target.write(table_file(name, generation), file)
         if target.write_if(table_file("sessions"), files["sessions"], version) is not None:
             if old is not None and old.generation.decode() != generation:
-                _drop(target, old, described)
+                _drop(target, old, places)
             return
     raise StoreError(
         f"{target.url}: other pushes replaced the catalogue {TRIES} times over; what was sent is"
@@ -143,22 +149,22 @@ def _commit(target: ObjectStorage, described: Described) -> None:
     )
 
 
-def _merged(old: Catalog | None, described: Described) -> dict[str, pa.Table]:
-    """The catalogue with the sessions of `described` in place of those it had of their names."""
-    parts: list[Mapping[str, pa.Table]] = list(described.values())
+def _merged(old: Catalog | None, new: Tables) -> dict[str, pa.Table]:
+    """The catalogue with the sessions of `new` in place of those it had of their names."""
+    parts = [new]
     if old is not None:
-        new = pa.array(list(described), pa.string())
-        parts.insert(
-            0,
+        ids = new["sessions"]["session"].combine_chunks()
+        parts = [
             {
-                name: table.filter(pc.invert(pc.is_in(table["session"], value_set=new)))
+                name: table.filter(pc.invert(pc.is_in(table["session"], value_set=ids)))
                 for name, table in old.everything().items()
             },
-        )
+            new,
+        ]
     return {name: table.sort_by("session") for name, table in join(parts).items()}
 
 
-def _drop(target: ObjectStorage, old: Catalog, described: Described) -> None:
+def _drop(target: ObjectStorage, old: Catalog, places: Mapping[str, str]) -> None:
     """Remove what the catalogue that was replaced alone had: its tables, and replaced stores.
 
     Readers that hold it are told to open the corpus again.
@@ -166,10 +172,9 @@ def _drop(target: ObjectStorage, old: Catalog, described: Described) -> None:
     generation = old.generation.decode()
     stale = [table_file(name, generation) for name in ("units", "trials", "behavior")]
     known = set(old.sessions["session"].to_pylist())
-    kept = {tables["sessions"]["store"][0].as_py() for tables in described.values()}
-    for session_id in known & set(described):
+    for session_id in known & set(places):
         path = old.store(session_id).path
-        if path not in kept:
+        if path != places[session_id]:
             # The manifest first: what has none is no store.
             target.delete([f"{path}/{MANIFEST}"])
             stale += target.files(f"{path}/")
