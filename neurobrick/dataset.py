@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
@@ -131,7 +133,7 @@ class Dataset:
             if within is not None:
                 places[session_id] &= within.get(session_id, Intervals.empty())
         if order == "trials":
-            stretches = {name: self._trials(name, place) for name, place in places.items()}
+            stretches = self._trials(places)
         else:
             stretches = {name: (place.start, place.stop) for name, place in places.items()}
         share = Rank(rank, world_size)
@@ -160,13 +162,21 @@ class Dataset:
         )
         return narrowed
 
-    def _trials(self, session_id: str, place: Intervals) -> tuple[FloatArray, FloatArray]:
-        """Starts and stops of a session's trials that lie wholly in `place`."""
+    def _trials(self, places: Mapping[str, Intervals]) -> dict[str, tuple[FloatArray, FloatArray]]:
+        """Starts and stops of each session's trials that lie wholly in its place."""
         trials = self.catalog.trials
-        mine = trials.filter(pc.equal(trials["session"], session_id))
-        start, stop = (mine[edge].to_numpy().astype(np.float64) for edge in ("start", "stop"))
-        inside = place.covers(start, stop)
-        return start[inside], stop[inside]
+        owner = pc.index_in(trials["session"], value_set=pa.array(list(places), pa.string()))
+        rows = owner.to_numpy()
+        order = np.argsort(rows, kind="stable")
+        bounds = np.searchsorted(rows[order], np.arange(len(places) + 1)).tolist()
+        start, stop = (
+            trials[edge].to_numpy().astype(np.float64)[order] for edge in ("start", "stop")
+        )
+        found = {}
+        for (name, place), (a, b) in zip(places.items(), pairwise(bounds), strict=True):
+            inside = place.covers(start[a:b], stop[a:b])
+            found[name] = start[a:b][inside], stop[a:b][inside]
+        return found
 
     def _session(self, session_id: str) -> Session:
         catalog = self.catalog
