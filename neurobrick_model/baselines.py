@@ -15,7 +15,8 @@ from torch import Tensor
 
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.evaluate import Decoded, by_session
-from neurobrick_model.recipe import BaselineSettings
+from neurobrick_model.settings import BaselineSettings
+from neurobrick_model.timeline import TICKS
 
 ROWS = 4096  # samples whose features are held at once
 
@@ -45,19 +46,19 @@ def ridge(corpus: Corpus, settings: BaselineSettings) -> tuple[dict[str, Decoded
 
 
 def unit_times(corpus: Corpus, session: int) -> list[Tensor]:
-    """Sorted spike times, in corpus seconds, of every unit of a session."""
-    vocabulary, spikes = corpus.vocabulary, corpus.spikes
-    first, n = vocabulary.first_unit[session], vocabulary.units[session]
-    inside = (spikes.unit >= first) & (spikes.unit < first + n)
-    order = torch.argsort(spikes.unit[inside], stable=True)
-    counts = torch.bincount(spikes.unit[inside] - first, minlength=n)
-    return list(spikes.time[inside][order].split(counts.tolist()))
+    """Sorted spike times, in corpus ticks, of every unit of a session."""
+    time, unit = corpus.spikes.of_session(session)
+    n = corpus.vocabulary.units[session]
+    order = torch.argsort(unit, stable=True)
+    counts = torch.bincount(unit, minlength=n)
+    return list(time[order].to(corpus.device).split(counts.tolist()))
 
 
 def features(time: Tensor, units: list[Tensor], bin: float, lags: int) -> Tensor:
-    """Square-rooted counts (n, units * lags) in the `lags` bins that lie around each of `time`
-    (n,), with its place in the middle of the middle one."""
-    edges = time[:, None] + (torch.arange(lags + 1, device=time.device) - lags / 2) * bin
+    """Square-rooted counts (n, units * lags) in the `lags` bins of `bin` seconds that lie around
+    each of `time` (n,) ticks, with its place in the middle of the middle one."""
+    places = (torch.arange(lags + 1, device=time.device) - lags / 2).double() * bin * TICKS
+    edges = time[:, None] + places.round().long()
     counts = [torch.searchsorted(unit, edges).diff(dim=1) for unit in units]
     return torch.cat(counts, dim=1).double().sqrt()
 

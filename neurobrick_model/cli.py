@@ -22,6 +22,7 @@ from neurobrick import NeurobrickError, RecipeError, __version__
 from neurobrick_model.recipe import Recipe
 
 if TYPE_CHECKING:
+    from neurobrick_model.meter import Reading
     from neurobrick_model.trainer import Watch
 
 # Before torch is loaded: threads that wait by spinning starve each other, and whatever else runs
@@ -47,6 +48,14 @@ def main(recipe: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) 
     """Train the decoder that RECIPE describes, and score it on held-out data.
 
     Leaves runs/NAME: the decoder, its metrics, the log, and report.html, one page to look at.
+
+    On several GPUs, and on several machines that see the same folders, start it by torchrun:
+
+    \b
+        torchrun --nproc-per-node 8 -m neurobrick_model.cli RECIPE
+
+    A run that was stopped, or killed, goes on with --resume and ends with the weights it would have
+    had. Watch its curves with: tensorboard --logdir runs
     """
     try:
         settings = Recipe.from_yaml(recipe, overrides)
@@ -54,13 +63,15 @@ def main(recipe: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) 
         raise click.UsageError(str(error)) from error
     console = Console(highlight=False, stderr=as_json)
     try:
-        from neurobrick_model.checkpoint import to_json  # torch is loaded when it is needed
+        from neurobrick_model.files import to_json  # torch is loaded when it is needed
         from neurobrick_model.trainer import Trainer
 
         with watching(console, settings.training.steps) as watch:
             metrics = Trainer(settings, watch=watch).fit(resume=resume)
     except NeurobrickError as error:
         raise click.ClickException(str(error)) from error
+    if not metrics:  # another rank has them
+        return
     if as_json:
         click.echo(to_json(metrics))
     else:
@@ -79,10 +90,10 @@ def watching(console: Console, steps: int) -> Iterator[Watch]:
         def say(self, line: str) -> None:
             console.print(line, markup=False, soft_wrap=True)
 
-        def step(self, step: int, loss: float, windows_per_second: float) -> None:
+        def step(self, step: int, loss: float, reading: Reading) -> None:
             if step == steps or time.monotonic() - self.said > PLAIN_SECONDS:
                 self.said = time.monotonic()
-                self.say(f"step {step}/{steps}  {_state(loss, windows_per_second)}")
+                self.say(f"step {step}/{steps}  {_state(loss, reading)}")
 
     if not console.is_terminal:
         yield Plain()
@@ -99,15 +110,18 @@ def watching(console: Console, steps: int) -> Iterator[Watch]:
     task = bar.add_task("training", total=steps, state="")
 
     class Bar(Plain):
-        def step(self, step: int, loss: float, windows_per_second: float) -> None:
-            bar.update(task, completed=step, state=_state(loss, windows_per_second))
+        def step(self, step: int, loss: float, reading: Reading) -> None:
+            bar.update(task, completed=step, state=_state(loss, reading))
 
     with bar:
         yield Bar()
 
 
-def _state(loss: float, windows_per_second: float) -> str:
-    return f"loss {loss:.4f}  {windows_per_second:,.0f} windows/s"
+def _state(loss: float, reading: Reading) -> str:
+    return (
+        f"loss {loss:.4f}  {reading.windows_per_second:,.0f} windows/s  "
+        f"{reading.utilization:.0%} of peak"
+    )
 
 
 def table(metrics: Mapping[str, Any]) -> Table:
@@ -123,3 +137,7 @@ def table(metrics: Mapping[str, Any]) -> Table:
     mean = metrics["mean"]
     shown.add_row("mean", f"{mean['decoder']:.4f}", f"{mean['ridge']:.4f}")
     return shown
+
+
+if __name__ == "__main__":
+    main()

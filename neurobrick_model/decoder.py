@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from neurobrick import Dataset, NeurobrickError, StoreError
-from neurobrick_model.checkpoint import load_weights, save_weights, write_text
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.evaluate import stitch
+from neurobrick_model.files import load_weights, save_weights, write_text
 from neurobrick_model.perceiver import Perceiver
-from neurobrick_model.recipe import ModelSettings, Recipe
-from neurobrick_model.timeline import Spikes, Vocabulary
+from neurobrick_model.recipe import Recipe
+from neurobrick_model.settings import ModelSettings
+from neurobrick_model.timeline import Spikes, Vocabulary, ticks
 
 SPEC = "decoder.json"
 WEIGHTS = "weights.safetensors"
@@ -145,13 +146,15 @@ class Decoder:
         times = times[session.domain.contains(times)]
         spikes = session.slice(*session.span).spikes
         recording = Spikes.gather(
-            [(row, spikes.times, spikes.units, session.domain)], self.spec.vocabulary, self._device
+            [(row, spikes.times, spikes.units, session.domain)],
+            len(self.spec.sessions),
+            self._device,
         )
         guess = stitch(
             self.model,
             self.spec.vocabulary,
             recording,
-            torch.from_numpy(times).to(self._device) + recording.base[row],
+            torch.from_numpy(ticks(times)).to(self._device) + recording.base[row],
             self.spec.model.window,
             self.spec.step,
         )

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neurobrick_model.corpus import Corpus
+from neurobrick_model.distributed import Ranks
 from neurobrick_model.perceiver import Perceiver
-from neurobrick_model.timeline import Spans, Spikes, Vocabulary, ragged
+from neurobrick_model.timeline import TICKS, Spans, Spikes, Vocabulary, ragged
 from neurobrick_model.tokens import all_units, key_tokens, query_tokens
 
-BATCH = 64  # windows decoded at once
+BATCH = {"cpu": 64, "cuda": 512}  # windows decoded at once
 LEAST_TRUST = 1e-3  # at a window's very edge, so that the edge of a recording is decoded too
 
 
@@ -53,11 +54,11 @@ class Decoded:
         return error, ((self.truth - self.truth.mean(0)) ** 2).sum(0)
 
 
-def covering(spans: Spans, length: float, step: float) -> Spans:
-    """Windows of `length` seconds every `step` that cover each span; the last one is moved back to
+def covering(spans: Spans, length: int, step: int) -> Spans:
+    """Windows of `length` ticks every `step` that cover each span; the last one is moved back to
     end with its span. A shorter span is one window."""
     room = (spans.stop - spans.start - length).clamp(min=0)
-    count = torch.ceil(room / step - 1e-9).long() + 1
+    count = (room + step - 1) // step + 1
     owner, number = ragged(torch.zeros_like(count), count)
     start = spans.start[owner] + torch.minimum(number * step, room[owner])
     stop = torch.minimum(start + length, spans.stop[owner])
@@ -72,40 +73,50 @@ def stitch(
     time: Tensor,
     window: float,
     step: float,
+    ranks: Ranks | None = None,
 ) -> Tensor:
-    """Decode the behavior at `time` (n,), sorted corpus seconds: z-scored, (n, d) float32.
+    """Decode the behavior at `time` (n,), sorted corpus ticks: z-scored, (n, d) float32. Windows
+    are shared out among `ranks`, and all of them get the whole.
 
     A sample is the average over the windows that hold it, weighted by how near it is to their
     middles, where a window knows what came before and after. Where no window reaches, it is 0.
     The windows' places depend on the recording only, not on what is asked.
     """
-    windows = covering(spikes.domain, window, step)
+    ranks = ranks or Ranks()
+    windows = covering(spikes.domain.to(time.device), round(window * TICKS), round(step * TICKS))
     asked = torch.searchsorted(time, windows.stop) > torch.searchsorted(time, windows.start)
     windows = windows[asked]
+    windows = windows[ranks.rank :: ranks.count]
     total = torch.zeros(len(time), model.readout.out_features, device=time.device)
     weight = torch.zeros(len(time), 1, device=time.device)
-    training = model.training
-    model.eval()
-    for first in range(0, len(windows), BATCH):
-        part = windows[first : first + BATCH]
-        keys = key_tokens(spikes, part, all_units(vocabulary, part.session))
+    batch = BATCH[time.device.type]
+    for first in range(0, len(windows), batch):
+        part = windows[first : first + batch]
+        cut = spikes.cut(part.to(spikes.device)).to(time.device)
+        keys = key_tokens(cut, part, all_units(vocabulary, part.session), vocabulary)
         queries = query_tokens(time, part, most=None)
         length = (part.stop - part.start).float()[:, None]
         trust = (1 - (2 * queries.time / length - 1).abs()).clamp(min=LEAST_TRUST)[..., None]
-        guess = model(keys, queries)
+        with torch.compiler.set_stance("force_eager"):  # windows here are of many shapes
+            guess = model(keys, queries)
         sample = queries.sample[queries.mask]
         total.index_add_(0, sample, (guess * trust)[queries.mask])
         weight.index_add_(0, sample, trust[queries.mask])
-    model.train(training)
-    return total / weight.clamp(min=LEAST_TRUST)
+    return ranks.sum(total) / ranks.sum(weight).clamp(min=LEAST_TRUST)
 
 
 def decode_split(
-    model: Perceiver, corpus: Corpus, split: str, window: float, step: float
+    model: Perceiver,
+    corpus: Corpus,
+    split: str,
+    window: float,
+    step: float,
+    ranks: Ranks | None = None,
 ) -> dict[str, Decoded]:
     """Stitch every scored sample of a split: by session id."""
     rows = corpus.targets.scored[split]
-    guess = stitch(model, corpus.vocabulary, corpus.spikes, corpus.targets.time[rows], window, step)
+    time = corpus.targets.time[rows]
+    guess = stitch(model, corpus.vocabulary, corpus.spikes, time, window, step, ranks)
     return by_session(corpus, rows, guess)
 
 
@@ -116,8 +127,9 @@ def by_session(corpus: Corpus, rows: Tensor, guess: Tensor) -> dict[str, Decoded
     for session, name in enumerate(corpus.vocabulary.sessions):
         mine = targets.session[rows] == session
         own = rows[mine]
+        ticks = targets.time[own] - corpus.spikes.base[session].to(own.device)
         decoded[name] = Decoded(
-            (targets.time[own] - corpus.spikes.base[session]).cpu().numpy(),
+            ticks.cpu().numpy() / TICKS,
             targets.restore(targets.value[own], session).cpu().numpy(),
             targets.restore(guess[mine], session).cpu().numpy(),
         )

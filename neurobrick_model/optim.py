@@ -1,65 +1,89 @@
-"""Optimizer, schedule and averaged weights."""
+"""Optimizers and their schedule.
+
+Matrices decay; norms and biases do not, as shrinking them has no meaning. Embeddings of units and
+sessions are many, and a batch touches few: theirs is an optimizer that treats every row as a
+parameter of its own (`rows`).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from neurobrick_model.recipe import TrainingSettings
+from neurobrick_model.perceiver import Perceiver
+from neurobrick_model.rows import RowAdam
+from neurobrick_model.settings import TrainingSettings
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay; embeddings, norms and biases do not, as shrinking them has no meaning: they
-    are read through a norm, or they are one."""
-    embeddings = {
-        id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)
-    }
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
+def make_optimizers(model: Perceiver, settings: TrainingSettings) -> list[torch.optim.Optimizer]:
+    """One optimizer for each kind of parameter; their rates are set anew at every step.
+
+    AdamW (Loshchilov & Hutter 2019); LAMB (You et al. 2020), which the paper uses; or Muon (Jordan
+    et al. 2024) for the matrices of the attentions and feed-forwards, its updates scaled so that
+    AdamW's rate suits it (Liu et al. 2025), with AdamW for the rest.
+    """
+    rate, decay = settings.learning_rate, settings.weight_decay
+    matrices, others = split_parameters(model)
+    embeddings = (model.unit_embedding, model.session_embedding)
+    weights = [parameter for table in embeddings for parameter in table.parameters()]
+    rows = RowAdam(weights, lr=rate, trust=settings.optimizer == "lamb")
+    free = {"params": others, "weight_decay": 0.0}
+    fused = True
+    if settings.optimizer == "muon":
+        hidden = [p for p in matrices if p is not model.readout.weight]
+        free = {"params": [*others, model.readout.weight], "weight_decay": 0.0}
+        muon = torch.optim.Muon(
+            hidden, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
+        )  # fmt: skip
+        return [muon, torch.optim.AdamW([free], lr=rate, fused=fused), rows]
+    groups = [{"params": matrices, "weight_decay": decay}, free]
+    if settings.optimizer == "lamb":
+        from pytorch_optimizer import Lamb
+
+        return [Lamb(groups, lr=rate), rows]
+    return [torch.optim.AdamW(groups, lr=rate, fused=fused), rows]
+
+
+def split_parameters(model: Perceiver) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The weight matrices, and all else but the embeddings of units and sessions."""
+    rows = {id(model.unit_embedding.weight), id(model.session_embedding.weight)}
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for parameter in model.parameters():
-        matrix = parameter.ndim > 1 and id(parameter) not in embeddings
-        (decayed if matrix else free).append(parameter)
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-
-
-def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019); the rate is set anew at every step."""
-    return torch.optim.AdamW(
-        parameter_groups(model, settings.weight_decay), lr=settings.learning_rate
-    )
+        if id(parameter) not in rows:
+            matrix = parameter.ndim > 1 and id(parameter) not in tables
+            (matrices if matrix else others).append(parameter)
+    return matrices, others
 
 
 def learning_rate(step: int, settings: TrainingSettings) -> float:
-    """A linear rise over the warm-up, then half a cosine down to zero at the last step."""
+    """The rate at a step, which nothing but the step decides: a linear rise over the warm-up, the
+    peak while it is held, then half a cosine or a line down to zero at the last step."""
     warmup = round(settings.warmup * settings.steps)
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup
-    done = (step - warmup) / max(1, settings.steps - warmup)
-    return settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
+    held = warmup + round(settings.hold * settings.steps)
+    if step < held or settings.schedule == "constant":
+        return settings.learning_rate
+    done = (step - held) / max(1, settings.steps - held)
+    left = 1 - done if settings.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+    return settings.learning_rate * left
 
 
-class Average:
-    """Exponential moving average of a model's weights, of which early steps weigh no more than
-    late ones: its decay rises to the given one (Adam's bias correction, applied to weights)."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+def averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """A copy of `model` whose weights are the exponential moving average of its own, of which early
+    steps weigh no more than late ones: the decay rises to the given one."""
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights as they are after `step` steps."""
-        decay = min(self.decay, step / (step + 10))
-        for name, value in model.state_dict().items():
-            self.weights[name].lerp_(value, 1 - decay)
+    def update(mean: Tensors, current: Tensors, count: Tensor | int) -> None:
+        step = int(count) + 1  # the first one is copied, not averaged
+        rising = min(decay, step / (step + 10))
+        torch._foreach_lerp_(mean, current, 1 - rising)
 
-    def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over saved weights."""
-        for name, value in weights.items():
-            self.weights[name].copy_(value)
+    return AveragedModel(model, multi_avg_fn=update)

@@ -13,27 +13,33 @@ published code:
 - A window may be shorter than the grid of latents, where a training interval is; its end tokens
   say so.
 - There is one readout, as a run decodes one behavior; its bias starts at zero.
-- The sizes, dropout rates and rotary periods are the recipe's; the published ones are defaults
-  where a small model on a CPU can afford them.
+- Weights of attention are not dropped out (the paper drops 0.2): fused kernels over ragged keys do
+  not, and what they drop elsewhere would depend on who else is in the batch.
+- The sizes, dropout rates and rotary periods are the recipe's; the published ones are the presets
+  `poyo-1.3m` and `poyo-11.8m`, and the defaults are what a small model on a CPU can afford.
 
-Training departs in three things: AdamW with a cosine in place of LAMB with a late decay (`optim`),
-a plain triangular number of kept units (`tokens.triangular`), and a loss that is divided by the
-sum of its weights (`trainer`).
+Training departs in three things: a cosine from the warm-up on is the default in place of the
+paper's late decay (`optim`), the number of kept units is plainly triangular (`tokens.triangular`),
+and the loss is divided by the sum of its weights (`objective`).
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neurobrick_model.recipe import ModelSettings
+from neurobrick_model.attention import Angle, Attention, Rotary
+from neurobrick_model.chance import dropout
+from neurobrick_model.settings import ModelSettings
+from neurobrick_model.timeline import TICKS
 from neurobrick_model.tokens import KINDS, Keys, Queries
 
 EMBEDDING_SCALE = 0.02  # standard deviation of fresh embeddings, as published
-Angle = Tensor  # (b, n, head_dim // 2) complex64 of modulus 1
+LAYER_SITES = 3  # places of a layer that have dropout
+OTHER_SITES = 2  # of the rest
+
+Chance = tuple[Tensor | None, ...]  # for each site, keys (b,) int32 of what it drops
 
 
 class Perceiver(nn.Module):
@@ -53,55 +59,69 @@ class Perceiver(nn.Module):
         self.latent_embedding = _embedding(s.latents_per_step, s.dim)
         self.session_embedding = _embedding(n_sessions, s.dim)
         self.rotary = Rotary(s.head_dim, *s.rotary_periods)
-        grid = (torch.arange(s.steps) + 0.5) * s.latent_step
+        grid = ((torch.arange(s.steps, dtype=torch.float64) + 0.5) * s.latent_step * TICKS).round()
         self.register_buffer(
-            "latent_time", grid.repeat_interleave(s.latents_per_step), persistent=False
-        )
-        cross = (s.dim, s.cross_heads, s.head_dim, s.attention_dropout)
+            "latent_time", grid.to(torch.int32).repeat_interleave(s.latents_per_step),
+            persistent=False,
+        )  # fmt: skip
+        cross = (s.dim, s.cross_heads, s.head_dim)
         self.read = Attention(*cross, cross=True, rotate_values=True)
-        self.read_feedforward = feedforward(s.dim, s.feedforward, s.feedforward_dropout)
+        self.read_feedforward = FeedForward(s.dim, s.feedforward, s.feedforward_dropout)
         self.layers = nn.ModuleList([Layer(s) for _ in range(s.depth)])
         self.ask = Attention(*cross, cross=True, rotate_values=False)
-        self.ask_feedforward = feedforward(s.dim, s.feedforward, s.feedforward_dropout)
+        self.ask_feedforward = FeedForward(s.dim, s.feedforward, s.feedforward_dropout)
         self.readout = nn.Linear(s.dim, n_outputs)
         nn.init.zeros_(self.readout.bias)
 
-    latent_time: Tensor  # (latents,) s from the window's start
+    latent_time: Tensor  # (latents,) int32 ticks from the window's start
 
-    def forward(self, keys: Keys, queries: Queries) -> Tensor:
-        """z-scored behavior (b, q, outputs) at every query; rows of padding hold nonsense."""
-        latents = self.encode(keys)
+    @property
+    def sites(self) -> int:
+        """How many places have dropout."""
+        return LAYER_SITES * len(self.layers) + OTHER_SITES
+
+    def forward(self, keys: Keys, queries: Queries, chance: Tensor | None = None) -> Tensor:
+        """z-scored behavior (b, q, outputs) at every query; rows of padding hold nonsense.
+
+        `chance` (sites, b) int32 are random keys that say what is dropped out, nothing by default.
+        """
+        sites: Chance = (None,) * self.sites if chance is None else chance.unbind(0)
         grid = self.rotary(self.latent_time[None])
-        for layer in self.layers:
-            latents = layer(latents, grid)
-        return self.decode(latents, grid, queries)
+        latents = self.encode(keys, grid, sites[-1])
+        for number, layer in enumerate(self.layers):
+            latents = layer(latents, grid, *sites[LAYER_SITES * number :][:LAYER_SITES])
+        return self.decode(latents, grid, queries.time, queries.session, sites[-2])
 
-    def encode(self, keys: Keys) -> Tensor:
+    def encode(self, keys: Keys, grid: Angle, chance: Tensor | None = None) -> Tensor:
         """Latents (b, latents, dim) that have read the tokens of each window."""
-        grid = self.rotary(self.latent_time[None])
-        tokens = self.unit_embedding.weight[:, None] + self.kind_embedding.weight
-        table = self.read.keys_values(tokens.flatten(0, 1))
+        unit, kind = keys.table // KINDS, keys.table % KINDS
+        tokens = self.unit_embedding(unit) + self.kind_embedding(kind)
         latents = self.latent_embedding.weight.repeat(self.steps, 1)
-        read = self.read(
-            self.read.queries(latents).expand(len(keys.unit), -1, -1),
-            functional.embedding(keys.unit * KINDS + keys.kind, table),
+        key, value = self.read.keys_values(tokens)
+        read = self.read.packed(
+            self.read.queries(latents[None]),
+            functional.embedding(keys.row, key),
+            functional.embedding(keys.row, value),
             grid,
             self.rotary(keys.time),
-            keys.mask,
+            keys.offsets,
+            keys.longest,
         )
-        latents = latents + read
-        return latents + self.read_feedforward(latents)
+        return self.read_feedforward(latents + read, chance)
 
-    def decode(self, latents: Tensor, grid: Angle, queries: Queries) -> Tensor:
-        """Behavior (b, q, outputs) that the latents tell of, at the queries' times."""
-        asked = self.session_embedding(queries.session)[:, None]
-        answer = asked + self.ask(
-            self.ask.queries(asked).expand(-1, queries.time.shape[1], -1),
-            self.ask.keys_values(latents),
-            self.rotary(queries.time),
-            grid,
-        )
-        return self.readout(answer + self.ask_feedforward(answer))
+    def decode(
+        self,
+        latents: Tensor,
+        grid: Angle,
+        time: Tensor,
+        session: Tensor,
+        chance: Tensor | None = None,
+    ) -> Tensor:
+        """Behavior (b, q, outputs) that the latents tell of, at `time` (b, q) ticks."""
+        asked = self.session_embedding(session)[:, None]
+        query = self.ask.queries(asked).repeat(1, time.shape[1], 1)
+        read = self.ask(query, *self.ask.keys_values(latents), self.rotary(time), grid)
+        return self.readout(self.ask_feedforward(asked + read, chance))
 
 
 class Layer(nn.Module):
@@ -111,133 +131,45 @@ class Layer(nn.Module):
         super().__init__()
         s = settings
         self.attention = Attention(
-            s.dim, s.self_heads, s.head_dim, s.attention_dropout, cross=False, rotate_values=True
-        )
-        self.feedforward = feedforward(s.dim, s.feedforward, s.feedforward_dropout)
-        self.dropout = nn.Dropout(s.residual_dropout)
-
-    def forward(self, x: Tensor, angle: Angle) -> Tensor:
-        """`x` (b, n, dim) at the times that `angle` stands for."""
-        attention = self.attention
-        x = x + self.dropout(
-            attention(attention.queries(x), attention.keys_values(x), angle, angle)
-        )
-        return x + self.dropout(self.feedforward(x))
-
-
-class Attention(nn.Module):
-    """Multi-head attention in which queries and keys, and values where asked, are rotated by their
-    times, so that only time differences matter. A rotated value is turned back by its reader's
-    time: what is read says how long ago it was.
-
-    Projections are apart from attending, so that a caller can project once what it uses often.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        heads: int,
-        head_dim: int,
-        dropout: float,
-        *,
-        cross: bool,
-        rotate_values: bool,
-    ) -> None:
-        super().__init__()
-        self.heads, self.dropout, self.rotate_values = heads, dropout, rotate_values
-        self.norm = nn.LayerNorm(dim)
-        self.norm_context = nn.LayerNorm(dim) if cross else None
-        self.to_query = nn.Linear(dim, heads * head_dim, bias=False)
-        self.to_key_value = nn.Linear(dim, 2 * heads * head_dim, bias=False)
-        self.to_output = nn.Linear(heads * head_dim, dim)
-
-    def queries(self, x: Tensor) -> Tensor:
-        """`x` (…, dim) as the queries of all heads (…, heads * head_dim)."""
-        return self.to_query(self.norm(x))
-
-    def keys_values(self, context: Tensor) -> Tensor:
-        """`context` (…, dim) as keys, then values, of all heads (…, 2 * heads * head_dim)."""
-        norm = self.norm_context or self.norm
-        return self.to_key_value(norm(context))
+            s.dim, s.self_heads, s.head_dim, cross=False, rotate_values=True
+        )  # fmt: skip
+        self.feedforward = FeedForward(s.dim, s.feedforward, s.feedforward_dropout)
+        self.dropout = s.residual_dropout
 
     def forward(
         self,
-        query: Tensor,
-        key_value: Tensor,
-        query_angle: Angle,
-        key_angle: Angle,
-        mask: Tensor | None = None,
+        x: Tensor,
+        angle: Angle,
+        attended: Tensor | None = None,
+        hidden: Tensor | None = None,
+        fed: Tensor | None = None,
     ) -> Tensor:
-        """What `query` (b, q, heads * head_dim) reads from keys and values (b, n, …): (b, q, dim).
-        Keys where `mask` (b, n) is False are not seen."""
-        query = rotate(query, query_angle)
-        if self.rotate_values:
-            key, value = rotate(key_value, key_angle).chunk(2, dim=-1)
-        else:
-            key, value = key_value.chunk(2, dim=-1)
-            key = rotate(key, key_angle)
-        read = functional.scaled_dot_product_attention(
-            self._by_head(query),
-            self._by_head(key),
-            self._by_head(value),
-            attn_mask=None if mask is None else mask[:, None, None],
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        read = read.transpose(1, 2).flatten(2)
-        if self.rotate_values:
-            read = rotate(read, query_angle.conj())
-        return self.to_output(read)
-
-    def _by_head(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        """`x` (b, n, dim) at the times that `angle` (1, n, …) stands for. The other three are keys
+        (b,) of the dropout of the attention, inside the feed-forward, and of the feed-forward."""
+        attention = self.attention
+        read = attention(attention.queries(x), *attention.keys_values(x), angle, angle)
+        x = x + dropout(read, self.dropout, attended)
+        return x + dropout(self.feedforward.branch(x, hidden), self.dropout, fed)
 
 
-class Rotary(nn.Module):
-    """Times as rotations of number pairs. The first half of a head's pairs turn, with periods
-    spaced evenly in their logarithm, ends included; the other half stay."""
+class FeedForward(nn.Module):
+    """Pre-norm feed-forward with `factor * dim` hidden units, gated by GELU (Shazeer 2020)."""
 
-    frequency: Tensor  # (head_dim // 2,) rad/s
-
-    def __init__(self, head_dim: int, shortest: float, longest: float) -> None:
+    def __init__(self, dim: int, factor: int, dropout: float) -> None:
         super().__init__()
-        turning = head_dim // 4
-        periods = torch.logspace(math.log10(shortest), math.log10(longest), turning)
-        frequency = torch.cat([2 * math.pi / periods, torch.zeros(turning)])
-        self.register_buffer("frequency", frequency, persistent=False)
+        self.norm = nn.LayerNorm(dim)
+        self.up = nn.Linear(dim, 2 * factor * dim)
+        self.down = nn.Linear(factor * dim, dim)
+        self.dropout = dropout
 
-    def forward(self, time: Tensor) -> Angle:
-        """`time` (b, n) s."""
-        angle = time[..., None] * self.frequency
-        return torch.polar(torch.ones_like(angle), angle)
+    def branch(self, x: Tensor, chance: Tensor | None = None) -> Tensor:
+        """What is to be added to `x` (b, n, dim)."""
+        value, gate = self.up(self.norm(x)).chunk(2, dim=-1)
+        return self.down(dropout(value * functional.gelu(gate), self.dropout, chance))
 
-
-def rotate(x: Tensor, angle: Angle) -> Tensor:
-    """Turn each pair of neighbours in `x` (b, n, heads * head_dim), every head alike.
-
-    As one complex product over contiguous memory; written out in sines it takes six.
-    """
-    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
-    heads = pairs.shape[-1] // angle.shape[-1]
-    return torch.view_as_real(pairs * angle.repeat(1, 1, heads)).flatten(-2)
-
-
-class GEGLU(nn.Module):
-    """Half of the input, gated by the GELU of the other half (Shazeer 2020)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        value, gate = x.chunk(2, dim=-1)
-        return value * functional.gelu(gate)
-
-
-def feedforward(dim: int, factor: int, dropout: float) -> nn.Sequential:
-    """Pre-norm GEGLU feed-forward with `factor * dim` hidden units."""
-    return nn.Sequential(
-        nn.LayerNorm(dim),
-        nn.Linear(dim, 2 * factor * dim),
-        GEGLU(),
-        nn.Dropout(dropout),
-        nn.Linear(factor * dim, dim),
-    )
+    def forward(self, x: Tensor, chance: Tensor | None = None) -> Tensor:
+        """`x` (b, n, dim) with its branch."""
+        return x + self.branch(x, chance)
 
 
 def _embedding(n: int, dim: int) -> nn.Embedding:

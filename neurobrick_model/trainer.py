@@ -1,45 +1,50 @@
 """Training: set up, step, loop, resume.
 
-Every random draw of a step comes from the recipe's seed and the step's number, so a run that goes
-on from a checkpoint takes the very steps it would have taken, with no generator state to save.
+Nothing of a step depends on the steps before it but the weights and what the optimizers remember:
+its batch, its dropout and its rate follow from the recipe and its number. So a run that goes on
+from a checkpoint takes the very steps it would have taken, on as many ranks as there now are.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import platform
+import signal
+import statistics
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-import neurobrick
-from neurobrick import Dataset, NeurobrickError, RecipeError
-from neurobrick_model import report
-from neurobrick_model.baselines import Ridge, ridge
-from neurobrick_model.checkpoint import (
-    load_state,
-    load_weights,
-    save_state,
-    to_json,
-    write_text,
-)
+from neurobrick import Dataset, NeurobrickError
+from neurobrick_model import run
+from neurobrick_model.batches import Cutter, Feed, shares
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.decoder import WEIGHTS, DecoderSpec
+from neurobrick_model.device import (
+    choose_device,
+    choose_precision,
+    compile_parts,
+    compiles,
+)
+from neurobrick_model.distributed import Ranks
 from neurobrick_model.evaluate import Decoded, decode_split, mean_r2
-from neurobrick_model.optim import Average, learning_rate, make_optimizer
+from neurobrick_model.files import load_weights
+from neurobrick_model.health import Health
+from neurobrick_model.log import Log
+from neurobrick_model.meter import Meter, Reading
+from neurobrick_model.objective import ERROR, Objective, Scores
+from neurobrick_model.optim import averaged, learning_rate, make_optimizers, split_parameters
 from neurobrick_model.perceiver import Perceiver
 from neurobrick_model.recipe import Recipe
-from neurobrick_model.tokens import all_units, drop_units, key_tokens, query_tokens
+from neurobrick_model.score import score
 
-CHECKPOINT = "checkpoint.pt"
-LOG = "log.jsonl"
 LOG_EVERY = 20  # steps
 
 
@@ -49,277 +54,318 @@ class Watch:
     def say(self, line: str) -> None:
         """A line worth reading."""
 
-    def step(self, step: int, loss: float, windows_per_second: float) -> None:
+    def step(self, step: int, loss: float, reading: Reading) -> None:
         """`step` steps are done."""
+
+
+class Stopped(NeurobrickError):
+    """Training was asked to stop, and did, with a checkpoint."""
 
 
 @dataclass
 class Progress:
-    """Where a run stands; what a checkpoint keeps beside weights and optimizer."""
+    """Where a run stands; what a checkpoint keeps beside weights and optimizers."""
 
     step: int = 0
     best: float = -math.inf
     best_step: int = 0
     seconds: float = 0.0
-    log: list[dict[str, float]] = field(default_factory=list)
 
 
 class Trainer:
-    """One training run of a recipe. `dataset` is opened from the recipe's root by default."""
+    """One training run of a recipe. `dataset` is opened from the recipe's root by default; `ranks`
+    are those that torchrun says."""
 
     def __init__(
-        self, recipe: Recipe, dataset: Dataset | None = None, watch: Watch | None = None
+        self,
+        recipe: Recipe,
+        dataset: Dataset | None = None,
+        watch: Watch | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
+        settings = recipe.training
         self.recipe = recipe
-        self.watch = watch or Watch()
-        self.device = choose_device(recipe.training.device)
+        self.ranks = ranks or Ranks.from_environment()
+        self.ranks.check(settings.batch)
+        self.watch = (watch if self.ranks.first else None) or Watch()
+        self.device = choose_device(settings.device, self.ranks.local)
+        self.precision = choose_precision(settings.precision, self.device)
         dataset = dataset if dataset is not None else Dataset(recipe.data.root)
-        self.corpus = Corpus.from_dataset(dataset, recipe.data, self.device)
+        self.corpus = Corpus.from_dataset(dataset, recipe.data, self.device, self.watch.say)
         self.spec = DecoderSpec.describe(recipe, self.corpus)
         with torch.random.fork_rng():
-            torch.manual_seed(recipe.training.seed)
+            torch.manual_seed(settings.seed)
             self.model = self.spec.build().to(self.device)
-        self.optimizer = make_optimizer(self.model, recipe.training)
-        decay = recipe.training.ema
-        self.average = Average(self.model, decay) if decay else None
+        self.average = averaged(self.model, settings.ema) if settings.ema else None
+        self.optimizers = make_optimizers(self.model, settings)
+        self.objective = Objective(self.model, self.precision)
+        compiled = compiles(settings, self.device)
+        if compiled:
+            compile_parts(self.model)
+        cutter = Cutter(
+            self.corpus,
+            settings,
+            recipe.model.window,
+            self.model.sites,
+            padded=compiled and self.device.type == "cuda",
+        )
+        mine = shares(settings.batch, settings.microbatch, self.ranks.rank, self.ranks.count)
+        self.feed = Feed(cutter, mine)
+        self.meter = Meter(
+            recipe.model,
+            settings.queries,
+            len(self.corpus.axes),
+            self.device,
+            self.precision,
+            self.ranks.count,
+        )
         self.progress = Progress()
+        self._stop = False
 
     def fit(self, *, resume: bool = False) -> dict[str, Any]:
         """Train, keep the weights that validate best, score them on the test split, and write the
-        run's folder: recipe, decoder, checkpoint, log, metrics, report. Returns the metrics.
+        run's folder: recipe, decoder, checkpoints, log, metrics, report. Returns the metrics (an
+        empty dictionary on ranks but the first).
 
-        With `resume`, goes on from the folder's checkpoint if it has one.
+        With `resume`, goes on from the folder's newest sound checkpoint if it has one.
 
-        Raises RecipeError when the folder holds a run of another recipe, NeurobrickError when the
-        loss is no longer finite.
+        Raises RecipeError when the folder holds a run of another recipe or corpus, Stopped when it
+        was asked to stop, and NeurobrickError when another process writes to the folder or the loss
+        is no longer finite.
         """
         folder = self.recipe.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (resume and self._resume(folder)):
-            for name in (CHECKPOINT, LOG, WEIGHTS, "metrics.json", "report.html"):
-                (folder / name).unlink(missing_ok=True)
-            write_text(folder / "recipe.yaml", self.recipe.to_yaml())
-        vocabulary = self.corpus.vocabulary
-        self.watch.say(
-            f"{len(vocabulary.sessions)} sessions, {vocabulary.n_units} units, "
-            f"{len(self.corpus.spikes.time):,} spikes, {n_parameters(self.model):,} parameters, "
-            f"on {self.device}"
-        )
-        with torch.random.fork_rng():
-            self._loop(folder)
-        return self._finish(folder)
+        with ExitStack() as stack:
+            stack.enter_context(self.ranks.joined(self.device))
+            if self.ranks.first:
+                stack.enter_context(run.alone(folder))
+            self.ranks.wait()
+            self._start(folder, resume)
+            log = Log(folder, self.progress.step) if self.ranks.first else None
+            stack.callback(log.close if log else lambda: None)
+            stack.enter_context(_asked_to_stop(self._ask_to_stop))
+            stack.enter_context(torch.random.fork_rng())
+            self._loop(folder, log)
+            return self._finish(folder, log)
+
+    @cached_property
+    def parallel(self) -> torch.nn.Module:
+        """The objective, with gradients that are averaged over ranks; they must be joined."""
+        return self.ranks.parallel(self.objective)
+
+    @property
+    def weights(self) -> Perceiver:
+        """The model whose weights are kept: the averaged one, if there is one."""
+        model: Perceiver = self.average.module if self.average else self.model  # type: ignore[assignment]
+        return model
 
     def train_step(self, step: int) -> Tensor:
-        """One optimizer step; returns the loss, a scalar."""
-        settings = self.recipe.training
-        loss = self.loss(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(step, settings)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        """One optimizer step. Returns the sums (4,) of `Objective` over this rank's windows."""
+        settings, ranks = self.recipe.training, self.ranks
+        batches = self.feed.take(step)
+        self.meter.count(batches)
+        total = ranks.sum(torch.stack([batch.weight.sum() for batch in batches]).sum())
+        sums = torch.zeros(4, device=self.device)
+        for number, batch in enumerate(batches, 1):
+            last = number == len(batches)
+            with nullcontext() if last else ranks.apart(self.parallel):
+                part = self.parallel(batch)
+                # Ranks are averaged over; what is wanted is the sum of what they have.
+                (part[ERROR] / total.clamp(min=1e-6) * ranks.count).backward()
+            sums += part.detach()
+        if step + 1 < settings.steps:
+            self.feed.look_ahead(step + 1)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
-        self.optimizer.step()
+        rate = learning_rate(step, settings)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         if self.average:
-            self.average.update(self.model, step + 1)
-        return loss.detach()
+            self.average.update_parameters(self.model)
+        return sums
 
-    def loss(self, step: int) -> Tensor:
-        """Weighted mean squared error of the batch of this step, in z-scored units."""
-        settings, corpus = self.recipe.training, self.corpus
-        draw, dropout = step_seeds(settings.seed, step)
-        generator = torch.Generator(self.device).manual_seed(draw)
-        torch.manual_seed(dropout)
-        windows = corpus.train.draw(self.recipe.model.window, settings.batch, generator)
-        units = all_units(corpus.vocabulary, windows.session)
-        if settings.unit_dropout:
-            units = drop_units(units, settings.unit_dropout, generator)
-        keys = key_tokens(corpus.spikes, windows, units)
-        queries = query_tokens(corpus.targets.time, windows, settings.queries, generator)
-        guess = self.model(keys, queries)
-        weight = corpus.targets.weight[queries.sample] * queries.mask
-        error = (guess - corpus.targets.value[queries.sample]).square().mean(2)
-        return (weight * error).sum() / weight.sum().clamp(min=1e-6)
+    def decode(self, split: str) -> dict[str, Decoded]:
+        """The scored samples of a split as the kept weights decode them, by session; every rank
+        decodes a part, and all get the whole."""
+        return decode_split(
+            self.weights, self.corpus, split, self.recipe.model.window, self.spec.step, self.ranks
+        )
 
-    def _loop(self, folder: Path) -> None:
+    def _start(self, folder: Path, resume: bool) -> None:
+        """Take up the folder's newest checkpoint where asked, or clear the folder for a new run."""
+        fingerprint = self._fingerprint = self.corpus.fingerprint()
+        saved = self._saved = run.checkpoints(folder, self.recipe.training.checkpoints)
+        state = saved.load(self.device, self.watch.say) if resume else None
+        if state is not None:
+            run.check_same(folder, state, self.recipe, fingerprint)
+            self._load(state)
+            self.watch.say(f"resuming {folder} at step {self.progress.step}")
+        else:
+            if resume:
+                self.watch.say(f"{folder} holds no checkpoint: starting from the beginning")
+            self.ranks.wait()
+            if self.ranks.first:
+                saved.clear()
+                run.begin(folder, self.recipe, fingerprint)
+        self.watch.say(
+            f"{len(self.corpus.vocabulary.sessions)} sessions, "
+            f"{self.corpus.vocabulary.n_units} units, {n_parameters(self.model):,} parameters, "
+            f"on {self.ranks.count} × {self.device}, {str(self.precision).removeprefix('torch.')}"
+        )
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        self.progress = Progress(**state["progress"])
+
+    def _loop(self, folder: Path, log: Log | None) -> None:
         settings, progress = self.recipe.training, self.progress
-        self.model.train()
-        clock = time.perf_counter()
-        total, since, ticked = torch.zeros((), device=self.device), progress.step, clock
-        while progress.step < settings.steps:
-            total += self.train_step(progress.step)
+        matrices, _ = split_parameters(self.model)
+        health = Health(matrices, settings.steps, round(settings.warmup * settings.steps))
+        sums, clock = torch.zeros(4, device=self.device), time.perf_counter()
+        checkpoint_every = settings.checkpoint_every or settings.validate_every
+        self.meter.restart()
+        while progress.step < settings.steps and not self._ended_early():
+            sums += self.train_step(progress.step)
             progress.step += 1
-            last = progress.step == settings.steps
-            validate = last or progress.step % settings.validate_every == 0
-            if last or progress.step % LOG_EVERY == 0:
-                loss = float(total) / (progress.step - since)
-                now = time.perf_counter()
-                rate = settings.batch * (progress.step - since) / (now - ticked)
-                self._log(folder, step=progress.step, loss=loss, windows_per_second=rate)
-                self.watch.step(progress.step, loss, rate)
-                if not math.isfinite(loss):
-                    raise NeurobrickError(
-                        f"the loss is {loss} at step {progress.step}; lower training.learning_rate"
-                    )
-                total.zero_()
-                since, ticked = progress.step, now
-            if validate:
+            step, last = progress.step, progress.step == settings.steps
+            if last or step % LOG_EVERY == 0:
+                self._report(log, health, sums)
+                sums.zero_()
+            validates = last or step % settings.validate_every == 0
+            if validates:
+                self._validate(folder, log)
+            stop = self._asked(step)
+            if validates or stop or step % checkpoint_every == 0:
                 progress.seconds += time.perf_counter() - clock
-                self._validate(folder)
-                clock = ticked = time.perf_counter()
-                total.zero_()
-                since = progress.step
+                self._save()
+                clock = time.perf_counter()
+                self.meter.restart()
+            if stop and not last:
+                raise Stopped(f"stopped at step {step} of {settings.steps}; --resume goes on there")
 
-    def _validate(self, folder: Path) -> None:
-        """Score the validation split, keep the weights if they are the best, save a checkpoint."""
+    def _report(self, log: Log | None, health: Health, sums: Tensor) -> None:
+        """Log how the last steps went, and say what is wrong with them."""
+        step = self.progress.step
+        scores = Scores.of(self.ranks.sum(sums))
+        reading = self.meter.read()
+        warnings = health.look(step, scores)
+        if log:
+            log.write(
+                step,
+                loss=scores.loss,
+                null_loss=scores.null_loss,
+                spread=scores.spread,
+                learning_rate=learning_rate(step - 1, self.recipe.training),
+                **asdict(reading),
+            )
+            for warning in warnings:
+                log.say(step, warning)
+        self.watch.step(step, scores.loss, reading)
+        for warning in warnings:
+            self.watch.say(f"warning: {warning}")
+
+    def _validate(self, folder: Path, log: Log | None) -> None:
+        """Score the validation split, and keep the weights if they are the best."""
         progress = self.progress
-        weights = self.average.weights if self.average else self.model.state_dict()
-        current = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(weights)
-        r2 = mean_r2(self._decode("valid").values())
+        r2 = mean_r2(self.decode("valid").values())
         if r2 > progress.best or not math.isfinite(r2):
             progress.best, progress.best_step = r2, progress.step
-            self.spec.save(folder, weights)
-        self.model.load_state_dict(current)
-        self._log(folder, step=progress.step, valid_r2=r2)
-        self.watch.say(f"step {progress.step}: validation R² {r2:.4f} (best {progress.best:.4f})")
-        save_state(
-            folder / CHECKPOINT,
-            {
-                "recipe": self.recipe.model_dump(mode="json"),
-                "model": current,
-                "average": self.average.weights if self.average else {},
-                "optimizer": self.optimizer.state_dict(),
-                "progress": vars(progress),
-            },
+            if self.ranks.first:
+                self.spec.save(folder, self.weights.state_dict())
+        if log:
+            log.write(progress.step, valid_r2=r2)
+        self.watch.say(
+            f"step {progress.step}: validation R² {r2:.4f} (best {progress.best:.4f}, "
+            f"step {progress.best_step})"
         )
 
-    def _resume(self, folder: Path) -> bool:
-        """Take up the folder's checkpoint; False if it has none."""
-        if not (folder / CHECKPOINT).exists():
-            self.watch.say(f"{folder} holds no checkpoint: starting from the beginning")
-            return False
-        state = load_state(folder / CHECKPOINT, self.device)
-        changed = difference(state["recipe"], self.recipe.model_dump(mode="json"))
-        if changed:
-            raise RecipeError(
-                f"cannot resume {folder}: its recipe differs in {changed}; "
-                "train it anew, or under another name"
+    def _save(self) -> None:
+        if self.ranks.first:
+            self._saved.save(
+                self.progress.step,
+                {
+                    "recipe": self.recipe.model_dump(mode="json"),
+                    "corpus": self._fingerprint,
+                    "model": self.model.state_dict(),
+                    "average": self.average.state_dict() if self.average else {},
+                    "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+                    "progress": asdict(self.progress),
+                },
             )
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.average:
-            self.average.load(state["average"])
-        self.progress = Progress(**state["progress"])
-        lines = (json.dumps(record) for record in self.progress.log)
-        write_text(folder / LOG, "".join(f"{line}\n" for line in lines))
-        self.watch.say(f"resuming {folder} at step {self.progress.step}")
+
+    def _finish(self, folder: Path, log: Log | None) -> dict[str, Any]:
+        """Score the kept weights on the test split; every rank decodes, the first one writes."""
+        self.ranks.wait()
+        self.weights.load_state_dict(load_weights(folder / WEIGHTS))
+        decoded = self.decode("test")
+        if log is None:
+            return {}
+        progress = self.progress
+        measured = [r for r in log.records if "windows_per_second" in r]
+        facts = {
+            "steps": progress.step,
+            "best_step": progress.best_step,
+            "best_valid_r2": progress.best,
+            "seconds": progress.seconds,
+            "parameters": n_parameters(self.model),
+            "spikes": len(self.corpus.spikes),
+            "device": str(self.device),
+            "ranks": self.ranks.count,
+            "precision": str(self.precision).removeprefix("torch."),
+            "seed": self.recipe.training.seed,
+            "corpus": self._fingerprint,
+            "warnings": [r["warning"] for r in log.records if "warning" in r],
+            **{name: statistics.median(r[name] for r in measured) for name in Reading.names()},
+        }
+        return score(folder, self.recipe, self.corpus, decoded, facts, log.records)
+
+    def _ended_early(self) -> bool:
+        """Whether the last validations have brought nothing better."""
+        patience, progress = self.recipe.training.patience, self.progress
+        waited = progress.step - progress.best_step
+        if not patience or waited < patience * self.recipe.training.validate_every:
+            return False
+        self.watch.say(f"no better validation since step {progress.best_step}: training ends")
         return True
 
-    def _decode(self, split: str) -> dict[str, Decoded]:
-        return decode_split(
-            self.model, self.corpus, split, self.recipe.model.window, self.spec.step
-        )
+    def _ask_to_stop(self) -> None:
+        self._stop = True
 
-    def _log(self, folder: Path, **record: float) -> None:
-        self.progress.log.append(record)
-        with (folder / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-
-    def _finish(self, folder: Path) -> dict[str, Any]:
-        self.model.load_state_dict(load_weights(folder / WEIGHTS))
-        decoded = self._decode("test")
-        baseline, ridges = ridge(self.corpus, self.recipe.baseline)
-        metrics = self._metrics(decoded, baseline, ridges)
-        write_text(folder / "metrics.json", to_json(metrics) + "\n")
-        page = report.render(self.recipe, metrics, self.progress.log, decoded, baseline)
-        write_text(folder / "report.html", page)
-        return metrics
-
-    def _metrics(
-        self,
-        decoded: Mapping[str, Decoded],
-        baseline: Mapping[str, Decoded],
-        ridges: Sequence[Ridge],
-    ) -> dict[str, Any]:
-        progress, settings = self.progress, self.recipe.training
-        return {
-            "run": self.recipe.name,
-            "target": self.corpus.target,
-            "unit": self.corpus.unit,
-            "axes": list(self.corpus.axes),
-            "split": "test",
-            "mean": {"decoder": mean_r2(decoded.values()), "ridge": mean_r2(baseline.values())},
-            "sessions": [
-                {
-                    "id": id,
-                    "units": units,
-                    "samples": len(decoded[id].time),
-                    "decoder": {"r2": decoded[id].r2, "axes": decoded[id].r2_axes},
-                    "ridge": {
-                        "r2": baseline[id].r2,
-                        "axes": baseline[id].r2_axes,
-                        "bin": fitted.bin,
-                        "alpha": fitted.alpha,
-                    },
-                }
-                for id, units, fitted in zip(
-                    self.corpus.vocabulary.sessions,
-                    self.corpus.vocabulary.units,
-                    ridges,
-                    strict=True,
-                )
-            ],
-            "training": {
-                "steps": settings.steps,
-                "best_step": progress.best_step,
-                "best_valid_r2": progress.best,
-                "seconds": progress.seconds,
-                "windows_per_second": settings.batch * settings.steps / progress.seconds,
-                "parameters": n_parameters(self.model),
-                "spikes": len(self.corpus.spikes.time),
-                "device": str(self.device),
-                "seed": settings.seed,
-            },
-            "versions": {
-                "neurobrick": neurobrick.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
-        }
+    def _asked(self, step: int) -> bool:
+        """Whether any rank was asked to stop; ranks ask each other only now and then."""
+        if self.ranks.count == 1:
+            return self._stop
+        if step % LOG_EVERY:
+            return False
+        return bool(self.ranks.sum(torch.tensor(float(self._stop), device=self.device)))
 
 
-def choose_device(wanted: str) -> torch.device:
-    """The device of that name; `auto` is CUDA if there is one. Raises RecipeError for CUDA on a
-    machine without it."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise RecipeError("training.device is cuda, but torch sees no CUDA device here")
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
+@contextmanager
+def _asked_to_stop(ask: Callable[[], None]) -> Iterator[None]:
+    """While SIGTERM, with which clusters announce the end, and a first Ctrl-C ask to stop."""
 
+    def handle(number: int, frame: FrameType | None) -> None:
+        ask()
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else
+                      signal.SIG_DFL)  # fmt: skip
 
-def step_seeds(seed: int, step: int) -> tuple[int, int]:
-    """Two independent seeds of a step: for drawing its batch, and for dropout."""
-    draw, dropout = np.random.SeedSequence([seed, step]).generate_state(2, np.uint64)
-    return int(draw) >> 1, int(dropout) >> 1  # torch takes signed 64-bit seeds
+    try:
+        before = {n: signal.signal(n, handle) for n in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not the main thread, which alone is sent signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def n_parameters(model: Perceiver) -> int:
     """Trainable numbers in the model."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str | None:
-    """The first key, dotted, in which two recipes differ; where and on what device they run does
-    not count."""
-    for key in new:
-        name = f"{prefix}{key}"
-        if name in {"runs", "data.root", "training.device"} or old.get(key) == new[key]:
-            continue
-        if isinstance(old.get(key), Mapping) and isinstance(new[key], Mapping):
-            inner = difference(old[key], new[key], f"{name}.")
-            if inner is None:
-                continue
-            return inner
-        return f"{name} ({old.get(key)!r}, now {new[key]!r})"
-    return None

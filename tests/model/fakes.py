@@ -33,6 +33,10 @@ class FakeSession:
         return self.domain.span
 
     @property
+    def n_spikes(self) -> int:
+        return len(self.spike_times)
+
+    @property
     def behavior(self) -> dict[str, Any]:
         info = SimpleNamespace(shape=self.values.shape, unit=self.unit, columns=(), rate=None)
         return {"hand_vel": info}

@@ -1,0 +1,88 @@
+"""Memory: what a corpus will take, estimated before it is taken, and where it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from neurobrick import RecipeError, Session
+from neurobrick_model.timeline import BIN_BITS, TICKS
+
+SPIKE_BYTES = 6  # a tick and a unit
+BIN_BYTES = 8  # of the index, for each bin
+SAMPLE_BYTES = 25  # time, weight, session, split, row; and 4 for each axis
+RESIDENT_SHARE = 0.5  # of what is free on a device may be spikes; the rest is for the model
+
+
+def spike_bytes(sessions: Sequence[Session]) -> int:
+    """Bytes of the packed spikes of `sessions`, from their metadata alone."""
+    seconds = sum(last - first for first, last in (session.span for session in sessions))
+    spikes = sum(session.n_spikes for session in sessions)
+    return spikes * SPIKE_BYTES + int(seconds * TICKS / 2**BIN_BITS) * BIN_BYTES
+
+
+def target_bytes(sessions: Sequence[Session], targets: Sequence[str]) -> int:
+    """Bytes of their samples, at most: a recipe may thin them out."""
+    shapes = [
+        session.behavior[target].shape for session, target in zip(sessions, targets, strict=True)
+    ]
+    return sum(m * (SAMPLE_BYTES + 4 * d) for m, d in shapes)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on `device`; of a CPU, what the machine or its container has left."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    lines = Path("/proc/meminfo")
+    if not lines.exists():  # macOS and Windows do not say so; they swap rather than kill
+        return 2**62
+    available = next(
+        int(line.split()[1]) * 1024
+        for line in lines.read_text().splitlines()
+        if line.startswith("MemAvailable:")
+    )
+    return min(available, _container_room())
+
+
+def _container_room() -> int:
+    """What a control group (v2) still allows; no limit counts as 2^62."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = (folder / "memory.max").read_text().strip()
+        used = int((folder / "memory.current").read_text())
+    except OSError:
+        return 2**62
+    return 2**62 if limit == "max" else int(limit) - used
+
+
+def place(
+    wanted: str, spikes: int, targets: int, device: torch.device, free: int, host_free: int
+) -> torch.device:
+    """Where packed spikes of that many bytes go: on `device` or on the host.
+
+    Raises RecipeError when they do not fit where they have to be.
+    """
+    host = torch.device("cpu")
+    if device.type != "cpu" and (
+        wanted == "device" or (wanted == "auto" and spikes <= RESIDENT_SHARE * free)
+    ):
+        _check(spikes + targets, free, f"on {device}", "data.place=host keeps it in main memory")
+        return device
+    advice = "choose fewer sessions with data.sessions, or a machine with more"
+    _check(spikes + targets, host_free, "of main memory", advice)
+    return host
+
+
+def _check(needed: int, free: int, where: str, advice: str) -> None:
+    if needed > free:
+        raise RecipeError(
+            f"the corpus takes about {gigabytes(needed)} and {gigabytes(max(free, 0))} {where} "
+            f"are free: {advice}"
+        )
+
+
+def gigabytes(n: int) -> str:
+    """Bytes as people say them."""
+    return f"{n / 1e9:.1f} GB" if n >= 1e8 else f"{n / 1e6:.1f} MB"

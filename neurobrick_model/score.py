@@ -1,0 +1,65 @@
+"""The end of a run: what it decodes of the test split, beside the baseline, scored and reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from neurobrick_model import report, run
+from neurobrick_model.baselines import Ridge, ridge
+from neurobrick_model.corpus import Corpus
+from neurobrick_model.evaluate import Decoded, mean_r2
+from neurobrick_model.files import to_json, write_text
+from neurobrick_model.recipe import Recipe
+
+
+def score(
+    folder: Path,
+    recipe: Recipe,
+    corpus: Corpus,
+    decoded: Mapping[str, Decoded],
+    training: Mapping[str, Any],
+    log: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Score `decoded`, the test split by session, write `metrics.json` and the report, and return
+    the metrics; `training` is what they say of how it was trained."""
+    baseline, ridges = ridge(corpus, recipe.baseline)
+    metrics = {
+        "run": recipe.name,
+        "target": corpus.target,
+        "unit": corpus.unit,
+        "axes": list(corpus.axes),
+        "split": "test",
+        "mean": {"decoder": mean_r2(decoded.values()), "ridge": mean_r2(baseline.values())},
+        "sessions": _sessions(corpus, decoded, baseline, ridges),
+        "training": dict(training),
+        "versions": run.versions(),
+    }
+    write_text(folder / run.METRICS, to_json(metrics) + "\n")
+    write_text(folder / run.REPORT, report.render(recipe, metrics, log, decoded, baseline))
+    return metrics
+
+
+def _sessions(
+    corpus: Corpus,
+    decoded: Mapping[str, Decoded],
+    baseline: Mapping[str, Decoded],
+    ridges: Sequence[Ridge],
+) -> list[dict[str, Any]]:
+    vocabulary = corpus.vocabulary
+    return [
+        {
+            "id": id,
+            "units": units,
+            "samples": len(decoded[id].time),
+            "decoder": {"r2": decoded[id].r2, "axes": decoded[id].r2_axes},
+            "ridge": {
+                "r2": baseline[id].r2,
+                "axes": baseline[id].r2_axes,
+                "bin": fitted.bin,
+                "alpha": fitted.alpha,
+            },
+        }
+        for id, units, fitted in zip(vocabulary.sessions, vocabulary.units, ridges, strict=True)
+    ]

@@ -1,0 +1,225 @@
+"""The groups of settings that a recipe is made of, each with its default and what it means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from neurobrick import IntervalRule, SplitSpec
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WeightRule(Settings):
+    """What a behavior sample counts in the loss while something is going on."""
+
+    during: Literal["evaluation"] | IntervalRule = Field(
+        description="'evaluation', the session's evaluation intervals, or rows of an interval table"
+    )
+    weight: float = Field(ge=0, description="weight of the samples inside, 0 leaves them out")
+
+
+class Weights(Settings):
+    """Loss weights of behavior samples; where several rules hold, the last one counts."""
+
+    elsewhere: float = Field(1.0, ge=0, description="weight of samples that no rule covers")
+    rules: tuple[WeightRule, ...] = Field((), description="rules, the later ones win")
+
+
+class DataSettings(Settings):
+    """Which sessions are read, what is decoded from them, and how they are divided."""
+
+    root: Path = Field(Path("data"), description="root folder of the prepared stores")
+    sessions: tuple[str, ...] = Field(("*",), min_length=1, description="globs of session ids")
+    target: str | None = Field(
+        None, description="behavior to decode; by default the one that each session names"
+    )
+    target_rate: float = Field(
+        100.0, gt=0, description="Hz; a faster behavior is decimated to at most this"
+    )
+    velocity: bool = Field(
+        False, description="decode the velocity where a session's target is a position in m"
+    )
+    normalize: Literal["corpus", "session"] = Field(
+        "corpus",
+        description="z-score with the mean and deviation of all training samples, or by session",
+    )
+    splits: SplitSpec | None = Field(
+        None, description="own division into train, valid and test; the store's by default"
+    )
+    weights: Weights = Field(Weights(), description="loss weights of behavior samples")
+    place: Literal["auto", "device", "host"] = Field(
+        "auto",
+        description="where spikes lie while training: on the device, or in the host's memory, from "
+        "where each batch is sent; auto: on the device if they take at most half of what is free",
+    )
+
+
+# Azabou et al. 2023, section 3 and appendix: the sizes of POYO-1 and of its smaller sibling.
+_PUBLISHED = {
+    "window": 1.0,
+    "latent_step": 0.125,
+    "head_dim": 64,
+    "self_heads": 8,
+    "feedforward": 4,
+    "rotary_periods": (1e-4, 2.0627),
+    "feedforward_dropout": 0.2,
+    "residual_dropout": 0.4,
+}
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "poyo-1.3m": {
+        **_PUBLISHED, "dim": 64, "depth": 6, "cross_heads": 2, "latents_per_step": 16,
+    },
+    "poyo-11.8m": {
+        **_PUBLISHED, "dim": 128, "depth": 24, "cross_heads": 4, "latents_per_step": 32,
+    },
+}  # fmt: skip
+
+
+class ModelSettings(Settings):
+    """Size of the Perceiver, and the window it reads."""
+
+    preset: Literal["poyo-1.3m", "poyo-11.8m"] | None = Field(
+        None, description="published sizes; what is set beside it takes precedence"
+    )
+    window: float = Field(1.0, gt=0, le=100, description="seconds of spikes that one window holds")
+    dim: int = Field(64, ge=1, description="width of tokens and latents")
+    depth: int = Field(2, ge=0, description="self-attention layers over the latents")
+    head_dim: int = Field(32, ge=4, multiple_of=4, description="width of an attention head")
+    cross_heads: int = Field(2, ge=1, description="heads of the two cross-attentions")
+    self_heads: int = Field(4, ge=1, description="heads of each self-attention")
+    latent_step: float = Field(0.125, gt=0, description="seconds between latent time points")
+    latents_per_step: int = Field(8, ge=1, description="latents at each time point")
+    feedforward: int = Field(4, ge=1, description="hidden width of feed-forwards, in dims")
+    rotary_periods: tuple[float, float] = Field(
+        (1e-4, 2.0627), description="shortest and longest period of the rotary embedding, s"
+    )
+    feedforward_dropout: Share = Field(0.2, description="dropout inside feed-forwards")
+    residual_dropout: Share = Field(0.4, description="dropout on the processor's branches")
+
+    @property
+    def steps(self) -> int:
+        """Latent time points in a window."""
+        return round(self.window / self.latent_step)
+
+    @property
+    def latents(self) -> int:
+        """Latents of a window."""
+        return self.steps * self.latents_per_step
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        return {**PRESETS.get(str(values.get("preset")), {}), **values}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelSettings:
+        if not math.isclose(self.steps * self.latent_step, self.window) or not self.steps:
+            raise ValueError("window must be a multiple of latent_step")
+        shortest, longest = self.rotary_periods
+        if not 0 < shortest < longest:
+            raise ValueError("rotary_periods must be two rising positive numbers")
+        return self
+
+
+class UnitDropout(Settings):
+    """Number of units that a training window keeps: triangular from `least` to `most`, with its
+    peak at `mode`. A session that has fewer units keeps them all."""
+
+    least: int = Field(30, ge=1, description="fewest units kept")
+    mode: int = Field(100, ge=1, description="most likely number of units kept")
+    most: int = Field(300, ge=1, description="most units kept")
+
+    @model_validator(mode="after")
+    def _rising(self) -> UnitDropout:
+        if not self.least <= self.mode <= self.most:
+            raise ValueError("least, mode and most must rise")
+        return self
+
+
+class TrainingSettings(Settings):
+    """The optimization."""
+
+    steps: int = Field(2000, ge=1, description="optimizer steps")
+    batch: int = Field(64, ge=1, description="windows a step, over all ranks")
+    microbatch: int | None = Field(
+        None,
+        ge=1,
+        description="windows that go through the model at once, to save memory; their gradients "
+        "add up to those of the batch, so that results do not depend on it",
+    )
+    queries: int = Field(64, ge=1, description="at most this many samples a window, drawn anew")
+    optimizer: Literal["adamw", "lamb", "muon"] = Field(
+        "adamw", description="muon is for the matrices, with adamw for the rest"
+    )
+    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="how the rate falls to zero"
+    )
+    warmup: Share = Field(0.05, description="share of the steps over which the rate rises")
+    hold: Share = Field(0.0, description="share of the steps, after warm-up, at the peak")
+    weight_decay: float = Field(1e-4, ge=0, description="decay of the weight matrices")
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    ema: Share = Field(0.0, description="decay of the averaged weights that are kept; 0 is none")
+    unit_dropout: UnitDropout | None = Field(None, description="none by default")
+    validate_every: int = Field(500, ge=1, description="steps between validations")
+    patience: int | None = Field(
+        None, ge=1, description="validations without a better one after which training ends"
+    )
+    checkpoint_every: int | None = Field(
+        None, ge=1, description="steps between checkpoints; those between validations by default"
+    )
+    checkpoints: int = Field(2, ge=1, description="how many of the last checkpoints are kept")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of matrix products; auto: bfloat16 on cards that have it, else float32"
+    )
+    compile: bool | None = Field(
+        None, description="by torch.compile; only on GPUs by default, as it takes a minute"
+    )
+    seed: int = Field(0, ge=0, description="everything random is drawn from it")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA if there is one")
+
+    @model_validator(mode="after")
+    def _shares(self) -> TrainingSettings:
+        if self.warmup + self.hold > 1:
+            raise ValueError("warmup and hold are shares of the same steps: at most 1 together")
+        return self
+
+
+class EvaluationSettings(Settings):
+    """How windows are stitched when decoding is scored, and after."""
+
+    step: float | None = Field(
+        None, gt=0, description="seconds between window starts; half a window by default"
+    )
+
+
+class BaselineSettings(Settings):
+    """The ridge decoder that every report compares with. The bin and the penalty that validate
+    best are used, for each session."""
+
+    bins: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.02, 0.05, 0.1), min_length=1, description="seconds of a spike count, each tried"
+    )
+    lags: int = Field(9, ge=1, description="bins around each sample, an odd number")
+    alphas: tuple[float, ...] = Field(
+        (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
+        min_length=1,
+        description="penalties, each tried, in mean variances of the features",
+    )
+
+    @model_validator(mode="after")
+    def _symmetric(self) -> BaselineSettings:
+        if self.lags % 2 == 0:
+            raise ValueError("lags must be odd, so that they lie evenly around a sample")
+        return self

@@ -1,0 +1,182 @@
+"""Targets: the behavior samples of every session that training and evaluation look at.
+
+Splits, weights and normalization are settled here, on each session's own clock, before anything
+becomes a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from neurobrick import BehaviorInfo, IntervalRule, Intervals, RecipeError, Session, split
+from neurobrick_model.settings import DataSettings, Weights
+from neurobrick_model.timeline import flat, ticks
+
+SPLITS = ("train", "valid", "test")
+GAP = 1.5  # sample intervals without a sample that a derivative does not reach across
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Samples of the behavior to decode, over all sessions: `time` (m,) int64 corpus ticks, sorted;
+    `value` (m, d) float32, z-scored, 0 where the source has NaN; `weight` (m,) float32 in the loss,
+    0 there too; `session` (m,) int32; `train` (m,) bool, in the train split with some weight;
+    `scored`, for each split the rows (k,) int64 that evaluation looks at; `mean` and `std`
+    (sessions, d) float64 in SI."""
+
+    time: Tensor
+    value: Tensor
+    weight: Tensor
+    session: Tensor
+    train: Tensor
+    scored: Mapping[str, Tensor]
+    mean: Tensor
+    std: Tensor
+
+    def restore(self, value: Tensor, session: int) -> Tensor:
+        """z-scored values (n, d) of one session back in SI, float64."""
+        return value.double() * self.std[session] + self.mean[session]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples (m,) of d axes of one session, on its own clock; `train`, its training split;
+    `trained`, those samples inside it that have any weight."""
+
+    times: NDArray[np.float64]
+    values: NDArray[np.float64]
+    weights: NDArray[np.float32]
+    train: Intervals
+    trained: NDArray[np.bool_]
+    scored: Mapping[str, NDArray[np.bool_]]
+
+    def normalized(
+        self, mean: NDArray[np.float64], std: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """z-scores, 0 where the source has NaN."""
+        return np.nan_to_num((self.values - mean) / std, nan=0.0, posinf=0.0, neginf=0.0)
+
+    def useful(self) -> Intervals:
+        """The training intervals that hold a sample with any weight: others teach nothing."""
+        start, stop = self.train.start, self.train.stop
+        times = self.times[self.trained]
+        held = np.searchsorted(times, stop) > np.searchsorted(times, start)
+        return Intervals(start[held], stop[held])
+
+
+def read_samples(session: Session, target: str, settings: DataSettings) -> Samples:
+    """The samples of `target`, thinned out to the wanted rate, as velocities where asked.
+
+    Raises RecipeError when none of them has any weight in the train split.
+    """
+    series = session.slice(*session.span).behavior[target]
+    stride = decimation(series.timestamps, settings.target_rate)
+    times = np.asarray(series.timestamps[::stride], dtype=np.float64)
+    values = np.asarray(series.values[::stride], dtype=np.float64)
+    if settings.velocity and session.behavior[target].unit == "m":
+        values = derivative(times, values)
+    splits = session.splits
+    if settings.splits is not None:
+        splits = split(settings.splits, session.id, session.domain, session.intervals)
+    finite = np.isfinite(values).all(1)
+    weights = np.where(finite, _weights(settings.weights, session, times), 0)
+    trained = (weights > 0) & splits["train"].contains(times)
+    if not trained.any():
+        raise RecipeError(
+            f"{session.id} has no sample of {target!r} with any weight in its train split"
+        )
+    held = {name: splits.get(name, Intervals()) & session.evaluation for name in SPLITS}
+    return Samples(
+        times=times,
+        values=values,
+        weights=weights,
+        train=splits["train"] & session.domain,
+        trained=trained,
+        scored={name: finite & spans.contains(times) for name, spans in held.items()},
+    )
+
+
+def gather(
+    parts: Sequence[Samples], base: NDArray[np.int64], by_session: bool, device: torch.device
+) -> Targets:
+    """The samples of all sessions, normalized together or each on its own; `base` (sessions,) is
+    what corpus time adds to the ticks of each."""
+    pools = [part.values[part.trained] for part in parts]
+    if not by_session:
+        pools = [np.concatenate(pools)] * len(parts)
+    mean = np.stack([pool.mean(0) for pool in pools])
+    std = np.stack([pool.std(0) for pool in pools])
+    std[std == 0] = 1  # an axis that never moves stays at 0
+    values = [
+        part.normalized(*row).astype(np.float32)
+        for part, *row in zip(parts, mean, std, strict=True)
+    ]
+    scored = {
+        name: np.flatnonzero(np.concatenate([part.scored[name] for part in parts]))
+        for name in SPLITS
+    }
+    rows = [np.full(len(part.times), row, dtype=np.int32) for row, part in enumerate(parts)]
+    return Targets(
+        time=flat([ticks(p.times) + shift for p, shift in zip(parts, base, strict=True)], device),
+        value=flat([value.astype(np.float32) for value in values], device),
+        weight=flat([part.weights for part in parts], device, np.float32),
+        session=flat(rows, device),
+        train=flat([part.trained for part in parts], device),
+        scored={name: torch.from_numpy(rows).to(device) for name, rows in scored.items()},
+        mean=torch.from_numpy(mean).to(device),
+        std=torch.from_numpy(std).to(device),
+    )
+
+
+def axes(info: BehaviorInfo) -> tuple[str, ...]:
+    """Names of the columns: the series' own, or x, y, z, or numbers where there are more."""
+    d = info.shape[1]
+    names = "xyz" if d <= 3 else [str(axis) for axis in range(d)]
+    return tuple(info.columns) or tuple(names[:d])
+
+
+def unit_of(info: BehaviorInfo, settings: DataSettings) -> str:
+    """The SI unit of what is decoded."""
+    return "m/s" if settings.velocity and info.unit == "m" else info.unit
+
+
+def sampling_rate(times: NDArray[np.float64]) -> float:
+    """Samples a second, from the median interval, which gaps do not move, and to six digits, as
+    timestamps are rounded; 0 for a lone sample."""
+    return float(f"{1 / np.median(np.diff(times)):.6g}") if len(times) > 1 else 0.0
+
+
+def decimation(times: NDArray[np.float64], rate: float) -> int:
+    """Every how many samples to keep so that there are at most `rate` a second."""
+    return max(1, int(np.ceil(sampling_rate(times) / rate - 1e-3)))  # clocks are not exact
+
+
+def derivative(times: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The change a second of `values` (m, d): central differences, one-sided at the edges of a
+    stretch without gaps, and NaN for a sample alone in its stretch."""
+    rate = sampling_rate(times)
+    edges = np.flatnonzero(np.diff(times) * rate > GAP) + 1
+    change = np.full_like(values, np.nan)
+    for rows in np.split(np.arange(len(times)), edges):
+        if len(rows) > 1:
+            change[rows] = np.gradient(values[rows], times[rows], axis=0)
+    return change
+
+
+def _weights(
+    settings: Weights, session: Session, times: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    weights = np.full(len(times), settings.elsewhere, dtype=np.float32)
+    for rule in settings.rules:
+        if isinstance(rule.during, IntervalRule):
+            inside = rule.during.intervals(session.intervals)
+        else:
+            inside = session.evaluation
+        weights[inside.contains(times)] = rule.weight
+    return weights
