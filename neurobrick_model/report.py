@@ -39,6 +39,7 @@ th:first-child, td:first-child { text-align: left; }
 th { color: var(--soft); font-weight: 600; border-bottom: 1px solid var(--line); }
 tr + tr td { border-top: 1px solid var(--line); } td { font-variant-numeric: tabular-nums; }
 details { padding: 10px 18px; margin: 10px 0; } summary { cursor: pointer; font-weight: 600; }
+.warning { color: #b42318; font-weight: 600; }
 pre { overflow-x: auto; font-size: 13px; line-height: 1.45; }
 """
 
@@ -145,9 +146,16 @@ def _table(sessions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
 
 def _training(metrics: Mapping[str, Any]) -> str:
     training = metrics["training"]
-    return (
-        f'<p class="soft">{training["steps"]:,} steps in {_duration(training["seconds"])}, '
-        f"{training['windows_per_second']:,.0f} windows/s, validation included; "
+    ranks = f"{training['ranks']} × " if training["ranks"] > 1 else ""
+    warnings = "".join(
+        f'<p class="warning">Warning: {escape(line)}.</p>' for line in training["warnings"]
+    )
+    return warnings + (
+        f'<p class="soft">{training["steps"]:,} steps in {_duration(training["seconds"])} on '
+        f"{ranks}{training['device']}, {training['precision']}, validation included; "
+        f"{training['windows_per_second']:,.0f} windows and "
+        f"{training['tokens_per_second']:,.0f} tokens a second, "
+        f"{training['utilization']:.0%} of the device's measured rate of matrix products; "
         f"{training['parameters']:,} parameters; seed {training['seed']}. "
         f"The weights of step {training['best_step']:,} validated best and are those kept.</p>"
     )

@@ -243,6 +243,7 @@ class Trainer:
             if validates or stop or step % checkpoint_every == 0:
                 progress.seconds += time.perf_counter() - clock
                 self._save()
+                sums.zero_()  # as a run that goes on from here begins
                 clock = time.perf_counter()
                 self.meter.restart()
             if stop and not last:

@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from neurobrick import Intervals, RecipeError
-from neurobrick_model.corpus import Corpus, decimation
-from neurobrick_model.recipe import DataSettings
-from neurobrick_model.timeline import Spans
+from neurobrick_model.corpus import Corpus
+from neurobrick_model.settings import DataSettings
+from neurobrick_model.targets import decimation, derivative
+from neurobrick_model.timeline import TICKS, Spans
 from neurobrick_model.tokens import query_tokens
 from tests.model.fakes import FakeDataset, FakeSession, fake_session
+from tests.model.tools import bounds, draw
 
 
 def build(dataset: FakeDataset, **settings: Any) -> Corpus:
@@ -26,33 +28,58 @@ def corpus(dataset: FakeDataset) -> Corpus:
     return build(dataset)
 
 
-def draw(corpus: Corpus, length: float, n: int, seed: int = 0) -> Spans:
-    return corpus.train.draw(length, n, torch.Generator().manual_seed(seed))
-
-
 def test_windows_hold_the_spikes_of_the_slice(corpus: Corpus, dataset: FakeDataset) -> None:
     windows = draw(corpus, 1.0, 50)
-    owner, rows = corpus.spikes.cut(windows)
+    cut = corpus.spikes.cut(windows)
     for w in range(len(windows)):
-        session = int(windows.session[w])
-        id, base = corpus.vocabulary.sessions[session], float(corpus.spikes.base[session])
-        t0, t1 = float(windows.start[w]) - base, float(windows.stop[w]) - base
+        id, t0, t1 = bounds(corpus, windows, w)
         expected = dataset[id].slice(t0, t1).spikes
-        mine = rows[owner == w]
-        np.testing.assert_allclose(
-            corpus.spikes.time[mine].numpy() - base, expected.times, atol=1e-9
-        )
-        first = corpus.vocabulary.first_unit[session]
-        np.testing.assert_array_equal(corpus.spikes.unit[mine].numpy() - first, expected.units)
+        mine = cut.window == w
+        assert int(cut.counts[w]) == len(expected.times)
+        np.testing.assert_allclose(cut.time[mine] / TICKS, expected.times - t0, atol=1 / TICKS)
+        np.testing.assert_array_equal(cut.row[mine], expected.units)
     assert set(windows.session.tolist()) == {0, 1}
 
 
 def test_a_spike_at_a_windows_start_is_in_it_and_one_at_its_stop_is_not(corpus: Corpus) -> None:
-    times = corpus.spikes.time
+    times, units = corpus.spikes.of_session(0)
     windows = Spans(times[[10, 40]], times[[20, 45]], torch.zeros(2, dtype=torch.int64))
-    owner, rows = corpus.spikes.cut(windows)
-    assert rows.tolist() == [*range(10, 20), *range(40, 45)]
-    assert owner.tolist() == [0] * 10 + [1] * 5
+    cut = corpus.spikes.cut(windows)
+    assert cut.counts.tolist() == [10, 5]
+    rows = [*range(10, 20), *range(40, 45)]
+    assert cut.time.tolist() == (times[rows] - times[[10] * 10 + [40] * 5]).tolist()
+    assert cut.row.tolist() == units[rows].tolist()
+
+
+def test_a_session_of_days_is_told_apart_by_32_bits() -> None:
+    """The low bits of ticks come back every 256 s; the index says which turn it is."""
+    rng = np.random.default_rng(0)
+    times = np.sort(np.concatenate([rng.uniform(0, 4e5, 4000), 256.0 * np.arange(1, 1500)]))
+    session = fake_session("sim/long", 0, seconds=10.0).with_(
+        spike_times=times,
+        spike_units=(np.arange(len(times)) % 12).astype(np.int32),
+        domain=Intervals([0.0], [4e5]),
+    )
+    spikes = build(FakeDataset(session)).spikes
+    found, units = spikes.of_session(0)
+    np.testing.assert_array_equal(found, np.rint(times * TICKS))
+    np.testing.assert_array_equal(units, session.spike_units)
+    starts = torch.from_numpy(rng.uniform(0, 4e5 - 100, 300) * TICKS).long()
+    windows = Spans(starts, starts + 100 * TICKS, torch.zeros(300, dtype=torch.int64))
+    cut = spikes.cut(windows)
+    low, high = torch.searchsorted(found, windows.start), torch.searchsorted(found, windows.stop)
+    assert torch.equal(cut.counts, high - low)
+    expected = [found[a:b] - start for a, b, start in zip(low, high, starts, strict=True)]
+    assert torch.equal(cut.time.long(), torch.cat(expected))
+
+
+def test_units_beyond_32767_keep_their_rows() -> None:
+    session = fake_session("sim/many", 0, seconds=10.0)
+    units = np.linspace(0, 65535, len(session.spike_times)).astype(np.int32)
+    many = session.with_(spike_units=units, n_units=65536)
+    np.testing.assert_array_equal(build(FakeDataset(many)).spikes.of_session(0)[1], units)
+    with pytest.raises(RecipeError, match="more than 65,536 units"):
+        build(FakeDataset(session.with_(spike_units=units + 1, n_units=65537)))
 
 
 @pytest.mark.parametrize("length", [0.5, 4.0])
@@ -64,10 +91,11 @@ def test_training_windows_lie_wholly_inside_training_intervals(
     for session, id in enumerate(corpus.vocabulary.sessions):
         mine = windows[windows.session == session]
         base = corpus.spikes.base[session]
-        spans = Intervals((mine.start - base).numpy() + 1e-9, (mine.stop - base).numpy() - 1e-9)
+        edges = (mine.start - base).numpy() / TICKS, (mine.stop - base).numpy() / TICKS
+        spans = Intervals(edges[0] + 1e-7, edges[1] - 1e-7)
         assert (spans - dataset[id].splits["train"]).duration == 0
         covered[session] = spans.duration
-    np.testing.assert_allclose((windows.stop - windows.start).numpy(), length)
+    assert set((windows.stop - windows.start).tolist()) == {round(length * TICKS)}
     assert (covered > 0.98 * 48).all()  # of 48 s of training data in each session
 
 
@@ -80,7 +108,7 @@ def test_intervals_shorter_than_a_window_are_given_whole(dataset: FakeDataset) -
         }
     )
     windows = draw(build(FakeDataset(short)), 1.0, 4000)
-    lengths = (windows.stop - windows.start).round(decimals=6)
+    lengths = (windows.stop - windows.start) / TICKS
     assert set(lengths.tolist()) == {0.25, 1.0}
     share = float((lengths == 0.25).double().mean())
     assert abs(share - 0.25 / 20.25) < 0.005  # as often as its share of the time
@@ -150,10 +178,10 @@ def test_scored_samples_are_those_of_the_split_and_the_evaluation(dataset: FakeD
         for row, session in enumerate(dataset.values()):
             rows = corpus.targets.scored[name]
             mine = rows[corpus.targets.session[rows] == row]
-            times = (corpus.targets.time[mine] - corpus.spikes.base[row]).numpy()
+            times = (corpus.targets.time[mine] - corpus.spikes.base[row]).numpy() / TICKS
             stamps = session.timestamps[::4]
             expected = (session.splits[name] & session.evaluation).contains(stamps)
-            np.testing.assert_allclose(times, stamps[expected], atol=1e-9)
+            np.testing.assert_allclose(times, stamps[expected], atol=1 / TICKS)
 
 
 def test_own_splits_replace_the_stores(dataset: FakeDataset) -> None:
@@ -163,7 +191,7 @@ def test_own_splits_replace_the_stores(dataset: FakeDataset) -> None:
         FakeDataset(session),
         splits={"within": {"table": "epochs", "where": {"label": "run"}}, "blocks": 4},
     )
-    starts, stops = corpus.train.start.numpy(), corpus.train.stop.numpy()
+    starts, stops = corpus.train.start.numpy() / TICKS, corpus.train.stop.numpy() / TICKS
     np.testing.assert_allclose(starts, [0, 10, 20, 30])
     np.testing.assert_allclose(stops, [7, 17, 27, 37])
 
@@ -183,17 +211,17 @@ def test_queries_are_samples_of_their_window_and_differ_by_draw(corpus: Corpus) 
     full = query_tokens(time, windows, None)
     assert full.mask.sum(1).min() >= 99
     for most in (16, 500):
-        generator = torch.Generator().manual_seed(0)
-        queries = query_tokens(time, windows, most, generator)
+        jitter = torch.rand(64, 2, dtype=torch.float64)
+        queries = query_tokens(time, windows, most, jitter[:, 0])
         for w in range(len(windows)):
             asked = queries.sample[w][queries.mask[w]]
             assert len(asked.unique()) == len(asked) == min(most, int(full.mask[w].sum()))
             at = time[asked]
             assert ((at >= windows.start[w]) & (at < windows.stop[w])).all()
             torch.testing.assert_close(
-                queries.time[w][queries.mask[w]], (at - windows.start[w]).float()
+                queries.time[w][queries.mask[w]].long(), at - windows.start[w]
             )
-        other = query_tokens(time, windows, most, generator)
+        other = query_tokens(time, windows, most, jitter[:, 1])
         assert torch.equal(other.sample, queries.sample) == (most == 500)
 
 
@@ -203,7 +231,11 @@ def test_queries_are_samples_of_their_window_and_differ_by_draw(corpus: Corpus) 
         ({}, {"target": "led"}, "sim/a has no behavior 'led'; there is: hand_vel"),
         ({"n_units": 0}, {}, "sim/a has no units"),
         ({}, {"sessions": ["perich*"]}, "no session matches 'perich\\*'; the store has: sim/a"),
-        ({"target": None}, {}, "do not agree on a behavior"),
+        (
+            {"target": None},
+            {},
+            "sim/a names no behavior to decode; set data.target to one of: hand_vel",
+        ),
         ({"unit": "cm/s"}, {}, "train them apart"),
         ({"splits": dict.fromkeys(("train", "valid", "test"), Intervals())}, {}, "train split"),
     ],
@@ -220,3 +252,35 @@ def test_sessions_are_chosen_by_glob_in_the_datasets_order() -> None:
     dataset = FakeDataset(*(fake_session(f"sim/{k}", k, seconds=10.0) for k in range(3)))
     corpus = build(dataset, sessions=["sim/2", "sim/[01]"])
     assert corpus.vocabulary.sessions == ("sim/0", "sim/1", "sim/2")
+
+
+def test_positions_are_decoded_as_velocities_where_asked(dataset: FakeDataset) -> None:
+    session = dataset["sim/a"]
+    position = np.cumsum(session.values, axis=0) / 100
+    moved = session.with_(id="sim/p", values=position, unit="m")
+    with pytest.raises(RecipeError, match=r"data\.velocity"):
+        build(FakeDataset(session, moved))
+    corpus = build(FakeDataset(session, moved), velocity=True, normalize="session")
+    assert corpus.unit == "m/s"
+    mine = corpus.targets.session == 1
+    found = corpus.targets.restore(corpus.targets.value[mine], 1).numpy()
+    smooth = (session.values[1:-1] + session.values[2:]) / 2  # central differences of a sum
+    np.testing.assert_allclose(found[1:-1], smooth, atol=1e-6)
+
+
+def test_a_derivative_does_not_reach_across_gaps() -> None:
+    times = np.array([0.0, 0.1, 0.2, 5.0, 5.1, 9.0])
+    change = derivative(times, times[:, None] ** 2)
+    np.testing.assert_allclose(change[:5, 0], [0.1, 0.2, 0.3, 10.1, 10.1])
+    assert np.isnan(change[5, 0])
+
+
+def test_the_fingerprint_tells_corpora_apart(dataset: FakeDataset) -> None:
+    one = build(dataset).fingerprint()
+    assert build(dataset).fingerprint() == one
+    assert build(dataset, sessions=["sim/a"]).fingerprint() != one
+    assert build(dataset, weights={"elsewhere": 0.5}).fingerprint() != one
+    times = dataset["sim/a"].spike_times.copy()
+    times[7] += 1e-6
+    other = FakeDataset(dataset["sim/a"].with_(spike_times=times), dataset["sim/b"])
+    assert build(other).fingerprint() != one

@@ -14,9 +14,9 @@ from neurobrick_model import evaluate
 from neurobrick_model.baselines import features, fit, ridge, unit_times
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.evaluate import Decoded, covering, mean_r2, stitch
-from neurobrick_model.recipe import BaselineSettings, DataSettings
-from neurobrick_model.timeline import Spans
-from neurobrick_model.tokens import Keys, Queries
+from neurobrick_model.settings import BaselineSettings, DataSettings
+from neurobrick_model.timeline import TICKS, Spans, ticks
+from neurobrick_model.tokens import KINDS, Keys, Queries
 from tests.model.fakes import FakeDataset
 
 
@@ -31,14 +31,17 @@ class Counter(torch.nn.Module):
     readout = SimpleNamespace(out_features=2)
 
     def forward(self, keys: Keys, queries: Queries) -> Tensor:
-        spikes = ((keys.kind == 0) & keys.mask).sum(1).float()
-        return torch.stack([spikes[:, None].expand_as(queries.time), queries.time], 2)
+        window = torch.repeat_interleave(keys.offsets.diff())
+        spikes = torch.bincount(window[keys.token % KINDS == 0], minlength=len(queries.time))
+        return torch.stack(
+            [spikes[:, None].expand_as(queries.time).float(), queries.time / TICKS], 2
+        )
 
 
 def test_stitching_is_the_weighted_average_over_windows(
     corpus: Corpus, dataset: FakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "BATCH", 7)
+    monkeypatch.setattr(evaluate, "BATCH", {"cpu": 7})
     rows = corpus.targets.scored["test"]
     found = stitch(
         Counter(),
@@ -68,13 +71,13 @@ def test_stitching_is_the_weighted_average_over_windows(
 
 def test_windows_cover_spans_and_never_leave_them() -> None:
     spans = Spans(
-        torch.tensor([0.0, 10.0, 20.0], dtype=torch.float64),
-        torch.tensor([3.3, 10.4, 21.0], dtype=torch.float64),
+        torch.tensor([0, 100, 200]),
+        torch.tensor([33, 104, 210]),
         torch.tensor([0, 0, 1]),
     )
-    windows = covering(spans, 1.0, 0.5)
-    assert windows.start.tolist() == pytest.approx([0, 0.5, 1, 1.5, 2, 2.3, 10, 20])
-    assert windows.stop.tolist() == pytest.approx([1, 1.5, 2, 2.5, 3, 3.3, 10.4, 21])
+    windows = covering(spans, 10, 5)
+    assert windows.start.tolist() == [0, 5, 10, 15, 20, 23, 100, 200]
+    assert windows.stop.tolist() == [10, 15, 20, 25, 30, 33, 104, 210]
     assert windows.session.tolist() == [0] * 7 + [1]
 
 
@@ -101,9 +104,9 @@ def test_ridge_features_are_roots_of_counts_around_each_sample(
 ) -> None:
     session = dataset["sim/b"]
     units = unit_times(corpus, 1)
-    base = float(corpus.spikes.base[1])
+    base = corpus.spikes.base[1]
     times = np.array([1003.017, 1020.5])
-    found = features(torch.from_numpy(times) + base, units, 0.1, 5).numpy()
+    found = features(torch.from_numpy(ticks(times)) + base, units, 0.1, 5).numpy()
     assert found.shape == (2, 9 * 5)
     for row, t in enumerate(times):
         for unit in range(9):
@@ -123,8 +126,8 @@ def test_ridge_is_the_weighted_least_squares_solution(dataset: FakeDataset) -> N
 
     session = dataset["sim/a"]
     train = session.splits["train"].contains(session.timestamps)
-    base = float(corpus.spikes.base[0])
-    x = features(torch.from_numpy(session.timestamps[train] + base), units, 0.1, 5).numpy()
+    at = torch.from_numpy(ticks(session.timestamps[train])) + corpus.spikes.base[0]
+    x = features(at, units, 0.1, 5).numpy()
     y = (session.values[train] - corpus.targets.mean[0].numpy()) / corpus.targets.std[0].numpy()
     w = np.where(session.evaluation.contains(session.timestamps[train]), 1.0, 0.2)
     w = w / w.sum()
@@ -149,5 +152,5 @@ def test_ridge_decodes_tuned_units_and_chooses_on_the_validation_split(corpus: C
         rows = corpus.targets.scored["test"]
         mine = rows[corpus.targets.session[rows] == row]
         np.testing.assert_allclose(
-            one.time, (corpus.targets.time[mine] - corpus.spikes.base[row]).numpy()
+            one.time, (corpus.targets.time[mine] - corpus.spikes.base[row]).numpy() / TICKS
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from neurobrick import Dataset
 from neurobrick_model import Decoder, Recipe, Trainer
 from neurobrick_model.corpus import Corpus
-from neurobrick_model.recipe import DataSettings
+from neurobrick_model.settings import DataSettings
+from neurobrick_model.timeline import TICKS
 from tests.model.conftest import TINY
+from tests.model.tools import bounds, draw
 
 
 def test_a_prepared_session_trains_and_is_decoded_in_si(corpus: Dataset, tmp_path: Path) -> None:
@@ -30,16 +31,11 @@ def test_a_prepared_session_trains_and_is_decoded_in_si(corpus: Dataset, tmp_pat
 def test_windows_of_a_prepared_session_hold_its_slices_spikes(corpus: Dataset) -> None:
     ids = [id for id in corpus.sessions if corpus[id].target == "cursor_pos"]
     built = Corpus.from_dataset(corpus, DataSettings(sessions=tuple(ids)))
-    windows = built.train.draw(1.0, 40, torch.Generator().manual_seed(0))
-    owner, rows = built.spikes.cut(windows)
+    windows = draw(built, 1.0, 40)
+    cut = built.spikes.cut(windows)
     for w in range(len(windows)):
-        session = int(windows.session[w])
-        base = float(built.spikes.base[session])
-        found = corpus.slice(
-            built.vocabulary.sessions[session],
-            float(windows.start[w]) - base,
-            float(windows.stop[w]) - base,
-        ).spikes
-        np.testing.assert_allclose(built.spikes.time[rows[owner == w]] - base, found.times)
-        first = built.vocabulary.first_unit[session]
-        np.testing.assert_array_equal(built.spikes.unit[rows[owner == w]] - first, found.units)
+        id, t0, t1 = bounds(built, windows, w)
+        found = corpus.slice(id, t0, t1).spikes
+        mine = cut.window == w
+        np.testing.assert_allclose(cut.time[mine] / TICKS, found.times - t0, atol=1 / TICKS)
+        np.testing.assert_array_equal(cut.row[mine], found.units)

@@ -24,7 +24,7 @@ def written(tmp_path: Path, text: str) -> Path:
     [
         ("name: x\ntraning: {steps: 5}", "unknown key traning; did you mean training?"),
         ("name: x\ntraining: {step: 5}", "unknown key training.step; did you mean steps?"),
-        ("name: x\nmodel: {zzz: 5}", "unknown key model.zzz; there is: window, dim,"),
+        ("name: x\nmodel: {zzz: 5}", "unknown key model.zzz; there is: preset, window, dim,"),
         ("name: x\ntraining: {steps: many}", "training.steps: input should be a valid integer"),
         ("name: x\ntraining: {steps: 0}", "training.steps: input should be greater than or equal"),
         ("name: x\nmodel: {window: 1.0, latent_step: 0.3}", "multiple of latent_step"),
@@ -80,8 +80,8 @@ def test_every_setting_is_described() -> None:
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name}"
 
-    from neurobrick_model import recipe
+    from neurobrick_model import settings
 
-    for value in vars(recipe).values():
-        if isinstance(value, type) and issubclass(value, recipe._Settings):
+    for value in vars(settings).values():
+        if isinstance(value, type) and issubclass(value, settings.Settings):
             check(value)

@@ -1,0 +1,33 @@
+"""Windows and tokens of a corpus, as the tests of the model ask for them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neurobrick_model.chance import Purpose, keys
+from neurobrick_model.corpus import Corpus
+from neurobrick_model.timeline import TICKS, Spans
+from neurobrick_model.tokens import Keys, all_units, key_tokens
+
+
+def draw(corpus: Corpus, seconds: float, n: int, seed: int = 0) -> Spans:
+    """`n` random training windows."""
+    windows = torch.arange(n)
+    return corpus.train.draw(
+        round(seconds * TICKS), windows, n, keys(seed, Purpose.PLACE, windows)
+    )  # fmt: skip
+
+
+def tokens(corpus: Corpus, windows: Spans, units: Tensor | None = None) -> Keys:
+    """Input tokens of `windows`, of all units if not told which."""
+    units = all_units(corpus.vocabulary, windows.session) if units is None else units
+    return key_tokens(corpus.spikes.cut(windows), windows, units, corpus.vocabulary)
+
+
+def bounds(corpus: Corpus, windows: Spans, w: int) -> tuple[str, float, float]:
+    """Session and edges of window `w`, in seconds of its session's own clock."""
+    session = int(windows.session[w])
+    base = int(corpus.spikes.base[session])
+    start, stop = (int(edge[w]) - base for edge in (windows.start, windows.stop))
+    return corpus.vocabulary.sessions[session], start / TICKS, stop / TICKS
