@@ -44,9 +44,7 @@ RECIPE = {
 def start(recipe: Path, *options: str) -> subprocess.Popen[str]:
     """`neurobrick-train`, up to where it begins to train."""
     command = [sys.executable, "-m", "neurobrick_model.cli", str(recipe), *options]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout
     for line in process.stdout:
         if " parameters, on " in line:

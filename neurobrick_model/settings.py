@@ -25,6 +25,9 @@ class WeightRule(Settings):
         description="'evaluation', the session's evaluation intervals, or rows of an interval table"
     )
     weight: float = Field(ge=0, description="weight of the samples inside, 0 leaves them out")
+    sessions: tuple[str, ...] = Field(
+        ("*",), min_length=1, description="globs of the session ids that it is for"
+    )
 
 
 class Weights(Settings):
@@ -169,7 +172,7 @@ class TrainingSettings(Settings):
     warmup: Share = Field(0.05, description="share of the steps over which the rate rises")
     hold: Share = Field(0.0, description="share of the steps, after warm-up, at the peak")
     weight_decay: float = Field(1e-4, ge=0, description="decay of the weight matrices")
-    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: any")
     ema: Share = Field(0.0, description="decay of the averaged weights that are kept; 0 is none")
     unit_dropout: UnitDropout | None = Field(None, description="none by default")
     validate_every: int = Field(500, ge=1, description="steps between validations")

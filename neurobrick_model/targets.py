@@ -6,6 +6,7 @@ becomes a tensor.
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -174,6 +175,8 @@ def _weights(
 ) -> NDArray[np.float32]:
     weights = np.full(len(times), settings.elsewhere, dtype=np.float32)
     for rule in settings.rules:
+        if not any(fnmatch.fnmatch(session.id, glob) for glob in rule.sessions):
+            continue
         if isinstance(rule.during, IntervalRule):
             inside = rule.during.intervals(session.intervals)
         else:

@@ -174,7 +174,8 @@ class Trainer:
             sums += part.detach()
         if step + 1 < settings.steps:
             self.feed.look_ahead(step + 1)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
+        if settings.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
         rate = learning_rate(step, settings)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:

@@ -172,6 +172,17 @@ def test_weights_follow_the_rules_and_the_last_rule_wins(dataset: FakeDataset) -
     np.testing.assert_allclose(corpus.targets.weight.numpy(), expected, rtol=1e-6)
 
 
+def test_a_rule_may_be_for_some_sessions_only(dataset: FakeDataset) -> None:
+    trials = pa.table({"start": [0.0], "stop": [5.0]})
+    session = dataset["sim/a"].with_(intervals={"trials": trials})
+    rule = {"during": {"table": "trials"}, "weight": 5.0, "sessions": ["*/a"]}
+    corpus = build(FakeDataset(session, dataset["sim/b"]), weights={"rules": [rule]})
+    first = corpus.targets.session == 0
+    expected = np.where(session.timestamps < 5.0, 5.0, 1.0)
+    np.testing.assert_array_equal(corpus.targets.weight[first], expected)
+    assert (corpus.targets.weight[~first] == 1).all()  # which has no such table
+
+
 def test_scored_samples_are_those_of_the_split_and_the_evaluation(dataset: FakeDataset) -> None:
     corpus = build(dataset, target_rate=25)
     for name in ("train", "valid", "test"):
