@@ -192,17 +192,21 @@ RANDOM_TARGET = pa.table(
         "num_attempted": [4.0, 2.0, 4.0],
     }
 )
-TASKS = {"perich_miller_center_out": CENTER_OUT, "perich_miller_random_target": RANDOM_TARGET}
+TASKS = {
+    "perich_miller_center_out": ("000688/sub-C_ses-CO-20160909", CENTER_OUT),
+    "perich_miller_random_target": ("000688/sub-C_ses-RT-20150316", RANDOM_TARGET),
+}
 
 
 def perich(spec_id: str) -> FakeSession:
     """A session with the trials of one task, scored as its entry in the registry says."""
     (spec,) = Manifest.load().named([spec_id])
-    trials = {"trials": TASKS[spec_id]}
+    id, table = TASKS[spec_id]
+    trials = {"trials": table}
     assert spec.evaluation
     times = np.arange(0, 40, 0.01)
     whole = Intervals(0.0, 40.0)
-    return fake_session("000688/x", 1, n_units=3).with_(
+    return fake_session(id, 1, n_units=3).with_(
         timestamps=times,
         values=np.random.default_rng(0).normal(size=(len(times), 2)),
         domain=whole,
@@ -212,32 +216,29 @@ def perich(spec_id: str) -> FakeSession:
     )
 
 
+@pytest.mark.parametrize("name", ["poyo_mp", "poyo_1"])
 @pytest.mark.parametrize(
-    ("name", "task", "moments"),
+    ("task", "moments"),
     [
-        # (time, weight): between trials; hold; reach; an aborted trial; reach
-        ("poyo_mp", "perich_miller_center_out",
-         [(5, 1), (11.5, 0.1), (13, 5), (21, 0.1), (33, 5)]),
-        ("poyo_mp", "perich_miller_random_target",
-         [(5, 1), (13, 5), (21, 0.1), (33, 5)]),
-        ("poyo_1", "perich_miller_center_out",
-         [(5, 1), (11.5, 1), (13, 5), (21, 1)]),
-        ("poyo_1", "perich_miller_random_target", [(5, 1), (13, 5), (21, 1)]),
+        # (time, weight): between trials; before the target; hold; reach; an aborted trial; reach
+        (
+            "perich_miller_center_out",
+            [(5, 1), (10.5, 1), (11.5, 0.1), (13, 5), (21, 0.1), (33, 5)],
+        ),
+        ("perich_miller_random_target", [(5, 1), (13, 1), (21, 1), (33, 1)]),
     ],
-)  # fmt: skip
-def test_reaches_weigh_most_in_either_task(
-    name: str, task: str, moments: list[tuple[float, float]]
-) -> None:
+)
+def test_reaches_weigh_most(name: str, task: str, moments: list[tuple[float, float]]) -> None:
     samples = read_samples(perich(task), "hand_vel", shipped(name).data)  # type: ignore[arg-type]
     for time, weight in moments:
         nearest = np.abs(samples.times - time).argmin()
         assert samples.weights[nearest] == pytest.approx(weight), time
 
 
-def test_poyo_1_asks_for_no_table_as_odoherty_has_none() -> None:
-    session = perich("perich_miller_center_out").with_(intervals={})
+def test_poyo_1_asks_other_datasets_for_no_table() -> None:
+    session = perich("perich_miller_center_out").with_(id="zenodo-3854034/x", intervals={})
     samples = read_samples(session, "hand_vel", shipped("poyo_1").data)  # type: ignore[arg-type]
-    assert set(samples.weights) == {1.0, 5.0}
+    assert set(samples.weights) == {1.0}
 
 
 def test_mc_maze_weighs_every_sample_the_same() -> None:
