@@ -227,13 +227,15 @@ class Trainer:
         settings, progress = self.recipe.training, self.progress
         matrices, _ = split_parameters(self.model)
         health = Health(matrices, settings.steps, round(settings.warmup * settings.steps))
-        sums, clock = torch.zeros(4, device=self.device), time.perf_counter()
+        sums = torch.zeros(4, device=self.device)
+        before, began = progress.seconds, time.perf_counter()
         checkpoint_every = settings.checkpoint_every or settings.validate_every
         self.meter.restart()
         while progress.step < settings.steps and not self._ended_early():
             sums += self.train_step(progress.step)
             progress.step += 1
             step, last = progress.step, progress.step == settings.steps
+            progress.seconds = before + time.perf_counter() - began
             if last or step % LOG_EVERY == 0:
                 self._report(log, health, sums)
                 sums.zero_()
@@ -242,10 +244,8 @@ class Trainer:
                 self._validate(folder, log)
             stop = self._asked(step)
             if validates or stop or step % checkpoint_every == 0:
-                progress.seconds += time.perf_counter() - clock
                 self._save()
                 sums.zero_()  # as a run that goes on from here begins
-                clock = time.perf_counter()
                 self.meter.restart()
             if stop and not last:
                 raise Stopped(f"stopped at step {step} of {settings.steps}; --resume goes on there")
@@ -263,6 +263,7 @@ class Trainer:
                 null_loss=scores.null_loss,
                 spread=scores.spread,
                 learning_rate=learning_rate(step - 1, self.recipe.training),
+                seconds=self.progress.seconds,
                 **asdict(reading),
             )
             for warning in warnings:
@@ -280,7 +281,7 @@ class Trainer:
             if self.ranks.first:
                 self.spec.save(folder, self.weights.state_dict())
         if log:
-            log.write(progress.step, valid_r2=r2)
+            log.write(progress.step, valid_r2=r2, seconds=progress.seconds)
         self.watch.say(
             f"step {progress.step}: validation R² {r2:.4f} (best {progress.best:.4f}, "
             f"step {progress.best_step})"
