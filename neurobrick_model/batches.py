@@ -82,7 +82,9 @@ class Cutter:
         """Padded to few shapes where they are compiled for; else with a table of what occurs,
         where that is smaller."""
         if self.padded:
-            return tokens.padded(_rounded(tokens.count), _rounded(tokens.longest))
+            # Of the longest window a bound will do.
+            longest = 2 ** (tokens.longest - 1).bit_length()
+            return tokens.padded(_rounded(tokens.count), longest)
         return tokens.compact() if len(tokens.table) > tokens.count else tokens
 
 

@@ -8,6 +8,7 @@ from neurobrick import RecipeError
 from neurobrick_model.perceiver import Perceiver
 from neurobrick_model.settings import TrainingSettings
 
+SHAPES = 64  # that a part is compiled for before it runs uncompiled; lengths take a few
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -45,6 +46,7 @@ def compile_parts(model: Perceiver) -> None:
     """Compile the decoder, part by part: the layers are all alike, so that what is compiled for one
     serves all, whatever the depth. On a CPU, packed keys are read window by window, which is left
     as it is."""
+    torch._dynamo.config.recompile_limit = SHAPES
     for layer in model.layers:
         layer.compile(dynamic=False)
     if model.latent_time.is_cuda:

@@ -143,7 +143,7 @@ class Trainer:
             log = Log(folder, self.progress.step) if self.ranks.first else None
             stack.callback(log.close if log else lambda: None)
             stack.enter_context(_asked_to_stop(self._ask_to_stop))
-            stack.enter_context(torch.random.fork_rng())
+            stack.enter_context(_out_of_memory())
             self._loop(folder, log)
             return self._finish(folder, log)
 
@@ -367,6 +367,18 @@ def _asked_to_stop(ask: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _out_of_memory() -> Iterator[None]:
+    """A card that is too small is an error that says what helps."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise NeurobrickError(
+            "the device's memory is full: set training.microbatch to fewer windows, which changes "
+            f"no result, or data.place=host ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def n_parameters(model: Perceiver) -> int:

@@ -45,6 +45,18 @@ LAYERS = [
     {"cli"},
     {"__main__"},
 ]
+MODEL_LAYERS = [
+    {"settings", "chance", "rows", "files", "distributed", "tensors"},
+    {"recipe", "timeline", "flops", "checkpoint", "log"},
+    {"attention", "targets", "memory", "tokens"},
+    {"corpus", "perceiver"},
+    {"batches", "device", "optim", "evaluate"},
+    {"objective", "meter", "decoder", "baselines", "figures"},
+    {"health", "report", "run"},
+    {"score"},
+    {"trainer"},
+    {"cli"},
+]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 PUBLIC = {*neurobrick.__all__, "__version__"}
 
@@ -108,6 +120,18 @@ def test_the_model_uses_public_names_only(path: Path) -> None:
         assert not module.startswith("neurobrick."), f"{path} imports {module}"
         if module == "neurobrick":
             assert set(names) <= PUBLIC, f"{path} imports {set(names) - PUBLIC}"
+
+
+def test_the_models_imports_run_one_way() -> None:
+    rank = {name: k for k, names in enumerate(MODEL_LAYERS) for name in names}
+    assert set(rank) == {path.stem for path in modules("neurobrick_model")}
+    for path in modules("neurobrick_model"):
+        for module, names in imports(path):
+            top, _, inner = module.partition(".")
+            if top != "neurobrick_model":
+                continue
+            for name in [inner] if inner else [n for n in names if n in rank]:
+                assert rank[name] < rank[path.stem], f"{path.stem} imports {name}"
 
 
 @pytest.mark.parametrize(

@@ -265,6 +265,28 @@ def test_loading_what_is_no_decoder_is_an_error(run: Path, tmp_path: Path) -> No
         Decoder.load(tmp_path)
 
 
+def test_curves_are_there_for_tensorboard(run: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(run / "tensorboard"))
+    found.Reload()
+    assert {"loss", "valid_r2", "learning_rate", "windows_per_second", "utilization"} <= set(
+        found.Tags()["scalars"]
+    )
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    logged = [(r["step"], r["valid_r2"]) for r in log if "valid_r2" in r]
+    assert [e.step for e in found.Scalars("valid_r2")] == [step for step, _ in logged]
+    np.testing.assert_allclose(
+        [e.value for e in found.Scalars("valid_r2")], [value for _, value in logged], rtol=1e-6
+    )
+
+
+def test_a_run_says_where_it_came_from(run: Path) -> None:
+    told = json.loads((run / "run.json").read_text())
+    assert told["corpus"] == json.loads((run / "metrics.json").read_text())["training"]["corpus"]
+    assert {"neurobrick", "torch", "numpy", "python"} == set(told["versions"])
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")

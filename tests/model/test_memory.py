@@ -1,0 +1,70 @@
+"""What a corpus takes is known before it is taken, and where it then goes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from neurobrick import RecipeError
+from neurobrick_model import corpus as corpus_module
+from neurobrick_model import memory
+from neurobrick_model.corpus import Corpus
+from neurobrick_model.settings import DataSettings
+from tests.model.fakes import FakeDataset, fake_session
+
+CPU, CARD = torch.device("cpu"), torch.device("cuda", 0)
+GB = 10**9
+
+
+def test_the_estimate_is_what_it_takes() -> None:
+    dataset = FakeDataset(*(fake_session(f"sim/{k}", k, n_units=40) for k in range(3)))
+    sessions = [dataset[id] for id in dataset.sessions]
+    corpus = Corpus.from_dataset(dataset, DataSettings())  # type: ignore[arg-type]
+    estimate = memory.spike_bytes(sessions)  # type: ignore[arg-type]
+    assert estimate == pytest.approx(corpus.spikes.nbytes, rel=0.02)
+    targets = corpus.targets
+    parts = [targets.time, targets.value, targets.weight, targets.session, targets.train]
+    taken = sum(x.numel() * x.element_size() for x in [*parts, *targets.scored.values()])
+    names = ["hand_vel"] * 3
+    assert memory.target_bytes(sessions, names) == pytest.approx(taken, rel=0.25)  # type: ignore[arg-type]
+
+
+def test_a_spike_takes_six_bytes() -> None:
+    dataset = FakeDataset(fake_session("sim/a", 0, n_units=200))
+    spikes = Corpus.from_dataset(dataset, DataSettings()).spikes  # type: ignore[arg-type]
+    assert spikes.tick.element_size() + spikes.unit.element_size() == 6
+
+
+@pytest.mark.parametrize(
+    ("wanted", "spikes", "free", "home"),
+    [
+        ("auto", 6 * GB, 80 * GB, CARD),
+        ("auto", 41 * GB, 80 * GB, CPU),  # over half of the card
+        ("device", 41 * GB, 80 * GB, CARD),
+        ("host", 6 * GB, 80 * GB, CPU),
+    ],
+)
+def test_spikes_go_to_the_card_if_they_leave_it_room(
+    wanted: str, spikes: int, free: int, home: torch.device
+) -> None:
+    assert memory.place(wanted, spikes, 0, CARD, free, 100 * GB) == home
+
+
+def test_what_does_not_fit_is_said_with_what_to_do() -> None:
+    with pytest.raises(RecipeError, match=r"takes about 91.0 GB and 80.0 GB on cuda:0.*=host"):
+        memory.place("device", 90 * GB, GB, CARD, 80 * GB, 200 * GB)
+    with pytest.raises(RecipeError, match=r"24.0 GB of main memory are free: choose fewer"):
+        memory.place("auto", 90 * GB, GB, CPU, 24 * GB, 24 * GB)
+
+
+def test_it_is_said_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = fake_session("sim/a", 0)
+
+    monkeypatch.setattr(corpus_module, "read_samples", pytest.fail)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
+    with pytest.raises(RecipeError, match="choose fewer sessions"):
+        Corpus.from_dataset(FakeDataset(session), DataSettings())  # type: ignore[arg-type]
+
+
+def test_free_memory_of_this_machine_is_plausible() -> None:
+    assert 10**7 < memory.free_bytes(CPU) < 2**62
