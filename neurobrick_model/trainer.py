@@ -8,21 +8,18 @@ from a checkpoint takes the very steps it would have taken, on as many ranks as 
 from __future__ import annotations
 
 import math
-import signal
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from neurobrick import Dataset, NeurobrickError
+from neurobrick import Dataset
 from neurobrick_model import run
 from neurobrick_model.batches import Cutter, Feed, shares
 from neurobrick_model.corpus import Corpus
@@ -44,6 +41,7 @@ from neurobrick_model.optim import averaged, learning_rate, make_optimizers, spl
 from neurobrick_model.perceiver import Perceiver
 from neurobrick_model.recipe import Recipe
 from neurobrick_model.score import score
+from neurobrick_model.stopping import Stopped, asked_to_stop, out_of_memory
 
 LOG_EVERY = 20  # steps
 
@@ -56,10 +54,6 @@ class Watch:
 
     def step(self, step: int, loss: float, reading: Reading) -> None:
         """`step` steps are done."""
-
-
-class Stopped(NeurobrickError):
-    """Training was asked to stop, and did, with a checkpoint."""
 
 
 @dataclass
@@ -142,8 +136,8 @@ class Trainer:
             self._start(folder, resume)
             log = Log(folder, self.progress.step) if self.ranks.first else None
             stack.callback(log.close if log else lambda: None)
-            stack.enter_context(_asked_to_stop(self._ask_to_stop))
-            stack.enter_context(_out_of_memory())
+            stack.enter_context(asked_to_stop(self._ask_to_stop))
+            stack.enter_context(out_of_memory())
             self._loop(folder, log)
             return self._finish(folder, log)
 
@@ -346,39 +340,6 @@ class Trainer:
         if step % LOG_EVERY:
             return False
         return bool(self.ranks.sum(torch.tensor(float(self._stop), device=self.device)))
-
-
-@contextmanager
-def _asked_to_stop(ask: Callable[[], None]) -> Iterator[None]:
-    """While SIGTERM, with which clusters announce the end, and a first Ctrl-C ask to stop."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        ask()
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else
-                      signal.SIG_DFL)  # fmt: skip
-
-    try:
-        before = {n: signal.signal(n, handle) for n in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread, which alone is sent signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _out_of_memory() -> Iterator[None]:
-    """A card that is too small is an error that says what helps."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise NeurobrickError(
-            "the device's memory is full: set training.microbatch to fewer windows, which changes "
-            f"no result, or data.place=host ({str(error).splitlines()[0]})"
-        ) from error
 
 
 def n_parameters(model: Perceiver) -> int:

@@ -20,7 +20,7 @@ from neurobrick_model.decoder import UnknownSession
 from neurobrick_model.files import replacing
 from neurobrick_model.objective import Scores
 from neurobrick_model.run import alone
-from neurobrick_model.trainer import Stopped
+from neurobrick_model.stopping import Stopped, out_of_memory
 from tests.model.fakes import FakeDataset, fake_session
 
 
@@ -124,6 +124,14 @@ def test_a_checkpoint_is_made_when_asked_to_stop_and_the_run_goes_on_from_there(
     resumed.fit(resume=True)
     for name, value in unbroken.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_a_device_that_is_too_small_is_an_error_that_says_what_helps() -> None:
+    with (
+        pytest.raises(NeurobrickError, match=r"training\.microbatch.*tried 2 GiB"),
+        out_of_memory(),
+    ):
+        raise torch.OutOfMemoryError("tried 2 GiB\nand much more to say")
 
 
 def test_training_ends_early_when_validation_gets_no_better(
