@@ -94,11 +94,14 @@ def _rounded(n: int) -> int:
     return -(-n // unit) * unit
 
 
-def shares(batch: int, microbatch: int | None, rank: int, ranks: int) -> list[Tensor]:
-    """The windows (numbers, on the CPU) of one rank's microbatches. Neighbors go to different ones,
-    as they lie near each other in the corpus and are of like size."""
+def shares(
+    batch: int, microbatch: int | None, rank: int, ranks: int, *, least: int = 1
+) -> list[Tensor]:
+    """The windows (numbers, on the CPU) of one rank's microbatches, of which there are at least
+    `least` if there are as many windows. Neighbors go to different ones, as they lie near each
+    other in the corpus and are of like size."""
     mine = torch.arange(rank, batch, ranks)
-    parts = -(-len(mine) // (microbatch or len(mine)))
+    parts = max(-(-len(mine) // (microbatch or len(mine))), min(least, len(mine)))
     return [mine[first::parts] for first in range(parts)]
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from neurobrick import Dataset
 from neurobrick_model import run
-from neurobrick_model.batches import Cutter, Feed, shares
+from neurobrick_model.batches import Batch, Cutter, Feed, shares
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.decoder import WEIGHTS, DecoderSpec
 from neurobrick_model.device import (
@@ -36,12 +36,13 @@ from neurobrick_model.files import load_weights
 from neurobrick_model.health import Health
 from neurobrick_model.log import Log
 from neurobrick_model.meter import Meter, Reading
-from neurobrick_model.objective import ERROR, Objective, Scores
+from neurobrick_model.objective import ERROR, WEIGHT, Objective, Scores
 from neurobrick_model.optim import averaged, learning_rate, make_optimizers, split_parameters
 from neurobrick_model.perceiver import Perceiver
 from neurobrick_model.recipe import Recipe
 from neurobrick_model.score import score
 from neurobrick_model.stopping import Stopped, asked_to_stop, out_of_memory
+from neurobrick_model.team import Team
 
 LOG_EVERY = 20  # steps
 
@@ -96,15 +97,24 @@ class Trainer:
         compiled = compiles(settings, self.device)
         if compiled:
             compile_parts(self.model)
-        cutter = Cutter(
+        self.cutter = Cutter(
             self.corpus,
             settings,
             recipe.model.window,
             self.model.sites,
             padded=compiled and self.device.type == "cuda",
         )
-        mine = shares(settings.batch, settings.microbatch, self.ranks.rank, self.ranks.count)
-        self.feed = Feed(cutter, mine)
+        threads = torch.get_num_threads()
+        alone = self.device.type == "cpu" and self.ranks.count == 1 and not compiled
+        self.team = Team(threads) if alone and threads > 1 else None
+        self.shares = shares(
+            settings.batch,
+            settings.microbatch,
+            self.ranks.rank,
+            self.ranks.count,
+            least=self.team.size if self.team else 1,
+        )
+        self.feed = Feed(self.cutter, self.shares)
         self.meter = Meter(
             recipe.model,
             settings.queries,
@@ -154,7 +164,23 @@ class Trainer:
 
     def train_step(self, step: int) -> Tensor:
         """One optimizer step. Returns the sums (4,) of `Objective` over this rank's windows."""
-        settings, ranks = self.recipe.training, self.ranks
+        settings = self.recipe.training
+        sums = self._by_team(self.team, step) if self.team else self._in_turn(step)
+        if settings.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
+        rate = learning_rate(step, settings)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if self.average:
+            self.average.update_parameters(self.model)
+        return sums
+
+    def _in_turn(self, step: int) -> Tensor:
+        """Gradients of the batch's loss, by one microbatch after the other, over all ranks."""
+        ranks = self.ranks
         batches = self.feed.take(step)
         self.meter.count(batches)
         total = ranks.sum(torch.stack([batch.weight.sum() for batch in batches]).sum())
@@ -166,18 +192,32 @@ class Trainer:
                 # Ranks are averaged over; what is wanted is the sum of what they have.
                 (part[ERROR] / total.clamp(min=1e-6) * ranks.count).backward()
             sums += part.detach()
-        if step + 1 < settings.steps:
+        if step + 1 < self.recipe.training.steps:
             self.feed.look_ahead(step + 1)
-        if settings.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
-        rate = learning_rate(step, settings)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        if self.average:
-            self.average.update_parameters(self.model)
+        return sums
+
+    def _by_team(self, team: Team, step: int) -> Tensor:
+        """The same by the cores of a CPU, each of which cuts and computes microbatches of its own.
+        They are added up in their order, so that which core was faster is no matter."""
+        parameters = list(self.model.parameters())
+
+        def compute(windows: Tensor) -> tuple[Batch, Tensor, tuple[Tensor, ...]]:
+            batch = self.cutter.cut(step, windows)
+            part = self.objective(batch)
+            return batch, part.detach(), torch.autograd.grad(part[ERROR], parameters)
+
+        sums = torch.zeros(4)
+        total: list[Tensor] = []
+        for batch, part, gradients in team.map(compute, self.shares):
+            self.meter.count([batch])
+            sums += part
+            if total:
+                torch._foreach_add_(total, gradients)
+            else:
+                total = list(gradients)
+        torch._foreach_div_(total, sums[WEIGHT].clamp(min=1e-6))
+        for parameter, gradient in zip(parameters, total, strict=True):
+            parameter.grad = gradient
         return sums
 
     def decode(self, split: str) -> dict[str, Decoded]:

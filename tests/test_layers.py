@@ -46,7 +46,7 @@ LAYERS = [
     {"__main__"},
 ]
 MODEL_LAYERS = [
-    {"settings", "chance", "rows", "files", "distributed", "stopping", "tensors"},
+    {"settings", "chance", "rows", "files", "distributed", "stopping", "team", "tensors"},
     {"recipe", "timeline", "flops", "checkpoint", "log"},
     {"attention", "targets", "memory", "tokens"},
     {"corpus", "perceiver"},

@@ -72,3 +72,5 @@ def test_every_window_has_one_rank_and_microbatch() -> None:
         parts = [part for r in range(ranks) for part in shares(batch, microbatch, r, ranks)]
         assert sorted(torch.cat(parts).tolist()) == list(range(batch))
         assert all(len(part) <= (microbatch or batch) for part in parts)
+    assert [len(part) for part in shares(10, None, 0, 1, least=4)] == [3, 3, 2, 2]
+    assert len(shares(3, None, 0, 1, least=8)) == 3

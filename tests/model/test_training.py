@@ -102,6 +102,27 @@ def test_microbatches_add_up_to_the_batch(
         torch.testing.assert_close(sums[0], sums[1], rtol=1e-4, atol=1e-4)
 
 
+def test_threads_that_share_a_batch_give_the_same_weights_every_time(
+    recipe: Recipe, dataset: FakeDataset
+) -> None:
+    alone = trainer(recipe, dataset)
+    assert alone.team is None
+    torch.set_num_threads(3)
+    try:
+        teams = [trainer(recipe, dataset, microbatch=2) for _ in range(2)]
+        assert teams[0].team
+        assert len(teams[0].shares) == 4
+        for step in range(6):
+            sums = [t.train_step(step) for t in (alone, *teams)]
+            torch.testing.assert_close(sums[0], sums[1], rtol=1e-4, atol=1e-4)
+            assert torch.equal(sums[1], sums[2])
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+    for name, value in teams[0].model.state_dict().items():
+        assert torch.equal(value, teams[1].model.state_dict()[name]), name
+
+
 def test_a_checkpoint_is_made_when_asked_to_stop_and_the_run_goes_on_from_there(
     recipe: Recipe, dataset: FakeDataset
 ) -> None:
