@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -61,9 +62,12 @@ class Ranks:
         """`module`, whose gradients are then averaged over the ranks."""
         if self.count == 1:
             return module
-        return DistributedDataParallel(
-            module, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
+        with warnings.catch_warnings():
+            # Newer versions of torch have another name for it, which 2.10 does not know.
+            warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+            return DistributedDataParallel(
+                module, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
 
     def apart(self, module: nn.Module) -> AbstractContextManager[None]:
         """While gradients of `module` are kept to this rank, as more are to be added."""

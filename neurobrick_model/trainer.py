@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,7 @@ class Trainer:
         self.average = averaged(self.model, settings.ema) if settings.ema else None
         self.optimizers = make_optimizers(self.model, settings)
         self.objective = Objective(self.model, self.precision)
+        self.parallel: torch.nn.Module = self.objective
         compiled = compiles(settings, self.device)
         if compiled:
             compile_parts(self.model)
@@ -139,7 +140,7 @@ class Trainer:
         """
         folder = self.recipe.folder
         with ExitStack() as stack:
-            stack.enter_context(self.ranks.joined(self.device))
+            stack.enter_context(self.joined())
             if self.ranks.first:
                 stack.enter_context(run.alone(folder))
             self.ranks.wait()
@@ -151,10 +152,17 @@ class Trainer:
             self._loop(folder, log)
             return self._finish(folder, log)
 
-    @cached_property
-    def parallel(self) -> torch.nn.Module:
-        """The objective, with gradients that are averaged over ranks; they must be joined."""
-        return self.ranks.parallel(self.objective)
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """While the ranks can talk to each other, and average their gradients."""
+        with self.ranks.joined(self.device):
+            self.parallel = self.ranks.parallel(self.objective)
+            try:
+                yield
+            finally:
+                # Before the ranks part: what averages would be the last to hold their group, and
+                # free it with the interpreter locked, waiting for threads that wait for the lock.
+                self.parallel = self.objective
 
     @property
     def weights(self) -> Perceiver:

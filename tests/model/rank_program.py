@@ -20,7 +20,7 @@ def losses(recipe: Recipe, steps: int) -> tuple[list[float], dict[str, torch.Ten
         fake_session("sim/a", 1, n_units=12), fake_session("sim/b", 2, n_units=9, start=1000.5)
     )
     trainer = Trainer(recipe, dataset)  # type: ignore[arg-type]
-    with trainer.ranks.joined(trainer.device):
+    with trainer.joined():
         found = [
             Scores.of(trainer.ranks.sum(trainer.train_step(step))).loss for step in range(steps)
         ]
