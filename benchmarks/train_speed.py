@@ -91,13 +91,15 @@ def cutting(trainer: Any, steps: int) -> float:
 
 def profiled(trainer: Any, first: int, steps: int = 5) -> tuple[float, str]:
     """The share of the time that the device computes, and what it computes, over some steps."""
+    from torch._C._profiler import _ExperimentalConfig
     from torch.profiler import ProfilerActivity, profile
 
     card = trainer.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if card else [])]
     trainer.train_step(first)
     wait()
-    with profile(activities=activities) as found:
+    everywhere = _ExperimentalConfig(profile_all_threads=True)  # a team computes on its own
+    with profile(activities=activities, experimental_config=everywhere) as found:
         began = time.perf_counter()
         for step in range(first + 1, first + 1 + steps):
             trainer.train_step(step)

@@ -73,7 +73,11 @@ def rotate(
 
 class _Rotate(torch.autograd.Function):
     """The rotation op by op: one complex product over half of the memory. Written out in sines,
-    which a compiler makes one loop of, it takes six times as long."""
+    which a compiler makes one loop of, it takes six times as long.
+
+    Its gradient is turned in place. So what reads the result has to make a gradient for it alone,
+    as products do, and attention; a sum would give the same one to both of its terms.
+    """
 
     @staticmethod
     def forward(
@@ -89,7 +93,7 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         (angle,) = ctx.saved_tensors
-        gradient = gradients[0].clone(memory_format=torch.contiguous_format)
+        gradient = gradients[0].contiguous()
         return _turn(gradient, angle, ctx.heads, not ctx.back), None, None, None, None
 
 

@@ -9,6 +9,7 @@ save.
 
 from __future__ import annotations
 
+import struct
 from enum import IntEnum
 
 import numpy as np
@@ -75,5 +76,8 @@ def kept(shape: torch.Size, rate: float, key: Tensor) -> Tensor:
     bits.mul_(-2048144789)
     bits.bitwise_xor_(bits >> 15)
     bits.mul_(-1028477379)
-    threshold = round(rate * 2**32) - 2**31
-    return (bits >= threshold).float().mul_(1 / (1 - rate))
+    # Kept is what stays below zero; its sign, spread over all bits, is the mask of the factor's own
+    # bits. That takes half the time of a comparison and a conversion.
+    bits.bitwise_or_(-(2**31)).add_(round(rate * 2**31)).bitwise_right_shift_(31)
+    (factor,) = struct.unpack("i", struct.pack("f", 1 / (1 - rate)))
+    return bits.bitwise_and_(factor).view(torch.float32)

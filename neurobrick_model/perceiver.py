@@ -25,6 +25,8 @@ and the loss is divided by the sum of its weights (`objective`).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -164,12 +166,39 @@ class FeedForward(nn.Module):
 
     def branch(self, x: Tensor, chance: Tensor | None = None) -> Tensor:
         """What is to be added to `x` (b, n, dim)."""
-        value, gate = self.up(self.norm(x)).chunk(2, dim=-1)
-        return self.down(dropout(value * functional.gelu(gate), self.dropout, chance))
+        return self.down(dropout(gated(self.up(self.norm(x))), self.dropout, chance))
 
     def forward(self, x: Tensor, chance: Tensor | None = None) -> Tensor:
         """`x` (b, n, dim) with its branch."""
         return x + self.branch(x, chance)
+
+
+def gated(x: Tensor) -> Tensor:
+    """The first half of `x` (…, 2 n), gated by GELU of the second: (…, n)."""
+    if not torch.compiler.is_compiling():
+        return _Gated.apply(x)
+    value, gate = x.chunk(2, dim=-1)
+    return value * functional.gelu(gate)
+
+
+class _Gated(torch.autograd.Function):
+    """Op by op, the gradients of both halves are written where they belong, not joined after."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        value, gate = x.chunk(2, dim=-1)
+        return value * functional.gelu(gate)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        value, gate = x.chunk(2, dim=-1)
+        both = torch.empty_like(x)
+        to_value, to_gate = both.chunk(2, dim=-1)
+        torch.mul(gradients[0], functional.gelu(gate), out=to_value)
+        torch.ops.aten.gelu_backward.grad_input(gradients[0] * value, gate, grad_input=to_gate)
+        return both
 
 
 def _embedding(n: int, dim: int) -> nn.Embedding:
