@@ -32,7 +32,30 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 PLAIN_SECONDS = 10.0  # between progress lines when the output is piped
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """Commands, of which `train` need not be named: what is none of them is a recipe."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named = next((arg for arg in args if not arg.startswith("-")), None)
+        if named is not None and named not in self.commands:
+            args = ["train", *args]
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return ["RECIPE [OPTIONS] | COMMAND …"]
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="neurobrick-train")
+def main() -> None:
+    """Train spike decoders, and take them to new recordings.
+
+    neurobrick-train recipes/multisession.yaml trains the decoder that a recipe describes; the other
+    commands start from one that was trained.
+    """
+
+
+@main.command()
 @click.argument("recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--set",
@@ -43,8 +66,7 @@ PLAIN_SECONDS = 10.0  # between progress lines when the output is piped
 )
 @click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint, if it has one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
-@click.version_option(__version__, prog_name="neurobrick-train")
-def main(recipe: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
+def train(recipe: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
     """Train the decoder that RECIPE describes, and score it on held-out data.
 
     Leaves runs/NAME: the decoder, its metrics, the log, and report.html, one page to look at.
