@@ -9,14 +9,24 @@ import json
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from neurobrick import Dataset, RecipeError, Session
 from neurobrick_model import memory, targets
+from neurobrick_model.labels import choose
 from neurobrick_model.settings import DataSettings
-from neurobrick_model.targets import Samples, Targets, axes, read_samples, sampling_rate, unit_of
+from neurobrick_model.targets import (
+    Moments,
+    Samples,
+    Targets,
+    axes,
+    read_samples,
+    sampling_rate,
+    unit_of,
+)
 from neurobrick_model.timeline import Spans, Spikes, SpikeStore, Vocabulary, ticks
 
 Say = Callable[[str], None]
@@ -45,8 +55,12 @@ class Corpus:
         settings: DataSettings,
         device: torch.device | str = "cpu",
         say: Say = lambda line: None,
+        seed: int = 0,
+        moments: Moments | None = None,
     ) -> Corpus:
         """Read every session that `settings.sessions` selects; `say` is told what goes where.
+        Where only some labels are wanted, `seed` chooses them. With `moments`, mean and deviation
+        (d,), these normalize the target of every session.
 
         Raises RecipeError when there is none, when one lacks the target or has no units, when the
         targets differ in unit or number of axes, when there is nothing to train on, or when there
@@ -62,8 +76,9 @@ class Corpus:
         for row, (session, name) in enumerate(zip(sessions, names, strict=True)):
             spikes = session.slice(*session.span).spikes
             store.add(row, spikes.times, spikes.units, session.domain)
-            parts.append(read_samples(session, name, settings))
-        gathered = targets.gather(parts, store.base, settings.normalize == "session", device)
+            parts.append(_labelled(read_samples(session, name, settings), settings, seed, session))
+        by_session = settings.normalize == "session"
+        gathered = targets.gather(parts, store.base, by_session, device, moments)
         return cls(
             vocabulary=Vocabulary(tuple(ids), tuple(session.n_units for session in sessions)),
             target=" or ".join(dict.fromkeys(names)),
@@ -160,6 +175,16 @@ def _home(
     if home != device:
         say("its spikes stay in main memory; each batch is sent while the one before is trained on")
     return home
+
+
+def _labelled(part: Samples, settings: DataSettings, seed: int, session: Session) -> Samples:
+    """`part` with as many labels as are wanted, to train on and to validate with."""
+    if settings.labels is None:
+        return part
+    rate, domain = sampling_rate(part.times), session.domain
+    wanted = partial(choose, seconds=settings.labels, rate=rate, seed=seed, id=session.id)
+    train = wanted(part.train, part.times[part.trained])
+    return part.labelled(train, valid=wanted(domain, part.times[part.scored["valid"]]))
 
 
 def _training_spans(parts: Sequence[Samples], store: SpikeStore, device: torch.device) -> Spans:

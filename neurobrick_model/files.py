@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -68,3 +69,12 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise StoreError(f"cannot read the weights {path}: {error}") from error
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file, as `sha256sum` prints it. Raises StoreError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error

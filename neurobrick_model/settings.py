@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from neurobrick import IntervalRule, SplitSpec
+from neurobrick_model.labels import Seconds
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -57,6 +58,11 @@ class DataSettings(Settings):
     )
     splits: SplitSpec | None = Field(
         None, description="own division into train, valid and test; the store's by default"
+    )
+    labels: Seconds | None = Field(
+        None,
+        description="train on at most so much labelled behavior of each session, as 60s or 5min, "
+        "chosen at random from its training split, and validate on at most as much; null: on all",
     )
     weights: Weights = Field(Weights(), description="loss weights of behavior samples")
     place: Literal["auto", "device", "host"] = Field(
@@ -197,6 +203,25 @@ class TrainingSettings(Settings):
         if self.warmup + self.hold > 1:
             raise ValueError("warmup and hold are shares of the same steps: at most 1 together")
         return self
+
+
+Way = Literal["identify", "unfreeze", "finetune", "scratch"]
+
+
+class AdaptSettings(Settings):
+    """How a trained decoder is taken to new sessions. What the recipe leaves open is then as in the
+    run that it starts from."""
+
+    base: Path = Field(description="folder of the run, or of the decoder, that it starts from")
+    way: Way = Field(
+        "identify",
+        description="identify: only the embeddings of new units and sessions learn; unfreeze: "
+        "first these, then all; finetune: all from the start; scratch: fresh weights of the same "
+        "sizes, to compare with",
+    )
+    unfreeze_at: Share = Field(
+        0.7, description="share of the steps after which all learn; of the way `unfreeze`"
+    )
 
 
 class EvaluationSettings(Settings):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from neurobrick_model.settings import DataSettings, Weights
 from neurobrick_model.timeline import flat, ticks
 
 SPLITS = ("train", "valid", "test")
+Moments = tuple[NDArray[np.float64], NDArray[np.float64]]  # mean and deviation, in SI
 GAP = 1.5  # sample intervals without a sample that a derivative does not reach across
 
 
@@ -63,6 +64,15 @@ class Samples:
         """z-scores, 0 where the source has NaN."""
         return np.nan_to_num((self.values - mean) / std, nan=0.0, posinf=0.0, neginf=0.0)
 
+    def labelled(self, train: Intervals, valid: Intervals) -> Samples:
+        """The same, trained on inside `train` only and validated inside `valid` only."""
+        return replace(
+            self,
+            train=self.train & train,
+            trained=self.trained & train.contains(self.times),
+            scored={**self.scored, "valid": self.scored["valid"] & valid.contains(self.times)},
+        )
+
     def useful(self) -> Intervals:
         """The training intervals that hold a sample with any weight: others teach nothing."""
         start, stop = self.train.start, self.train.stop
@@ -104,16 +114,17 @@ def read_samples(session: Session, target: str, settings: DataSettings) -> Sampl
 
 
 def gather(
-    parts: Sequence[Samples], base: NDArray[np.int64], by_session: bool, device: torch.device
+    parts: Sequence[Samples],
+    base: NDArray[np.int64],
+    by_session: bool,
+    device: torch.device,
+    moments: Moments | None = None,
 ) -> Targets:
-    """The samples of all sessions, normalized together or each on its own; `base` (sessions,) is
-    what corpus time adds to the ticks of each."""
-    pools = [part.values[part.trained] for part in parts]
-    if not by_session:
-        pools = [np.concatenate(pools)] * len(parts)
-    mean = np.stack([pool.mean(0) for pool in pools])
-    std = np.stack([pool.std(0) for pool in pools])
-    std[std == 0] = 1  # an axis that never moves stays at 0
+    """The samples of all sessions, normalized together or each on its own, or by `moments`; `base`
+    (sessions,) is what corpus time adds to the ticks of each."""
+    mean, std = moments_of(parts, by_session)
+    if moments is not None:
+        mean, std = (np.tile(moment, (len(parts), 1)) for moment in moments)
     values = [
         part.normalized(*row).astype(np.float32)
         for part, *row in zip(parts, mean, std, strict=True)
@@ -133,6 +144,17 @@ def gather(
         mean=torch.from_numpy(mean).to(device),
         std=torch.from_numpy(std).to(device),
     )
+
+
+def moments_of(parts: Sequence[Samples], by_session: bool) -> Moments:
+    """Mean and deviation (sessions, d) of the training samples, of all or of each session."""
+    pools = [part.values[part.trained] for part in parts]
+    if not by_session:
+        pools = [np.concatenate(pools)] * len(parts)
+    mean = np.stack([pool.mean(0) for pool in pools])
+    std = np.stack([pool.std(0) for pool in pools])
+    std[std == 0] = 1  # an axis that never moves stays at 0
+    return mean, std
 
 
 def axes(info: BehaviorInfo) -> tuple[str, ...]:

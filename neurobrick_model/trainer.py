@@ -21,9 +21,10 @@ from torch import Tensor
 
 from neurobrick import Dataset
 from neurobrick_model import run
+from neurobrick_model.adaptation import resolve
 from neurobrick_model.batches import Batch, Cutter, Feed, shares
 from neurobrick_model.corpus import Corpus
-from neurobrick_model.decoder import WEIGHTS, DecoderSpec
+from neurobrick_model.decoder import DecoderSpec
 from neurobrick_model.device import (
     choose_device,
     choose_precision,
@@ -32,12 +33,12 @@ from neurobrick_model.device import (
 )
 from neurobrick_model.distributed import Ranks
 from neurobrick_model.evaluate import Decoded, decode_split, mean_r2
-from neurobrick_model.files import load_weights
 from neurobrick_model.health import Health
 from neurobrick_model.log import Log
 from neurobrick_model.meter import Meter, Reading
 from neurobrick_model.objective import ERROR, WEIGHT, Objective, Scores
 from neurobrick_model.optim import averaged, learning_rate, make_optimizers, split_parameters
+from neurobrick_model.origin import origin
 from neurobrick_model.perceiver import Perceiver
 from neurobrick_model.recipe import Recipe
 from neurobrick_model.score import score
@@ -78,19 +79,25 @@ class Trainer:
         watch: Watch | None = None,
         ranks: Ranks | None = None,
     ) -> None:
+        self.recipe = recipe = resolve(recipe)
         settings = recipe.training
-        self.recipe = recipe
         self.ranks = ranks or Ranks.from_environment()
         self.ranks.check(settings.batch)
         self.watch = (watch if self.ranks.first else None) or Watch()
         self.device = choose_device(settings.device, self.ranks.local)
         self.precision = choose_precision(settings.precision, self.device)
         dataset = dataset if dataset is not None else Dataset(recipe.data.root)
-        self.corpus = Corpus.from_dataset(dataset, recipe.data, self.device, self.watch.say)
+        self.origin = origin(recipe)
+        self.corpus = Corpus.from_dataset(
+            dataset, recipe.data, self.device, self.watch.say, settings.seed, self.origin.moments
+        )
         self.spec = DecoderSpec.describe(recipe, self.corpus)
+        self.origin.check(self.spec)
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             self.model = self.spec.build().to(self.device)
+        self.origin.start(self.model)
+        self.origin.set_learning(self.model, 0)
         self.average = averaged(self.model, settings.ema) if settings.ema else None
         self.optimizers = make_optimizers(self.model, settings)
         self.objective = Objective(self.model, self.precision)
@@ -173,6 +180,8 @@ class Trainer:
     def train_step(self, step: int) -> Tensor:
         """One optimizer step. Returns the sums (4,) of `Objective` over this rank's windows."""
         settings = self.recipe.training
+        if self.origin.set_learning(self.model, step) and self.parallel is not self.objective:
+            self.parallel = self.ranks.parallel(self.objective)  # which looks at them once
         sums = self._by_team(self.team, step) if self.team else self._in_turn(step)
         if settings.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
@@ -207,7 +216,7 @@ class Trainer:
     def _by_team(self, team: Team, step: int) -> Tensor:
         """The same by the cores of a CPU, each of which cuts and computes microbatches of its own.
         They are added up in their order, so that which core was faster is no matter."""
-        parameters = list(self.model.parameters())
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
 
         def compute(windows: Tensor) -> tuple[Batch, Tensor, tuple[Tensor, ...]]:
             batch = self.cutter.cut(step, windows)
@@ -241,7 +250,7 @@ class Trainer:
         saved = self._saved = run.checkpoints(folder, self.recipe.training.checkpoints)
         state = saved.load(self.device, self.watch.say) if resume else None
         if state is not None:
-            run.check_same(folder, state, self.recipe, fingerprint)
+            run.check_same(folder, state, self.recipe, fingerprint, self.origin.parent)
             self._load(state)
             self.watch.say(f"resuming {folder} at step {self.progress.step}")
         else:
@@ -250,7 +259,7 @@ class Trainer:
             self.ranks.wait()
             if self.ranks.first:
                 saved.clear()
-                run.begin(folder, self.recipe, fingerprint)
+                run.begin(folder, self.recipe, fingerprint, self.origin.parent)
         self.watch.say(
             f"{len(self.corpus.vocabulary.sessions)} sessions, "
             f"{self.corpus.vocabulary.n_units} units, {n_parameters(self.model):,} parameters, "
@@ -321,7 +330,7 @@ class Trainer:
         if r2 > progress.best or not math.isfinite(r2):
             progress.best, progress.best_step = r2, progress.step
             if self.ranks.first:
-                self.spec.save(folder, self.weights.state_dict())
+                self.origin.save(folder, self.spec, self.weights.state_dict())
         if log:
             log.write(progress.step, valid_r2=r2, seconds=progress.seconds)
         self.watch.say(
@@ -336,6 +345,7 @@ class Trainer:
                 {
                     "recipe": self.recipe.model_dump(mode="json"),
                     "corpus": self._fingerprint,
+                    "parent": self.origin.parent.sha256 if self.origin.parent else None,
                     "model": self.model.state_dict(),
                     "average": self.average.state_dict() if self.average else {},
                     "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -346,7 +356,7 @@ class Trainer:
     def _finish(self, folder: Path, log: Log | None) -> dict[str, Any]:
         """Score the kept weights on the test split; every rank decodes, the first one writes."""
         self.ranks.wait()
-        self.weights.load_state_dict(load_weights(folder / WEIGHTS))
+        self.weights.load_state_dict(self.origin.load(folder, self.spec))
         decoded = self.decode("test")
         if log is None:
             return {}

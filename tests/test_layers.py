@@ -46,13 +46,14 @@ LAYERS = [
     {"__main__"},
 ]
 MODEL_LAYERS = [
-    {"settings", "chance", "rows", "files", "distributed", "stopping", "team", "tensors"},
+    {"labels", "chance", "rows", "files", "distributed", "stopping", "team", "tensors"},
+    {"settings"},
     {"recipe", "timeline", "flops", "checkpoint", "log"},
-    {"attention", "targets", "memory", "tokens"},
+    {"attention", "targets", "memory", "tokens", "vocabulary"},
     {"corpus", "perceiver"},
     {"batches", "device", "optim", "evaluate"},
     {"objective", "meter", "decoder", "baselines", "figures"},
-    {"health", "report", "run"},
+    {"health", "report", "run", "adaptation", "origin"},
     {"score"},
     {"trainer"},
     {"cli"},

@@ -57,6 +57,8 @@ class FakeSession:
 class FakeDataset(dict[str, FakeSession]):
     """Sessions by id."""
 
+    root = "stores"
+
     def __init__(self, *sessions: FakeSession) -> None:
         super().__init__({session.id: session for session in sessions})
 
