@@ -1,6 +1,6 @@
 """Adaptation: recipes that take a trained decoder to new sessions.
 
-Azabou et al. 2023, section 2.4 and appendix, name the ways. *Unit identification* learns the
+Azabou et al. 2023 (section 2, and the appendix on finetuning) name the ways. *Unit identification* learns the
 embeddings of new units and sessions and nothing else: the new neurons are placed among those that
 the decoder knows. *Gradual unfreezing* does that first and then lets all weights learn. *Full
 finetuning* lets them learn from the start, and *from scratch* is there to compare with.

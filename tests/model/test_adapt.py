@@ -20,6 +20,7 @@ from neurobrick_model import Decoder, Recipe, Trainer, adapt, trainer
 from neurobrick_model.adaptation import resolve
 from neurobrick_model.cli import main
 from neurobrick_model.decoder import UnknownSession
+from neurobrick_model.evaluate import mean_r2
 from neurobrick_model.vocabulary import TABLES
 from tests.model.conftest import TINY
 from tests.model.fakes import FakeDataset, fake_session
@@ -160,6 +161,22 @@ def test_identification_changes_nothing_that_was_known(
     assert decoder.predict(stores, "new/d", 2.0, 30.0)[1].shape == (2800, 2)  # type: ignore[arg-type]
 
 
+def test_embeddings_alone_are_enough_to_decode_new_units(
+    stores: FakeDataset, tmp_path: Path
+) -> None:
+    training = {**TINY["training"], "steps": 150, "validate_every": 150, "learning_rate": 5e-3}
+    model = {**TINY["model"], "residual_dropout": 0.0, "feedforward_dropout": 0.0}
+    settings = {**TINY, "training": training, "model": model, "data": {"sessions": ["sim/*"]}}
+    base = fit(Recipe.model_validate({**settings, "name": "able", "runs": tmp_path}), stores)
+    run = start(adapt(base, ["new/*"], labels="15s", overrides=["training.steps=60"]), stores)
+    before = mean_r2(run.decode("test").values())
+    for step in range(60):
+        run.train_step(step)
+    after = mean_r2(run.decode("test").values())
+    assert before < 0.05
+    assert after > 0.25
+
+
 def test_unfreezing_lets_all_weights_learn_from_its_step_on(
     base: Path, stores: FakeDataset
 ) -> None:
@@ -250,31 +267,31 @@ def test_an_adapted_run_names_its_parent(base: Path, identified: Path, stores: F
     assert decoder.spec.parent.name == "identified"
 
 
-@pytest.mark.parametrize("killed_at", [2, 5])
 def test_a_resume_on_either_side_of_the_unfreezing_gives_the_weights_of_an_unbroken_run(
-    base: Path, stores: FakeDataset, killed_at: int
+    base: Path, stores: FakeDataset
 ) -> None:
-    recipe = new(base, "unfreeze", "training.checkpoint_every=1", "training.ema=0.9")
+    settings = ("adapt.unfreeze_at=0.5", "training.checkpoint_every=1", "training.ema=0.9")
+    recipe = new(base, "unfreeze", *settings)
     unbroken = shared(fit(recipe, stores))
-    (recipe.folder / "weights.safetensors").unlink()
 
     class Killed(Exception):
         pass
 
-    run = start(recipe, stores)
-    step = run.train_step
+    for killed_at in (2, 5):  # of 6 steps; all weights learn in the last three
+        run = start(recipe, stores)
+        step = run.train_step
 
-    def dies(number: int) -> Tensor:
-        if number == killed_at:
-            raise Killed
-        return step(number)
+        def dies(number: int, step: Any = step, killed_at: int = killed_at) -> Tensor:
+            if number == killed_at:
+                raise Killed
+            return step(number)  # type: ignore[no-any-return]
 
-    run.train_step = dies  # type: ignore[method-assign]
-    with pytest.raises(Killed):
-        run.fit()
-    resumed = shared(fit(recipe, stores, resume=True))
-    for name, weight in unbroken.items():
-        assert torch.equal(weight, resumed[name]), name
+        run.train_step = dies  # type: ignore[method-assign]
+        with pytest.raises(Killed):
+            run.fit()
+        resumed = shared(fit(recipe, stores, resume=True))
+        for name, weight in unbroken.items():
+            assert torch.equal(weight, resumed[name]), name
 
 
 def test_a_run_does_not_go_on_from_another_base(
