@@ -15,7 +15,8 @@ from torch import Tensor
 
 from neurobrick import Dataset, RecipeError, Session
 from neurobrick_model import memory, targets
-from neurobrick_model.settings import DataSettings
+from neurobrick_model.readouts import Readout
+from neurobrick_model.settings import DataSettings, ReadoutSettings
 from neurobrick_model.targets import Samples, Targets, axes, read_samples, sampling_rate, unit_of
 from neurobrick_model.timeline import Spans, Spikes, SpikeStore, Vocabulary, ticks
 
@@ -63,7 +64,12 @@ class Corpus:
             spikes = session.slice(*session.span).spikes
             store.add(row, spikes.times, spikes.units, session.domain)
             parts.append(read_samples(session, name, settings))
-        gathered = targets.gather(parts, store.base, settings.normalize == "session", device)
+        others = {
+            name: (_readout(sessions, name, own), own.weight)
+            for name, own in settings.readouts.items()
+        }
+        by_session = settings.normalize == "session"
+        gathered = targets.gather(parts, store.base, by_session, device, others)
         return cls(
             vocabulary=Vocabulary(tuple(ids), tuple(session.n_units for session in sessions)),
             target=" or ".join(dict.fromkeys(names)),
@@ -80,6 +86,11 @@ class Corpus:
         """Where windows are put together."""
         return self.targets.time.device
 
+    @property
+    def columns(self) -> int:
+        """Columns of a decoder's output: the target's axes, then those of each further readout."""
+        return len(self.axes) + sum(one.readout.width for one in self.targets.readouts)
+
     def fingerprint(self) -> str:
         """A checksum of all that training sees: ids, units, spikes, samples, weights, splits."""
         names = json.dumps([self.vocabulary.sessions, self.vocabulary.units, self.unit])
@@ -87,6 +98,7 @@ class Corpus:
             *(self.spikes.tick, self.spikes.unit, self.spikes.before),
             *(self.targets.time, self.targets.value, self.targets.weight),
             *(self.train.start, self.train.stop, self.targets.scored["valid"]),
+            *(tensor for one in self.targets.readouts for tensor in (one.value, one.weight)),
         )
         sums = [zlib.crc32(names.encode()), *(_checksum(part) for part in parts)]
         return "".join(f"{value:08x}" for value in sums)
@@ -120,6 +132,34 @@ def _target(session: Session, wanted: str | None) -> str:
         there = ", ".join(session.behavior) or "none"
         raise RecipeError(f"{session.id} has no behavior {target!r}; there is: {there}")
     return target
+
+
+def _readout(sessions: Sequence[Session], name: str, settings: ReadoutSettings) -> Readout:
+    """A further readout, of a behavior's unit and axes; a discrete one finds its classes later.
+
+    Raises RecipeError when no session has it, or when sessions differ in what it is.
+    """
+    if settings.column is not None:
+        return Readout(name=name)
+    behavior = settings.behavior or name
+    found = {
+        Readout(name=name, unit=info.unit, axes=axes(info)): session.id
+        for session in sessions
+        if (info := session.behavior.get(behavior)) is not None
+    }
+    if not found:
+        there = ", ".join(sessions[0].behavior) or "none"
+        raise RecipeError(
+            f"data.readouts.{name}: no session has a behavior {behavior!r}; {sessions[0].id} has: "
+            f"{there}; for a column of an interval table, set column and during"
+        )
+    if len(found) > 1:
+        (one, first), (other, second), *_ = found.items()
+        raise RecipeError(
+            f"data.readouts.{name}: {behavior!r} is {one.width} axes in {one.unit} in {first}, and "
+            f"{other.width} axes in {other.unit} in {second}; train them apart"
+        )
+    return next(iter(found))
 
 
 def _check_alike(sessions: Sequence[Session], names: Sequence[str], settings: DataSettings) -> None:

@@ -19,8 +19,10 @@ from neurobrick_model.corpus import Corpus
 from neurobrick_model.evaluate import stitch
 from neurobrick_model.files import load_weights, save_weights, write_text
 from neurobrick_model.perceiver import Perceiver
+from neurobrick_model.readouts import Readout
 from neurobrick_model.recipe import Recipe
 from neurobrick_model.settings import ModelSettings
+from neurobrick_model.targets import Targets
 from neurobrick_model.timeline import Spikes, Vocabulary, ticks
 
 SPEC = "decoder.json"
@@ -29,6 +31,15 @@ WEIGHTS = "weights.safetensors"
 
 class UnknownSession(NeurobrickError):
     """A session that the decoder was not trained on."""
+
+
+class Scale(BaseModel):
+    """Mean and deviation of the axes of a readout, SI."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 class SessionEntry(BaseModel):
@@ -40,6 +51,7 @@ class SessionEntry(BaseModel):
     units: int = Field(description="rows of its units table, in the vocabulary in that order")
     mean: tuple[float, ...] = Field(description="mean of the target over training samples, SI")
     std: tuple[float, ...] = Field(description="its deviation, SI")
+    readouts: dict[str, Scale] = Field({}, description="of further continuous readouts, by name")
 
 
 class DecoderSpec(BaseModel):
@@ -51,6 +63,7 @@ class DecoderSpec(BaseModel):
     target: str
     unit: str
     axes: tuple[str, ...]
+    readouts: tuple[Readout, ...] = Field((), description="what it decodes beside the target")
     rate: float = Field(description="Hz of the samples that it was trained on")
     step: float = Field(description="seconds between stitched windows")
     model: ModelSettings
@@ -71,10 +84,14 @@ class DecoderSpec(BaseModel):
             target=corpus.target,
             unit=corpus.unit,
             axes=corpus.axes,
+            readouts=tuple(one.readout for one in targets.readouts),
             rate=corpus.rate,
             step=recipe.evaluation.step or recipe.model.window / 2,
             model=recipe.model,
-            sessions=tuple(SessionEntry(id=i, units=n, mean=m, std=s) for i, n, m, s in rows),
+            sessions=tuple(
+                SessionEntry(id=i, units=n, mean=m, std=s, readouts=_scales(targets, row))
+                for row, (i, n, m, s) in enumerate(rows)
+            ),
         )
 
     @property
@@ -87,12 +104,21 @@ class DecoderSpec(BaseModel):
 
     def build(self) -> Perceiver:
         """A model of these sizes, with fresh weights."""
-        return Perceiver(self.model, self.vocabulary.n_units, len(self.sessions), len(self.axes))
+        columns = len(self.axes) + sum(readout.width for readout in self.readouts)
+        return Perceiver(self.model, self.vocabulary.n_units, len(self.sessions), columns)
 
     def save(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
         """Write the decoder that these weights make into `folder`."""
         write_text(folder / SPEC, self.model_dump_json(indent=2) + "\n")
         save_weights(folder / WEIGHTS, weights)
+
+
+def _scales(targets: Targets, session: int) -> dict[str, Scale]:
+    return {
+        one.readout.name: Scale(mean=one.mean[session].tolist(), std=one.std[session].tolist())
+        for one in targets.readouts
+        if one.readout.axes
+    }
 
 
 class Decoder:
@@ -125,16 +151,19 @@ class Decoder:
         return cls(spec, model.to(device))
 
     def predict(
-        self, dataset: Dataset, session_id: str, t0: float, t1: float
+        self, dataset: Dataset, session_id: str, t0: float, t1: float, readout: str | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Decode `[t0, t1)` seconds of a session that the decoder was trained on.
+        """Decode `[t0, t1)` seconds of a session that the decoder was trained on: its target, or
+        the `readout` of that name.
 
         Returns timestamps (n,) in seconds, `spec.rate` a second from t0 where the session was
-        recorded, and values (n, d) in `spec.unit`.
+        recorded, and values (n, d) in SI, in the readout's unit; of a discrete readout, the
+        probabilities (n, classes) of its classes.
 
-        Raises UnknownSession for a session that is not in the vocabulary, and StoreError when
-        its units are not those of training.
+        Raises UnknownSession for a session that is not in the vocabulary, StoreError when its units
+        are not those of training, and KeyError for a readout that the decoder does not have.
         """
+        columns, scale = self._readout(readout, session_id)
         session, row = dataset[session_id], self._row(session_id)
         if session.n_units != self.spec.sessions[row].units:
             raise StoreError(
@@ -158,8 +187,23 @@ class Decoder:
             self.spec.model.window,
             self.spec.step,
         )
-        entry = self.spec.sessions[row]
-        return times, guess.cpu().double().numpy() * np.array(entry.std) + np.array(entry.mean)
+        said = guess[:, columns].cpu().double()
+        if scale is None:
+            return times, said.softmax(-1).numpy()
+        return times, said.numpy() * np.array(scale.std) + np.array(scale.mean)
+
+    def _readout(self, name: str | None, session_id: str) -> tuple[slice, Scale | None]:
+        """The columns of a readout, and the scale of its values, None for a discrete one."""
+        entry = self.spec.sessions[self._row(session_id)]
+        first = len(self.spec.axes)
+        if name is None or name == self.spec.target:
+            return slice(0, first), Scale(mean=entry.mean, std=entry.std)
+        for readout in self.spec.readouts:
+            if readout.name == name:
+                return slice(first, first + readout.width), entry.readouts.get(name)
+            first += readout.width
+        there = ", ".join((self.spec.target, *(readout.name for readout in self.spec.readouts)))
+        raise KeyError(f"the decoder has no readout {name!r}; it decodes: {there}")
 
     def _row(self, session_id: str) -> int:
         known = [session.id for session in self.spec.sessions]

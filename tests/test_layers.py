@@ -47,8 +47,9 @@ LAYERS = [
 ]
 MODEL_LAYERS = [
     {"settings", "chance", "rows", "files", "distributed", "stopping", "team", "tensors"},
-    {"recipe", "timeline", "flops", "checkpoint", "log"},
-    {"attention", "targets", "memory", "tokens"},
+    {"recipe", "timeline", "flops", "checkpoint", "log", "normalize"},
+    {"attention", "readouts", "memory", "tokens"},
+    {"targets"},
     {"corpus", "perceiver"},
     {"batches", "device", "optim", "evaluate"},
     {"objective", "meter", "decoder", "baselines", "figures"},
