@@ -1,9 +1,9 @@
 """Adaptation: recipes that take a trained decoder to new sessions.
 
-Azabou et al. 2023 (section 2, and the appendix on finetuning) name the ways. *Unit identification* learns the
-embeddings of new units and sessions and nothing else: the new neurons are placed among those that
-the decoder knows. *Gradual unfreezing* does that first and then lets all weights learn. *Full
-finetuning* lets them learn from the start, and *from scratch* is there to compare with.
+The ways are those of Azabou et al. 2023. *Unit identification* learns the embeddings of new units
+and sessions and nothing else: the new neurons are placed among those that the decoder knows.
+*Gradual unfreezing* does that first and then lets all weights learn. *Full finetuning* lets them
+learn from the start, and *from scratch* is there to compare with.
 
 Such a recipe says what it changes. The rest is as in the run that it starts from, but for the
 optimization, which has defaults of its own for each way.

@@ -251,6 +251,11 @@ def table(metrics: Mapping[str, Any]) -> Table:
     shown.add_section()
     mean = metrics["mean"]
     shown.add_row("mean", f"{mean['decoder']:.4f}", f"{mean['ridge']:.4f}")
+    shown.add_section()
+    for readout in metrics["readouts"]:
+        for name, value in readout["mean"].items():
+            label = "R²" if name == "r2" else name
+            shown.add_row(f"{readout['name']}, mean {label}", f"{value:.4f}", "")
     return shown
 
 

@@ -20,8 +20,10 @@ from neurobrick_model.corpus import Corpus
 from neurobrick_model.evaluate import stitch
 from neurobrick_model.files import load_weights, save_weights, write_text
 from neurobrick_model.perceiver import Perceiver
+from neurobrick_model.readouts import Readout
 from neurobrick_model.recipe import Recipe
 from neurobrick_model.settings import ModelSettings
+from neurobrick_model.targets import Targets
 from neurobrick_model.timeline import Spikes, Vocabulary, ticks
 from neurobrick_model.vocabulary import keep, listed, matching, units_checksum
 
@@ -33,6 +35,15 @@ class UnknownSession(NeurobrickError):
     """A session that the decoder was not trained on."""
 
 
+class Scale(BaseModel):
+    """Mean and deviation of the axes of a readout, SI."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 class SessionEntry(BaseModel):
     """One session of the vocabulary."""
 
@@ -42,6 +53,7 @@ class SessionEntry(BaseModel):
     units: int = Field(description="rows of its units table, in the vocabulary in that order")
     mean: tuple[float, ...] = Field(description="mean of the target over training samples, SI")
     std: tuple[float, ...] = Field(description="its deviation, SI")
+    readouts: dict[str, Scale] = Field({}, description="of further continuous readouts, by name")
     checksum: str | None = Field(
         None, description="of its units (vocabulary.units_checksum); None where it is not known"
     )
@@ -68,6 +80,7 @@ class DecoderSpec(BaseModel):
     target: str
     unit: str
     axes: tuple[str, ...]
+    readouts: tuple[Readout, ...] = Field((), description="what it decodes beside the target")
     rate: float = Field(description="Hz of the samples that it was trained on")
     step: float = Field(description="seconds between stitched windows")
     model: ModelSettings
@@ -98,18 +111,26 @@ class DecoderSpec(BaseModel):
             vocabulary.units,
             targets.mean.tolist(),
             targets.std.tolist(),
-            [_units_checksum(corpus, row) for row in range(len(vocabulary.sessions))],
             strict=True,
         )
         return cls(
             target=corpus.target,
             unit=corpus.unit,
             axes=corpus.axes,
+            readouts=tuple(one.readout for one in targets.readouts),
             rate=corpus.rate,
             step=recipe.evaluation.step or recipe.model.window / 2,
             model=recipe.model,
             sessions=tuple(
-                SessionEntry(id=i, units=n, mean=m, std=s, checksum=c) for i, n, m, s, c in rows
+                SessionEntry(
+                    id=i,
+                    units=n,
+                    mean=m,
+                    std=s,
+                    readouts=_scales(targets, row),
+                    checksum=_units_checksum(corpus, row),
+                )
+                for row, (i, n, m, s) in enumerate(rows)
             ),
         )
 
@@ -123,12 +144,21 @@ class DecoderSpec(BaseModel):
 
     def build(self) -> Perceiver:
         """A model of these sizes, with fresh weights."""
-        return Perceiver(self.model, self.vocabulary.n_units, len(self.sessions), len(self.axes))
+        columns = len(self.axes) + sum(readout.width for readout in self.readouts)
+        return Perceiver(self.model, self.vocabulary.n_units, len(self.sessions), columns)
 
     def save(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
         """Write the decoder that these weights make into `folder`."""
         write_text(folder / SPEC, self.model_dump_json(indent=2) + "\n")
         save_weights(folder / WEIGHTS, weights)
+
+
+def _scales(targets: Targets, session: int) -> dict[str, Scale]:
+    return {
+        one.readout.name: Scale(mean=one.mean[session].tolist(), std=one.std[session].tolist())
+        for one in targets.readouts
+        if one.readout.axes
+    }
 
 
 class Decoder:
@@ -182,16 +212,19 @@ class Decoder:
         self.spec.save(Path(folder), self.model.state_dict())
 
     def predict(
-        self, dataset: Dataset, session_id: str, t0: float, t1: float
+        self, dataset: Dataset, session_id: str, t0: float, t1: float, readout: str | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Decode `[t0, t1)` seconds of a session that the decoder was trained on.
+        """Decode `[t0, t1)` seconds of a session that the decoder was trained on: its target, or
+        the `readout` of that name.
 
         Returns timestamps (n,) in seconds, `spec.rate` a second from t0 where the session was
-        recorded, and values (n, d) in `spec.unit`.
+        recorded, and values (n, d) in SI, in the readout's unit; of a discrete readout, the
+        probabilities (n, classes) of its classes.
 
-        Raises UnknownSession for a session that is not in the vocabulary, and StoreError when
-        its units are not those of training.
+        Raises UnknownSession for a session that is not in the vocabulary, StoreError when its units
+        are not those of training, and KeyError for a readout that the decoder does not have.
         """
+        columns, scale = self._readout(readout, session_id, dataset.root)
         session, row = dataset[session_id], self._row(session_id, dataset.root)
         spikes = session.slice(*session.span).spikes
         self._check_units(row, session.n_units, spikes.units)
@@ -211,8 +244,25 @@ class Decoder:
             self.spec.model.window,
             self.spec.step,
         )
-        entry = self.spec.sessions[row]
-        return times, guess.cpu().double().numpy() * np.array(entry.std) + np.array(entry.mean)
+        said = guess[:, columns].cpu().double()
+        if scale is None:
+            return times, said.softmax(-1).numpy()
+        return times, said.numpy() * np.array(scale.std) + np.array(scale.mean)
+
+    def _readout(
+        self, name: str | None, session_id: str, root: str | Path | None = None
+    ) -> tuple[slice, Scale | None]:
+        """The columns of a readout, and the scale of its values, None for a discrete one."""
+        entry = self.spec.sessions[self._row(session_id, root)]
+        first = len(self.spec.axes)
+        if name is None or name == self.spec.target:
+            return slice(0, first), Scale(mean=entry.mean, std=entry.std)
+        for readout in self.spec.readouts:
+            if readout.name == name:
+                return slice(first, first + readout.width), entry.readouts.get(name)
+            first += readout.width
+        there = ", ".join((self.spec.target, *(readout.name for readout in self.spec.readouts)))
+        raise KeyError(f"the decoder has no readout {name!r}; it decodes: {there}")
 
     def _row(self, session_id: str, root: str | Path | None = None) -> int:
         known = [session.id for session in self.spec.sessions]

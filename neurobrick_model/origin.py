@@ -19,16 +19,16 @@ from neurobrick import RecipeError
 from neurobrick_model.decoder import WEIGHTS, Decoder, DecoderSpec, Parent
 from neurobrick_model.files import load_weights, sha256
 from neurobrick_model.perceiver import Perceiver
+from neurobrick_model.readouts import NO_TERMS, Readout, Terms
 from neurobrick_model.recipe import Recipe
 from neurobrick_model.settings import AdaptSettings
-from neurobrick_model.targets import Moments
 from neurobrick_model.vocabulary import TABLES, extend, keep
 
 
 class Fresh:
     """New weights, all of which learn."""
 
-    moments: Moments | None = None  # by which the target is normalized; None: by its own
+    terms = NO_TERMS  # in which readouts are told; by default, what the new sessions suggest
     parent: Parent | None = None
 
     def check(self, spec: DecoderSpec) -> None:
@@ -57,8 +57,7 @@ class Adapted(Fresh):
         self.base = Decoder.load(settings.base)
         self.parent = _parent(settings)
         self.keeps_base = settings.way == "identify"
-        if recipe.data.normalize == "corpus":
-            self.moments = _moments(self.base.spec, settings.base)
+        self.terms = _terms(self.base.spec, settings.base, recipe.data.normalize == "corpus")
         share = {"identify": math.inf, "unfreeze": settings.unfreeze_at, "finetune": 0.0}
         self._unfreezes = share[settings.way] * recipe.training.steps
 
@@ -70,6 +69,11 @@ class Adapted(Fresh):
                 f"{path} decodes {len(base.axes)} axes in {base.unit}, the new sessions' "
                 f"{spec.target!r} has {len(spec.axes)} in {spec.unit}; set data.target or "
                 "data.velocity so that they agree"
+            )
+        if _told(spec) != _told(base):
+            raise RecipeError(
+                f"{path} decodes {_told(base)} beside its target, the new sessions "
+                f"{_told(spec)}; leave data.readouts out, they are the base's"
             )
         known = {session.id: session.units for session in base.sessions}
         for session in spec.sessions:
@@ -122,14 +126,33 @@ def origin(recipe: Recipe) -> Fresh:
     return Fresh() if settings is None or settings.way == "scratch" else Adapted(recipe, settings)
 
 
-def _moments(spec: DecoderSpec, path: Path) -> Moments:
-    """The normalization that the readout of `spec` was trained with."""
+def _told(spec: DecoderSpec) -> str:
+    """The readouts beside the target, for a message."""
+
+    def one(readout: Readout) -> str:
+        if readout.classes:
+            return f"{readout.name} ({len(readout.classes)} classes)"
+        return f"{readout.name} ({len(readout.axes)} axes in {readout.unit})"
+
+    return ", ".join(map(one, spec.readouts)) or "nothing"
+
+
+def _terms(spec: DecoderSpec, path: Path, normalized: bool) -> Terms:
+    """What the readouts of `spec` were trained in; where new sessions are `normalized` together
+    with its own, the moments of these too."""
+    readouts = {readout.name: readout for readout in spec.readouts}
+    if not normalized:
+        return Terms(readouts=readouts)
     first = spec.sessions[0]
-    if any((session.mean, session.std) != (first.mean, first.std) for session in spec.sessions):
+    if any((s.mean, s.std, s.readouts) != (first.mean, first.std, first.readouts)
+           for s in spec.sessions):  # fmt: skip
         raise RecipeError(
             f"{path} was normalized session by session: set data.normalize to session"
         )
-    return np.array(first.mean), np.array(first.std)
+    behaviors = {
+        name: (np.array(scale.mean), np.array(scale.std)) for name, scale in first.readouts.items()
+    }
+    return Terms((np.array(first.mean), np.array(first.std)), behaviors, readouts)
 
 
 def _parent(settings: AdaptSettings) -> Parent:

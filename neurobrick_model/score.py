@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from neurobrick_model import report, run
 from neurobrick_model.baselines import Ridge, ridge
 from neurobrick_model.corpus import Corpus
-from neurobrick_model.evaluate import Decoded, mean_r2
+from neurobrick_model.evaluate import Classified, Decoded, mean_r2
 from neurobrick_model.files import to_json, write_text
+from neurobrick_model.readouts import Readout
 from neurobrick_model.recipe import Recipe
 
 
@@ -19,11 +22,13 @@ def score(
     recipe: Recipe,
     corpus: Corpus,
     decoded: Mapping[str, Decoded],
+    others: Mapping[str, Mapping[str, Decoded | Classified]],
     training: Mapping[str, Any],
     log: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Score `decoded`, the test split by session, write `metrics.json` and the report, and return
-    the metrics; `training` is what they say of how it was trained."""
+    """Score `decoded`, the test split by session, and `others`, the same of each further readout,
+    write `metrics.json` and the report, and return the metrics; `training` is what they say of how
+    it was trained."""
     baseline, ridges = ridge(corpus, recipe.baseline)
     metrics = {
         "run": recipe.name,
@@ -33,6 +38,9 @@ def score(
         "split": "test",
         "mean": {"decoder": mean_r2(decoded.values()), "ridge": mean_r2(baseline.values())},
         "sessions": _sessions(corpus, decoded, baseline, ridges),
+        "readouts": [
+            _readout(one.readout, others[one.readout.name]) for one in corpus.targets.readouts
+        ],
         "training": dict(training),
         "versions": run.versions(),
     }
@@ -63,3 +71,23 @@ def _sessions(
         }
         for id, units, fitted in zip(vocabulary.sessions, vocabulary.units, ridges, strict=True)
     ]
+
+
+def _readout(readout: Readout, decoded: Mapping[str, Decoded | Classified]) -> dict[str, Any]:
+    """Of a behavior its R², of what is discrete its accuracy, of each session that has scored
+    samples, and their mean."""
+    by_session: dict[str, dict[str, Any]] = {}
+    for id, one in decoded.items():
+        if not len(one.time):
+            continue
+        if isinstance(one, Classified):
+            by_session[id] = {"accuracy": one.accuracy, "guessing": one.guessing}
+        else:
+            by_session[id] = {"r2": one.r2, "axes": one.r2_axes}
+    name = "accuracy" if readout.classes else "r2"
+    scores = [scores[name] for scores in by_session.values()]
+    return {
+        **readout.model_dump(mode="json"),
+        "mean": {name: float(np.mean(scores)) if scores else float("nan")},
+        "sessions": by_session,
+    }

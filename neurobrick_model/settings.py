@@ -38,6 +38,26 @@ class Weights(Settings):
     rules: tuple[WeightRule, ...] = Field((), description="rules, the later ones win")
 
 
+class ReadoutSettings(Settings):
+    """Something else to decode at the moments of the target's samples: another behavior, or which
+    of its values a column of an interval table has there, such as the direction of a reach."""
+
+    behavior: str | None = Field(None, description="behavior; by default that of the same name")
+    column: str | None = Field(
+        None, description="a column whose values are told apart, of the table of `during`"
+    )
+    during: IntervalRule | None = Field(None, description="rows of the table, and where they hold")
+    weight: float = Field(1.0, gt=0, description="what its loss counts, beside that of the target")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ReadoutSettings:
+        if (self.column is None) != (self.during is None):
+            raise ValueError("column and during go together: a column of the table of that rule")
+        if self.column is not None and self.behavior is not None:
+            raise ValueError("a readout is a behavior or a column, not both")
+        return self
+
+
 class DataSettings(Settings):
     """Which sessions are read, what is decoded from them, and how they are divided."""
 
@@ -45,6 +65,9 @@ class DataSettings(Settings):
     sessions: tuple[str, ...] = Field(("*",), min_length=1, description="globs of session ids")
     target: str | None = Field(
         None, description="behavior to decode; by default the one that each session names"
+    )
+    readouts: dict[str, ReadoutSettings] = Field(
+        {}, description="by name, what else is decoded at the same moments"
     )
     target_rate: float = Field(
         100.0, gt=0, description="Hz; a faster behavior is decimated to at most this"

@@ -260,3 +260,8 @@ def flat(
     """The arrays end to end, as one tensor on `device`, of their own numpy type or `dtype`."""
     whole = np.concatenate(parts)
     return torch.from_numpy(whole if dtype is None else whole.astype(dtype, copy=False)).to(device)
+
+
+def rows(masks: Sequence[NDArray[np.bool_]], device: torch.device) -> Tensor:
+    """Where the masks, end to end, are true: (k,) int64."""
+    return torch.from_numpy(np.flatnonzero(np.concatenate(masks))).to(device)

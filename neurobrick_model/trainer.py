@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,11 @@ from neurobrick_model.device import (
     compiles,
 )
 from neurobrick_model.distributed import Ranks
-from neurobrick_model.evaluate import Decoded, decode_split, mean_r2
+from neurobrick_model.evaluate import Decoded, decode_readouts, decode_split, mean_r2
 from neurobrick_model.health import Health
 from neurobrick_model.log import Log
 from neurobrick_model.meter import Meter, Reading
-from neurobrick_model.objective import ERROR, WEIGHT, Objective, Scores
+from neurobrick_model.objective import Objective, Scores
 from neurobrick_model.optim import averaged, learning_rate, make_optimizers, split_parameters
 from neurobrick_model.origin import origin
 from neurobrick_model.perceiver import Perceiver
@@ -89,7 +90,7 @@ class Trainer:
         dataset = dataset if dataset is not None else Dataset(recipe.data.root)
         self.origin = origin(recipe)
         self.corpus = Corpus.from_dataset(
-            dataset, recipe.data, self.device, self.watch.say, settings.seed, self.origin.moments
+            dataset, recipe.data, self.device, self.watch.say, settings.seed, self.origin.terms
         )
         self.spec = DecoderSpec.describe(recipe, self.corpus)
         self.origin.check(self.spec)
@@ -100,7 +101,7 @@ class Trainer:
         self.origin.set_learning(self.model, 0)
         self.average = averaged(self.model, settings.ema) if settings.ema else None
         self.optimizers = make_optimizers(self.model, settings)
-        self.objective = Objective(self.model, self.precision)
+        self.objective = Objective(self.model, self.precision, self.corpus.targets.readouts)
         self.parallel: torch.nn.Module = self.objective
         compiled = compiles(settings, self.device)
         if compiled:
@@ -178,7 +179,8 @@ class Trainer:
         return model
 
     def train_step(self, step: int) -> Tensor:
-        """One optimizer step. Returns the sums (4,) of `Objective` over this rank's windows."""
+        """One optimizer step. Returns the sums (readouts, 4) of `Objective` over this rank's
+        windows."""
         settings = self.recipe.training
         if self.origin.set_learning(self.model, step) and self.parallel is not self.objective:
             self.parallel = self.ranks.parallel(self.objective)  # which looks at them once
@@ -200,14 +202,14 @@ class Trainer:
         ranks = self.ranks
         batches = self.feed.take(step)
         self.meter.count(batches)
-        total = ranks.sum(torch.stack([batch.weight.sum() for batch in batches]).sum())
-        sums = torch.zeros(4, device=self.device)
+        weights = ranks.sum(torch.stack([batch.weights for batch in batches]).sum(0))
+        sums = self._no_sums()
         for number, batch in enumerate(batches, 1):
             last = number == len(batches)
             with nullcontext() if last else ranks.apart(self.parallel):
                 part = self.parallel(batch)
                 # Ranks are averaged over; what is wanted is the sum of what they have.
-                (part[ERROR] / total.clamp(min=1e-6) * ranks.count).backward()
+                (self.objective.loss(part, weights) * ranks.count).backward()
             sums += part.detach()
         if step + 1 < self.recipe.training.steps:
             self.feed.look_ahead(step + 1)
@@ -217,25 +219,29 @@ class Trainer:
         """The same by the cores of a CPU, each of which cuts and computes microbatches of its own.
         They are added up in their order, so that which core was faster is no matter."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
+        batches = list(team.map(partial(self.cutter.cut, step), self.shares))
+        self.meter.count(batches)
+        weights = torch.stack([batch.weights for batch in batches]).sum(0)
 
-        def compute(windows: Tensor) -> tuple[Batch, Tensor, tuple[Tensor, ...]]:
-            batch = self.cutter.cut(step, windows)
+        def compute(batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
             part = self.objective(batch)
-            return batch, part.detach(), torch.autograd.grad(part[ERROR], parameters)
+            loss = self.objective.loss(part, weights)
+            return part.detach(), torch.autograd.grad(loss, parameters)
 
-        sums = torch.zeros(4)
+        sums = self._no_sums()
         total: list[Tensor] = []
-        for batch, part, gradients in team.map(compute, self.shares):
-            self.meter.count([batch])
+        for part, gradients in team.map(compute, batches):
             sums += part
             if total:
                 torch._foreach_add_(total, gradients)
             else:
                 total = list(gradients)
-        torch._foreach_div_(total, sums[WEIGHT].clamp(min=1e-6))
         for parameter, gradient in zip(parameters, total, strict=True):
             parameter.grad = gradient
         return sums
+
+    def _no_sums(self) -> Tensor:
+        return torch.zeros(1 + len(self.corpus.targets.readouts), 4, device=self.device)
 
     def decode(self, split: str) -> dict[str, Decoded]:
         """The scored samples of a split as the kept weights decode them, by session; every rank
@@ -278,7 +284,7 @@ class Trainer:
         settings, progress = self.recipe.training, self.progress
         matrices, _ = split_parameters(self.model)
         health = Health(matrices, settings.steps, round(settings.warmup * settings.steps))
-        sums = torch.zeros(4, device=self.device)
+        sums = self._no_sums()
         before, began = progress.seconds, time.perf_counter()
         checkpoint_every = settings.checkpoint_every or settings.validate_every
         self.meter.restart()
@@ -304,7 +310,8 @@ class Trainer:
     def _report(self, log: Log | None, health: Health, sums: Tensor) -> None:
         """Log how the last steps went, and say what is wrong with them."""
         step = self.progress.step
-        scores = Scores.of(self.ranks.sum(sums))
+        of_target, *others = self.ranks.sum(sums)
+        scores = Scores.of(of_target)
         reading = self.meter.read()
         warnings = health.look(step, scores)
         if log:
@@ -316,6 +323,10 @@ class Trainer:
                 learning_rate=learning_rate(step - 1, self.recipe.training),
                 seconds=self.progress.seconds,
                 **asdict(reading),
+                **{
+                    f"loss_{one.readout.name}": Scores.of(own).loss
+                    for one, own in zip(self.corpus.targets.readouts, others, strict=True)
+                },
             )
             for warning in warnings:
                 log.say(step, warning)
@@ -358,6 +369,8 @@ class Trainer:
         self.ranks.wait()
         self.weights.load_state_dict(self.origin.load(folder, self.spec))
         decoded = self.decode("test")
+        window, ranks = self.recipe.model.window, self.ranks
+        others = decode_readouts(self.weights, self.corpus, "test", window, self.spec.step, ranks)
         if log is None:
             return {}
         progress = self.progress
@@ -377,7 +390,7 @@ class Trainer:
             "warnings": [r["warning"] for r in log.records if "warning" in r],
             **{name: statistics.median(r[name] for r in measured) for name in Reading.names()},
         }
-        return score(folder, self.recipe, self.corpus, decoded, facts, log.records)
+        return score(folder, self.recipe, self.corpus, decoded, others, facts, log.records)
 
     def _ended_early(self) -> bool:
         """Whether the last validations have brought nothing better."""

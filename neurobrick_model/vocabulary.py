@@ -26,7 +26,9 @@ Weights = Mapping[str, Tensor]
 
 def extend(weights: Weights, more: Weights) -> dict[str, Tensor]:
     """`weights` with the rows of `more` after their own; the rest is that of `weights`."""
-    rows = {name: torch.cat([weights[name], more[name]]) for name in TABLES}
+    rows = {
+        name: torch.cat([weights[name], more[name].to(weights[name].device)]) for name in TABLES
+    }
     return {**weights, **rows}
 
 

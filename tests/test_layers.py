@@ -48,8 +48,9 @@ LAYERS = [
 MODEL_LAYERS = [
     {"labels", "chance", "rows", "files", "distributed", "stopping", "team", "tensors"},
     {"settings"},
-    {"recipe", "timeline", "flops", "checkpoint", "log"},
-    {"attention", "targets", "memory", "tokens", "vocabulary"},
+    {"recipe", "timeline", "flops", "checkpoint", "log", "normalize"},
+    {"attention", "readouts", "memory", "tokens", "vocabulary"},
+    {"targets"},
     {"corpus", "perceiver"},
     {"batches", "device", "optim", "evaluate"},
     {"objective", "meter", "decoder", "baselines", "figures"},

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import torch
 from click.testing import CliRunner
@@ -24,6 +25,7 @@ from neurobrick_model.evaluate import mean_r2
 from neurobrick_model.vocabulary import TABLES
 from tests.model.conftest import TINY
 from tests.model.fakes import FakeDataset, fake_session
+from tests.model.test_readouts import READOUTS, with_more
 
 WEIGHTS = [{"during": "evaluation", "weight": 3.0}]
 FEW = ("training.steps=6", "training.batch=8", "training.validate_every=3")
@@ -230,6 +232,25 @@ def test_new_sessions_are_in_the_units_of_the_readout(base: Path, stores: FakeDa
     std = {way: start(new(base, way), slow).corpus.targets.std for way in ("identify", "scratch")}
     assert tuple(std["identify"][0].tolist()) == Decoder.load(base).spec.sessions[0].std
     torch.testing.assert_close(std["scratch"], std["identify"] / 5, rtol=0.2, atol=0.0)
+
+
+def test_readouts_keep_their_units_and_classes(stores: FakeDataset, tmp_path: Path) -> None:
+    """Also those that the new session has no sample of, or not of every class."""
+    data = {"sessions": ["sim/*"], "readouts": READOUTS}
+    settings = {**TINY, "name": "base", "runs": tmp_path, "data": data}
+    several = FakeDataset(*(with_more(stores[id], 1) for id in ("sim/a", "sim/b")))
+    base = Decoder.load(fit(Recipe.model_validate(settings), several))
+    session = with_more(stores["new/c"], 2)
+    up = pc.equal(session.intervals["trials"]["side"], "up")
+    fewer = session.with_(others={}, intervals={"trials": session.intervals["trials"].filter(up)})
+    folder = fit(adapt(tmp_path / "base", ["new/*"], overrides=FEW), FakeDataset(fewer))
+    decoder = Decoder.load(folder)
+    assert decoder.spec.readouts == base.spec.readouts
+    assert decoder.spec.readouts[1].classes == ("down", "up")
+    assert decoder.spec.sessions[-1].readouts == base.spec.sessions[0].readouts
+    other = ["data.readouts.hand_pos.column=side", "data.readouts.hand_pos.during={table: trials}"]
+    with pytest.raises(RecipeError, match=r"decodes hand_pos \(2 axes in m\), side .* leave data"):
+        start(adapt(tmp_path / "base", ["new/*"], overrides=other), FakeDataset(session))
 
 
 def test_the_base_is_never_written_to(base: Path, stores: FakeDataset) -> None:

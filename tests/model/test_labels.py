@@ -15,8 +15,10 @@ from neurobrick_model.batches import Cutter
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.labels import choose
 from neurobrick_model.settings import DataSettings, TrainingSettings
+from neurobrick_model.targets import read_samples
 from neurobrick_model.timeline import TICKS
-from tests.model.fakes import FakeDataset
+from tests.model.fakes import FakeDataset, fake_session
+from tests.model.test_readouts import READOUTS, with_more
 
 SPLIT = Intervals([0.0, 40.0, 70.2], [31.0, 70.0, 71.0])
 TIMES = np.arange(0, 100, 0.01)[SPLIT.contains(np.arange(0, 100, 0.01))]
@@ -103,9 +105,23 @@ def test_nothing_else_is_learned_from(dataset: FakeDataset) -> None:
         Cutter(corpus, settings, 1.0, 1, padded=False).cut(0, torch.arange(64))
         for corpus in corpora
     ]
-    assert torch.equal(*(batch.target * batch.weight[..., None] for batch in batches))
-    assert batches[0].weight.sum() > 64 * 50
+    assert torch.equal(*(batch.target[0] * batch.weight[0][..., None] for batch in batches))
+    assert batches[0].weight[0].sum() > 64 * 50
     assert torch.equal(*(corpus.targets.mean for corpus in corpora))
+
+
+def test_other_readouts_have_the_same_labels() -> None:
+    dataset = FakeDataset(with_more(fake_session("sim/a", 1), 1))
+    settings = DataSettings.model_validate({"readouts": READOUTS})
+    session = dataset["sim/a"]
+    whole = read_samples(session, "hand_vel", settings)  # type: ignore[arg-type]
+    spans = choose(whole.train, whole.times, seconds=9.0, rate=100, seed=0, id="sim/a")
+    held = whole.labelled(spans, valid=Intervals(24.0, 25.0))
+    for name, own in held.readouts.items():
+        before = whole.readouts[name]
+        np.testing.assert_array_equal(own.trained, before.trained & spans.contains(whole.times))
+        assert 0 < own.scored["valid"].sum() < before.scored["valid"].sum()
+        np.testing.assert_array_equal(own.scored["test"], before.scored["test"])
 
 
 @pytest.mark.parametrize(
