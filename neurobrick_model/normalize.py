@@ -13,12 +13,13 @@ def moments(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and deviation (sessions, d) of the samples (n, d) of each session: its own, or that of
     all together. Where there are none, 0 and 1; an axis that never moves has deviation 1."""
+    n = len(pools)
     if not by_session:
-        pools = [np.concatenate(pools)] * len(pools)
+        pools = [np.concatenate(pools)]
     mean = np.stack([pool.mean(0) if len(pool) else np.zeros(pool.shape[1]) for pool in pools])
     std = np.stack([pool.std(0) if len(pool) else np.ones(pool.shape[1]) for pool in pools])
     std[std == 0] = 1
-    return mean, std
+    return (mean, std) if by_session else (mean.repeat(n, axis=0), std.repeat(n, axis=0))
 
 
 def zscores(
