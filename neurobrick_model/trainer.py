@@ -46,6 +46,7 @@ from neurobrick_model.stopping import Stopped, asked_to_stop, out_of_memory
 from neurobrick_model.team import Team
 
 LOG_EVERY = 20  # steps
+CACHE = 2**28  # bytes of decoded arrays: a corpus is read once
 
 
 class Watch:
@@ -86,7 +87,7 @@ class Trainer:
         self.watch = (watch if self.ranks.first else None) or Watch()
         self.device = choose_device(settings.device, self.ranks.local)
         self.precision = choose_precision(settings.precision, self.device)
-        dataset = dataset if dataset is not None else Dataset(recipe.data.root)
+        dataset = dataset if dataset is not None else Dataset(recipe.data.root, cache_bytes=CACHE)
         self.corpus = Corpus.from_dataset(dataset, recipe.data, self.device, self.watch.say)
         self.spec = DecoderSpec.describe(recipe, self.corpus)
         with torch.random.fork_rng():
