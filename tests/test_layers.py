@@ -47,14 +47,14 @@ LAYERS = [
 ]
 MODEL_LAYERS = [
     {"settings", "chance", "rows", "files", "distributed", "stopping", "team", "tensors"},
-    {"recipe", "timeline", "flops", "checkpoint", "log", "normalize"},
+    {"recipe", "timeline", "flops", "checkpoint", "log", "normalize", "foreign_units"},
     {"attention", "readouts", "memory", "tokens"},
     {"targets"},
     {"corpus", "perceiver"},
     {"batches", "device", "optim", "evaluate"},
     {"objective", "meter", "decoder", "baselines", "figures"},
-    {"health", "report", "run"},
-    {"score"},
+    {"health", "report", "run", "card", "program"},
+    {"score", "foreign", "export"},
     {"trainer"},
     {"cli"},
 ]
