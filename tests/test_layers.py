@@ -51,7 +51,7 @@ MODEL_LAYERS = [
     {"attention", "readouts", "memory", "tokens"},
     {"targets"},
     {"corpus", "perceiver"},
-    {"batches", "device", "optim", "evaluate"},
+    {"batches", "device", "embeddings", "optim", "evaluate"},
     {"objective", "meter", "decoder", "baselines", "figures"},
     {"health", "report", "run", "card", "program"},
     {"score", "foreign", "export"},
