@@ -6,6 +6,7 @@ recipe that does not validate included.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -24,6 +25,7 @@ from neurobrick_model.recipe import Recipe
 from neurobrick_model.settings import Way
 
 if TYPE_CHECKING:
+    from neurobrick_model.decoder import Decoder
     from neurobrick_model.meter import Reading
     from neurobrick_model.trainer import Watch
 
@@ -257,6 +259,84 @@ def table(metrics: Mapping[str, Any]) -> Table:
             label = "R²" if name == "r2" else name
             shown.add_row(f"{readout['name']}, mean {label}", f"{value:.4f}", "")
     return shown
+
+
+@main.command("import")
+@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--target", required=True, help="Behavior that it decodes, such as cursor_vel.")
+@click.option("--unit", required=True, help="SI unit of the behavior, such as m/s.")
+@click.option("--rate", required=True, type=float, help="Hz at which it is to be decoded.")
+@click.option(
+    "--std",
+    required=True,
+    multiple=True,
+    type=float,
+    help="What its training divided the behavior by, in SI; once, or once for each axis. The "
+    "published models divide velocities by 20 cm/s: 0.2.",
+)
+@click.option(
+    "--mean",
+    multiple=True,
+    default=(0.0,),
+    show_default=True,
+    type=float,
+    help="What its training subtracted before.",
+)
+@click.option("--axis", "axes", multiple=True, help="Name of each axis; x, y, z by default.")
+@click.option("--window", type=float, help="Seconds of a window, if the checkpoint does not tell.")
+@click.option("--latent-step", type=float, help="Seconds between latents, likewise.")
+@click.option(
+    "--sessions",
+    type=click.File(encoding="utf-8"),
+    help='JSON: {"our session id": "its id", …}, or {"session": "its id", "units": ["its unit id", '
+    "…]} with units in the order of our units table.",
+)
+@click.option("--force", is_flag=True, help="Replace a decoder that was imported to FOLDER before.")
+def import_(checkpoint: Path, folder: Path, force: bool, **supplement: Any) -> None:
+    """Make a decoder in FOLDER of CHECKPOINT, a POYO that torch_brain trained.
+
+    The sizes are read off the checkpoint; what it does not tell is asked for. Nothing in the file
+    is run: it may hold tensors and plain values only.
+    """
+    try:
+        told = {name: value for name, value in supplement.items() if value is not None}
+        if "sessions" in told:
+            told["sessions"] = json.load(told["sessions"])
+    except ValueError as error:
+        raise click.UsageError(f"--sessions is not JSON: {error}") from error
+    try:
+        from neurobrick_model import export, foreign
+
+        decoder, notes = foreign.load(checkpoint, foreign.Supplement.of(**told))
+        export.write(decoder, folder, folder.resolve().name, notes, force=force)
+    except NeurobrickError as error:
+        raise click.ClickException(str(error)) from error
+    _say_what(decoder, folder)
+
+
+@main.command("export")
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--program", is_flag=True, help="Also for torch alone: a .pt2 file of torch.export.")
+@click.option("--force", is_flag=True, help="Replace an earlier export in FOLDER.")
+def export_(run: Path, folder: Path, program: bool, force: bool) -> None:
+    """Write the decoder of RUN to FOLDER: safetensors, JSON, and a model card."""
+    try:
+        from neurobrick_model.export import export
+
+        decoder = export(run, folder, program=program, force=force)
+    except NeurobrickError as error:
+        raise click.ClickException(str(error)) from error
+    _say_what(decoder, folder)
+
+
+def _say_what(decoder: Decoder, folder: Path) -> None:
+    spec = decoder.spec
+    click.echo(
+        f"{folder}: decodes {spec.target} of {len(spec.sessions)} sessions, "
+        f"{spec.vocabulary.n_units:,} units"
+    )
 
 
 if __name__ == "__main__":

@@ -65,7 +65,8 @@ class Corpus:
         names = [_target(session, settings.target) for session in sessions]
         _check_alike(sessions, names, settings)
         home = _home(sessions, names, settings, device, say)
-        store, parts = SpikeStore(len(sessions)), []
+        store = SpikeStore(len(sessions), sum(session.n_spikes for session in sessions))
+        parts = []
         for row, (session, name) in enumerate(zip(sessions, names, strict=True)):
             spikes = session.slice(*session.span).spikes
             store.add(row, spikes.times, spikes.units, session.domain)

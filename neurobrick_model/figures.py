@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from neurobrick_model.embeddings import Map
 from neurobrick_model.evaluate import Decoded
 
 TRUTH, DECODER, RIDGE = "#1f2430", "#2463eb", "#e08a1e"
@@ -32,6 +33,10 @@ STYLE: Any = {
     "grid.color": "#e8ebf0",
     "axes.axisbelow": True,
 }
+# Okabe & Ito 2008, told apart by color-blind readers too.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#1f2430")
+MOST_MARKS = 2000  # points that are drawn one by one; more are a picture
+MOST_NAMES = 12  # in a legend
 PATH_SECONDS = 2.0  # longest piece over which a velocity is integrated
 
 
@@ -122,6 +127,36 @@ def curves(log: Sequence[Mapping[str, float]]) -> str:
     _line(right, valid, DECODER, "validation R²", marker="o")
     left.set_yscale("log")
     return _svg(figure)
+
+
+@rc_context(STYLE)
+def embeddings(maps: Sequence[Map]) -> str:
+    """Maps of embeddings, each once for every way of coloring it that tells points apart, or once
+    if there is none."""
+    drawn = []
+    for found in maps:
+        telling = {by: names for by, names in found.labels.items() if len(set(names)) > 1}
+        drawn += [(found, by) for by in telling or list(found.labels)[:1]]
+    figure = _figure(8.6, 8.6 / max(len(drawn), 2))
+    panels = figure.subplots(1, len(drawn), squeeze=False)[0]
+    for panel, (found, by) in zip(panels, drawn, strict=True):
+        _embedding(panel, found, by)
+    return _svg(figure)
+
+
+def _embedding(panel: Axes, found: Map, by: str) -> None:
+    names = np.array(found.labels[by])
+    size = float(np.clip(400 / np.sqrt(len(names)), 3, 40))
+    for number, name in enumerate(sorted(set(names))):
+        x, y = found.points[names == name].T
+        panel.scatter(x, y, size, COLORS[number % len(COLORS)], alpha=0.7, lw=0, label=name,
+                      rasterized=len(names) > MOST_MARKS)  # fmt: skip
+    panel.set_title(f"{found.what} by {by}", fontsize=10)
+    panel.set_xlabel(f"first component ({found.shares[0]:.0%})")
+    panel.set_ylabel(f"second ({found.shares[1]:.0%})")
+    panel.set_aspect("equal", "datalim")
+    if len(set(names)) <= MOST_NAMES:
+        panel.legend(fontsize=8, framealpha=0.8, edgecolor="none", handletextpad=0.2)
 
 
 def _line(

@@ -16,15 +16,16 @@ def moments(
     """Mean and deviation (sessions, d) of the samples (n, d) of each session: its own, or that of
     all together, or what is `settled` (d,) for all. Where there are no samples, 0 and 1; an axis
     that never moves has deviation 1."""
+    n = len(pools)
     if settled is not None:
-        mean, std = (np.tile(moment, (len(pools), 1)) for moment in settled)
+        mean, std = (np.tile(moment, (n, 1)) for moment in settled)
         return mean, std
     if not by_session:
-        pools = [np.concatenate(pools)] * len(pools)
+        pools = [np.concatenate(pools)]
     mean = np.stack([pool.mean(0) if len(pool) else np.zeros(pool.shape[1]) for pool in pools])
     std = np.stack([pool.std(0) if len(pool) else np.ones(pool.shape[1]) for pool in pools])
     std[std == 0] = 1
-    return mean, std
+    return (mean, std) if by_session else (mean.repeat(n, axis=0), std.repeat(n, axis=0))
 
 
 def zscores(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -131,8 +132,11 @@ class ModelSettings(Settings):
     latent_step: float = Field(0.125, gt=0, description="seconds between latent time points")
     latents_per_step: int = Field(8, ge=1, description="latents at each time point")
     feedforward: int = Field(4, ge=1, description="hidden width of feed-forwards, in dims")
-    rotary_periods: tuple[float, float] = Field(
-        (1e-4, 2.0627), description="shortest and longest period of the rotary embedding, s"
+    rotary_periods: tuple[float, ...] = Field(
+        (1e-4, 2.0627),
+        min_length=2,
+        description="periods of the rotary embedding, s: the shortest and the longest, between "
+        "which the others lie evenly in their logarithm; or all head_dim / 4 of them",
     )
     feedforward_dropout: Share = Field(0.2, description="dropout inside feed-forwards")
     residual_dropout: Share = Field(0.4, description="dropout on the processor's branches")
@@ -158,9 +162,10 @@ class ModelSettings(Settings):
     def _consistent(self) -> ModelSettings:
         if not math.isclose(self.steps * self.latent_step, self.window) or not self.steps:
             raise ValueError("window must be a multiple of latent_step")
-        shortest, longest = self.rotary_periods
-        if not 0 < shortest < longest:
-            raise ValueError("rotary_periods must be two rising positive numbers")
+        if len(self.rotary_periods) not in (2, self.head_dim // 4):
+            raise ValueError("rotary_periods must be two, or head_dim / 4")
+        if not all(a < b for a, b in pairwise((0, *self.rotary_periods))):
+            raise ValueError("rotary_periods must be rising positive numbers")
         return self
 
 

@@ -47,6 +47,7 @@ from neurobrick_model.stopping import Stopped, asked_to_stop, out_of_memory
 from neurobrick_model.team import Team
 
 LOG_EVERY = 20  # steps
+CACHE = 2**28  # bytes of decoded arrays: a corpus is read once
 
 
 class Watch:
@@ -87,7 +88,7 @@ class Trainer:
         self.watch = (watch if self.ranks.first else None) or Watch()
         self.device = choose_device(settings.device, self.ranks.local)
         self.precision = choose_precision(settings.precision, self.device)
-        dataset = dataset if dataset is not None else Dataset(recipe.data.root)
+        dataset = dataset if dataset is not None else Dataset(recipe.data.root, cache_bytes=CACHE)
         self.origin = origin(recipe)
         self.corpus = Corpus.from_dataset(
             dataset, recipe.data, self.device, self.watch.say, settings.seed, self.origin.terms

@@ -48,14 +48,14 @@ LAYERS = [
 MODEL_LAYERS = [
     {"labels", "chance", "rows", "files", "distributed", "stopping", "team", "tensors"},
     {"settings"},
-    {"recipe", "timeline", "flops", "checkpoint", "log", "normalize"},
+    {"recipe", "timeline", "flops", "checkpoint", "log", "normalize", "foreign_units"},
     {"attention", "readouts", "memory", "tokens", "vocabulary"},
     {"targets"},
     {"corpus", "perceiver"},
-    {"batches", "device", "optim", "evaluate"},
+    {"batches", "device", "embeddings", "optim", "evaluate"},
     {"objective", "meter", "decoder", "baselines", "figures"},
-    {"health", "report", "run", "adaptation", "origin"},
-    {"score"},
+    {"health", "report", "run", "card", "program", "adaptation", "origin"},
+    {"score", "foreign", "export"},
     {"trainer"},
     {"cli"},
 ]

@@ -63,10 +63,11 @@ def test_a_failure_exits_1_with_one_line(recipe_file: Path, tmp_path: Path) -> N
 
 
 def test_everything_has_help() -> None:
-    assert main.help
-    for parameter in main.params:
-        if isinstance(parameter, click.Option):
-            assert parameter.help, parameter.name
+    for command in (main, *main.commands.values()):
+        assert command.help
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, parameter.name
     assert call("--help").exit_code == 0
 
 
