@@ -27,7 +27,8 @@ Settings = dict[str, Any]
 _COMMON = {"steps": 300, "batch": 16, "validate_every": 50, "patience": 4}
 TRAINING: Mapping[Way, Mapping[str, Any]] = {
     "identify": {**_COMMON, "learning_rate": 5e-3},
-    "unfreeze": {**_COMMON, "learning_rate": 5e-3},
+    # Its second part may pay late: it has all its steps. The rate has fallen by then.
+    "unfreeze": {**_COMMON, "learning_rate": 5e-3, "patience": None},
     "finetune": {**_COMMON, "learning_rate": 5e-4},
     "scratch": {**_COMMON, "learning_rate": 2e-3, "steps": 1000, "validate_every": 100},
 }

@@ -339,7 +339,7 @@ def test_the_command_that_an_unknown_session_names_can_be_pasted(
         Decoder.load(base).predict(stores, "new/c", 0.0, 1.0)  # type: ignore[arg-type]
     program, *arguments = shlex.split(str(caught.value).partition("To teach it: ")[2])
     assert program == "neurobrick-train"
-    monkeypatch.setattr(trainer, "Dataset", lambda root: stores)
+    monkeypatch.setattr(trainer, "Dataset", lambda root, cache_bytes: stores)
     arguments += ["--name", "pasted", "--labels", "30s", "--json"]
     for override in FEW:
         arguments += ["--set", override]
