@@ -5,7 +5,7 @@ On disk it is two files of a run's folder, `decoder.json` and `weights.safetenso
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from neurobrick import Dataset, NeurobrickError, StoreError
+from neurobrick_model.causal import decode_causally
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.evaluate import stitch
 from neurobrick_model.files import load_weights, save_weights, write_text
@@ -22,8 +23,10 @@ from neurobrick_model.perceiver import Perceiver
 from neurobrick_model.readouts import Readout
 from neurobrick_model.recipe import Recipe
 from neurobrick_model.settings import ModelSettings
+from neurobrick_model.sliding import SlidingWindow
+from neurobrick_model.stream import Stream, StreamError
 from neurobrick_model.targets import Targets
-from neurobrick_model.timeline import Spikes, Vocabulary, ticks
+from neurobrick_model.timeline import TICKS, Spikes, Vocabulary, ticks
 
 SPEC = "decoder.json"
 WEIGHTS = "weights.safetensors"
@@ -151,7 +154,13 @@ class Decoder:
         return cls(spec, model.to(device))
 
     def predict(
-        self, dataset: Dataset, session_id: str, t0: float, t1: float, readout: str | None = None
+        self,
+        dataset: Dataset,
+        session_id: str,
+        t0: float,
+        t1: float,
+        readout: str | None = None,
+        lag: float | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Decode `[t0, t1)` seconds of a session that the decoder was trained on: its target, or
         the `readout` of that name.
@@ -160,10 +169,15 @@ class Decoder:
         recorded, and values (n, d) in SI, in the readout's unit; of a discrete readout, the
         probabilities (n, classes) of its classes.
 
+        Each sample is told by all windows that hold it. With a `lag` in seconds it is decoded as by
+        `stream` while the session is recorded, from the one window that ends that much later: a
+        window a sample, which takes accordingly longer.
+
         Raises UnknownSession for a session that is not in the vocabulary, StoreError when its units
-        are not those of training, and KeyError for a readout that the decoder does not have.
+        are not those of training, KeyError for a readout that the decoder does not have, and
+        StreamError for a lag that is longer than a window.
         """
-        columns, scale = self._readout(readout, session_id)
+        restore = self._restoring(readout, session_id)
         session, row = dataset[session_id], self._row(session_id)
         if session.n_units != self.spec.sessions[row].units:
             raise StoreError(
@@ -179,18 +193,58 @@ class Decoder:
             len(self.spec.sessions),
             self._device,
         )
-        guess = stitch(
-            self.model,
-            self.spec.vocabulary,
-            recording,
-            torch.from_numpy(ticks(times)).to(self._device) + recording.base[row],
-            self.spec.model.window,
-            self.spec.step,
-        )
-        said = guess[:, columns].cpu().double()
-        if scale is None:
-            return times, said.softmax(-1).numpy()
-        return times, said.numpy() * np.array(scale.std) + np.array(scale.mean)
+        at = torch.from_numpy(ticks(times)).to(self._device) + recording.base[row]
+        vocabulary, window = self.spec.vocabulary, self.spec.model.window
+        if lag is None:
+            output = stitch(self.model, vocabulary, recording, at, window, self.spec.step)
+        else:
+            self._check_lag(lag)
+            output = decode_causally(self.model, vocabulary, recording, at, window, lag)
+        return times, restore(output)
+
+    def stream(
+        self,
+        session_id: str,
+        *,
+        start: float = 0.0,
+        lag: float = 0.0,
+        readout: str | None = None,
+    ) -> Stream:
+        """A Stream that decodes this session while it is recorded: its target, or the `readout` of
+        that name.
+
+        `start`, when the recording begins, or goes on after a gap, s on its clock: windows do not
+        reach back beyond it. `lag`, how long before the end of its window the behavior is asked
+        for, s: a little later it is decoded better.
+
+        Raises UnknownSession for a session that is not in the vocabulary, KeyError for a readout
+        that the decoder does not have, and StreamError for a lag that is longer than a window.
+        """
+        self._check_lag(lag)
+        row, restore = self._row(session_id), self._restoring(readout, session_id)
+        sliding = SlidingWindow(self.model, self.spec.vocabulary, row, round(lag * TICKS))
+        units = self.spec.sessions[row].units
+        return Stream(sliding, self.spec.model.window, units, start, restore)
+
+    def _check_lag(self, lag: float) -> None:
+        if not 0 <= lag <= self.spec.model.window:
+            raise StreamError(
+                f"a lag of {lag} s is not within the window of {self.spec.model.window} s"
+            )
+
+    def _restoring(
+        self, readout: str | None, session_id: str
+    ) -> Callable[[Tensor], NDArray[np.float64]]:
+        """What makes values (n, d) of a readout of the model's output (n, columns)."""
+        columns, scale = self._readout(readout, session_id)
+
+        def restore(output: Tensor) -> NDArray[np.float64]:
+            said = output[:, columns].cpu().double()
+            if scale is None:
+                return said.softmax(-1).numpy()
+            return said.numpy() * np.array(scale.std) + np.array(scale.mean)
+
+        return restore
 
     def _readout(self, name: str | None, session_id: str) -> tuple[slice, Scale | None]:
         """The columns of a readout, and the scale of its values, None for a discrete one."""
