@@ -8,7 +8,7 @@ As attention knows differences of times only, spikes keep the rotation that they
 by a clock of their own. The latents' queries are turned to where the window now is on that clock,
 and what they read is turned back.
 
-It computes what `Perceiver.forward` does of one window, without what training and batches need.
+It computes what `Perceiver.forward` does of one window.
 """
 
 from __future__ import annotations
@@ -18,13 +18,19 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from neurobrick_model.perceiver import FeedForward, Layer, Perceiver
+from neurobrick_model.fused import (
+    FusedFeedForward,
+    FusedLayer,
+    FusedLinear,
+    Turn,
+    by_head,
+    joined,
+    turn,
+)
+from neurobrick_model.perceiver import Layer, Perceiver
 from neurobrick_model.timeline import Vocabulary
 from neurobrick_model.tokens import END, SPIKE, START
-
-Turn = Tensor  # (n, 1, head_dim // 4) complex64: a rotation for each of n times, for all heads
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class SlidingWindow:
         self._query = scaled(model.read.queries(self._latents), heads)
         self._asked = model.session_embedding.weight[session]
         self._grid = self._turn(model.latent_time)
+        self._output = FusedLinear(model.read.to_output)
+        self._feedforward = FusedFeedForward(model.read_feedforward)
         self._layers = [FusedLayer(cast(Layer, layer), self._grid) for layer in model.layers]
         self._scores = torch.empty(0, device=self.device)
         self._still = self._stand(0)
@@ -80,9 +88,8 @@ class SlidingWindow:
         clock."""
         if length != self._still.length:
             self._still = self._stand(length)
-        model = self._model
-        read = self._read(spikes, self._turn(model.latent_time + start))
-        latents = fed(model.read_feedforward, self._latents + model.read.to_output(read))
+        read = self._read(spikes, self._turn(self._model.latent_time + start))
+        latents = self._feedforward(self._latents + self._output(read))
         for layer in self._layers:
             latents = layer(latents)
         return self._answer(latents)
@@ -107,7 +114,7 @@ class SlidingWindow:
         share = (self._still.query * context).sum(-1).softmax(-1)
         to_value = ask.to_value.weight.unflatten(0, (self._heads, -1))
         read = ask.to_output((to_value @ (share @ context)[..., None]).flatten())
-        return model.readout(fed(model.ask_feedforward, self._asked + read))
+        return model.readout(model.ask_feedforward(self._asked + read))
 
     def _stand(self, length: int) -> Still:
         """Units start with the window and end with it."""
@@ -142,49 +149,6 @@ class SlidingWindow:
         return self._turn(torch.tensor([tick], device=self.device))
 
 
-class FusedLayer:
-    """A layer of the processor, for latents that stay at the times of `grid`: its three projections
-    in one, and their rotations in another."""
-
-    def __init__(self, layer: Layer, grid: Turn) -> None:
-        self._attention, self._feedforward = layer.attention, layer.feedforward
-        parts = (layer.attention.to_query, layer.attention.to_key, layer.attention.to_value)
-        self._weight = torch.cat([part.weight for part in parts])
-        self._grid, self._back = grid, grid.conj_physical()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """The latents (n, dim) that it makes of `x` (n, dim)."""
-        attention, heads = self._attention, self._attention.heads
-        projected = functional.linear(attention.norm(x), self._weight)
-        query, key, value = by_head(turn(projected, self._grid, 3 * heads), 3 * heads).chunk(3)
-        read = functional.scaled_dot_product_attention(query[None], key[None], value[None])
-        read = turn(joined(read[0]), self._back, heads)
-        return fed(self._feedforward, x + attention.to_output(read))
-
-
-def fed(feedforward: FeedForward, x: Tensor) -> Tensor:
-    """As `feedforward` of `x`, without dropout, nor what its gradient needs."""
-    value, gate = feedforward.up(feedforward.norm(x)).chunk(2, dim=-1)
-    return x + feedforward.down(functional.gelu(gate).mul_(value))
-
-
-def turn(x: Tensor, angle: Turn, heads: int) -> Tensor:
-    """As `attention.rotate`, of `x` (n, heads * head_dim), in place."""
-    pairs = x.view(len(x), heads, 2, angle.shape[-1], 2)
-    torch.view_as_complex(pairs[:, :, 0]).mul_(angle)
-    return x
-
-
 def scaled(query: Tensor, heads: int) -> Tensor:
     """Queries (n, heads * head_dim) whose products with keys are scores."""
     return query * (query.shape[-1] // heads) ** -0.5
-
-
-def by_head(x: Tensor, heads: int) -> Tensor:
-    """`x` (n, heads * width) as (heads, n, width)."""
-    return x.unflatten(-1, (heads, -1)).transpose(0, 1)
-
-
-def joined(x: Tensor) -> Tensor:
-    """`x` (heads, n, width) as (n, heads * width)."""
-    return x.transpose(0, 1).flatten(1)
