@@ -35,7 +35,7 @@ class Recipe(Settings):
     model: ModelSettings = Field(ModelSettings(), description="the decoder")
     training: TrainingSettings = Field(TrainingSettings(), description="the optimization")
     evaluation: EvaluationSettings = Field(EvaluationSettings(), description="stitching")
-    baseline: BaselineSettings = Field(BaselineSettings(), description="the ridge decoder")
+    baseline: BaselineSettings = Field(BaselineSettings(), description="what to compare with")
 
     @property
     def folder(self) -> Path:
