@@ -13,8 +13,8 @@ each; here counts are projected onto the state first, which gives the same filte
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import torch
@@ -32,6 +32,7 @@ PENALTIES = (1e-3, 1e-1)  # in mean variances, on how counts follow from the sta
 GAP = 1.5  # sample intervals that the behavior is not interpolated across
 TINY = 1e-12  # added where nothing varies, so that regression is defined
 SETTLED = 1e-12  # relative change of a covariance that is none
+LONGEST = 1000  # bins after which it is taken as settled
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,22 @@ class Kalman:
     projection: Tensor  # (p, n)
     information: Tensor  # (p, p)
 
-    def covariances(self, most: int) -> Iterator[Tensor]:
-        """Covariance (p, p) of the state once the counts of a bin are known, bin by bin, until it
-        changes no more, or for `most` bins."""
-        predicted, last = self.prior, None
+    @cached_property
+    def covariances(self) -> list[Tensor]:
+        """Covariance (p, p) of the state once the counts of a bin are known, of the first bins,
+        until it changes no more."""
+        found: list[Tensor] = []
+        predicted = self.prior
         eye = torch.eye(len(self.mean), dtype=predicted.dtype, device=predicted.device)
-        for _ in range(most):
+        while len(found) < LONGEST:
             # (P⁻¹ + HᵀQ⁻¹H)⁻¹, written so that P may be singular.
             known = torch.linalg.solve(eye + predicted @ self.information, predicted)
             known = (known + known.T) / 2
-            yield known
-            if last is not None and (known - last).abs().max() <= SETTLED * known.abs().max():
-                return
-            last = known
+            found.append(known)
+            if len(found) > 1 and (known - found[-2]).abs().max() <= SETTLED * known.abs().max():
+                break
             predicted = self.transition @ known @ self.transition.T + self.noise
+        return found
 
     def filter(self, counts: Tensor) -> Tensor:
         """Mean (t, p) of the state given the square-rooted counts (t, n) of consecutive bins, t at
@@ -72,7 +75,7 @@ class Kalman:
         told = (counts - self.offset) @ self.projection.T
         states = torch.empty_like(told)
         state = torch.zeros_like(self.mean)
-        for t, known in enumerate(self.covariances(len(told))):
+        for t, known in enumerate(self.covariances[: len(told)]):
             predicted = self.transition @ state
             state = predicted + known @ (told[t] - self.information @ predicted)
             states[t] = state
@@ -103,12 +106,13 @@ class Stretch:
 
 def stretches(recording: Recording, bin: float) -> list[Stretch]:
     """What was recorded, in whole bins; a stretch shorter than a bin is one."""
-    length, found = round(bin * TICKS), []
+    length, times = round(bin * TICKS), []
     for start, stop in zip(recording.domain.start, recording.domain.stop, strict=True):
         n = max(1, int(stop - start) // length)
-        time = start + length // 2 + length * torch.arange(n, device=start.device)
-        found.append(Stretch(time, counts(time, recording.units, bin, 1)[:, :, 0].double().sqrt()))
-    return found
+        times.append(start + length // 2 + length * torch.arange(n, device=start.device))
+    roots = counts(torch.cat(times), recording.units, bin, 1)[:, :, 0].double().sqrt()
+    parts = roots.split([len(time) for time in times])
+    return [Stretch(time, part) for time, part in zip(times, parts, strict=True)]
 
 
 @dataclass(frozen=True)
