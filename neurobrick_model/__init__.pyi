@@ -1,3 +1,4 @@
+from .adaptation import adapt as adapt
 from .decoder import Decoder as Decoder
 from .recipe import Recipe as Recipe
 from .tensors import SampleTensors as SampleTensors

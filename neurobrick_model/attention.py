@@ -8,6 +8,7 @@ window (on a CPU, where calls are cheap beside their work), and padding with a m
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,17 +22,20 @@ Angle = Tensor  # (…, head_dim // 4, 2) float32, cosines and sines
 
 
 class Rotary(nn.Module):
-    """Times as rotations of number pairs. The first half of a head's pairs turn, with periods
-    spaced evenly in their logarithm, ends included; the other half stay."""
+    """Times as rotations of number pairs. The first half of a head's pairs turn, with the given
+    `periods` in seconds, or with as many as there are pairs between two, ends included, spaced
+    evenly in their logarithm; the other half stay."""
 
     turns: Tensor  # (head_dim // 4,) float64, of a whole turn, that a tick makes
 
-    def __init__(self, head_dim: int, shortest: float, longest: float) -> None:
+    def __init__(self, head_dim: int, periods: Sequence[float]) -> None:
         super().__init__()
-        periods = torch.logspace(
-            math.log10(shortest), math.log10(longest), head_dim // 4, dtype=torch.float64
-        )
-        self.register_buffer("turns", 1 / (periods * TICKS), persistent=False)
+        if len(periods) == head_dim // 4:
+            each = torch.tensor(periods, dtype=torch.float64)
+        else:
+            first, last = (math.log10(period) for period in periods)
+            each = torch.logspace(first, last, head_dim // 4, dtype=torch.float64)
+        self.register_buffer("turns", 1 / (each * TICKS), persistent=False)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Rotary:
         """Moved, but never rounded: a model in half precision keeps its sense of time."""
@@ -190,6 +194,8 @@ def attend_packed(
     """Attention of `query` (b, q, heads, head_dim) to packed keys and values (n, heads, head_dim),
     of which window k has rows `offsets[k]:offsets[k + 1]`, at most `longest`: (b, q, heads,
     head_dim). Rows after the last window are not read."""
+    if len(offsets) == 2 and longest == key.shape[0]:  # one window, and no padding
+        return attend_all(query, key, value)
     if not key.is_cuda:
         return attend_each(query, key, value, offsets)
     if has_varlen(key):
@@ -230,18 +236,20 @@ def attend_varlen(
     return read.view(b, q, heads, width)
 
 
+def attend_all(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention of `query` (1, q, heads, head_dim) to all keys and values (n, heads, head_dim)."""
+    read = functional.scaled_dot_product_attention(
+        query.transpose(1, 2), key.transpose(0, 1)[None], value.transpose(0, 1)[None]
+    )
+    return read.transpose(1, 2)
+
+
 def attend_each(query: Tensor, key: Tensor, value: Tensor, offsets: Tensor) -> Tensor:
     """`attend_packed` by one call for each window."""
     counts = offsets.diff().tolist()
     counts.append(len(key) - sum(counts))  # padding, if any
     windows = zip(query.split(1), key.split(counts), value.split(counts), strict=False)
-    read = [
-        functional.scaled_dot_product_attention(
-            q.transpose(1, 2), k.transpose(0, 1)[None], v.transpose(0, 1)[None]
-        )
-        for q, k, v in windows
-    ]
-    return torch.cat(read).transpose(1, 2)
+    return torch.cat([attend_all(*window) for window in windows])
 
 
 def attend_padded(

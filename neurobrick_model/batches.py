@@ -23,19 +23,26 @@ EIGHTHS = 8  # padded lengths: eight between a power of two and the next
 
 @dataclass(frozen=True)
 class Batch:
-    """b windows: what the decoder reads and is asked, `target` (b, q, d) and `weight` (b, q) of
-    the samples asked for, and the keys (sites, b) int32 of its dropout."""
+    """b windows: what the decoder reads and is asked, and the keys (sites, b) int32 of its dropout;
+    of the samples asked for, the `target` (b, q, d), and after it each further readout's, (b, q, d)
+    or classes (b, q); and a `weight` (b, q) of each."""
 
     keys: Keys
     queries: Queries
-    target: Tensor
-    weight: Tensor
     chance: Tensor
+    target: tuple[Tensor, ...]
+    weight: tuple[Tensor, ...]
+
+    @property
+    def weights(self) -> Tensor:
+        """Their sums, (readouts,)."""
+        return torch.stack([weight.sum() for weight in self.weight])
 
     def tensors(self) -> Iterator[Tensor]:
         """All tensors it is made of."""
         for part in (self.keys, self.queries, self):
             yield from (value for value in vars(part).values() if isinstance(value, Tensor))
+        yield from (*self.target, *self.weight)
 
 
 class Cutter:
@@ -70,12 +77,15 @@ class Cutter:
         tokens = key_tokens(spikes, spans, units, corpus.vocabulary)
         jitter = uniform(keys(key, Purpose.JITTER, windows))[:, 0]
         queries = query_tokens(corpus.targets.time, spans, settings.queries, jitter)
+        targets = corpus.targets
+        values = (targets.value, *(one.value for one in targets.readouts))
+        weights = (targets.weight, *(one.weight for one in targets.readouts))
         return Batch(
             keys=self._shaped(tokens),
             queries=queries,
-            target=corpus.targets.value[queries.sample],
-            weight=corpus.targets.weight[queries.sample] * queries.mask,
             chance=mix(keys(key, Purpose.DROPOUT, windows) + self.sites).to(torch.int32),
+            target=tuple(value[queries.sample] for value in values),
+            weight=tuple(weight[queries.sample] * queries.mask for weight in weights),
         )
 
     def _shaped(self, tokens: Keys) -> Keys:

@@ -6,12 +6,14 @@ recipe that does not validate included.
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 from rich.console import Console
@@ -20,8 +22,10 @@ from rich.table import Table
 
 from neurobrick import NeurobrickError, RecipeError, __version__
 from neurobrick_model.recipe import Recipe
+from neurobrick_model.settings import Way
 
 if TYPE_CHECKING:
+    from neurobrick_model.decoder import Decoder
     from neurobrick_model.meter import Reading
     from neurobrick_model.trainer import Watch
 
@@ -45,6 +49,19 @@ class Commands(click.Group):
         return ["RECIPE [OPTIONS] | COMMAND …"]
 
 
+overrides_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting of the recipe, such as training.steps=100; repeatable.",
+)
+resume_option = click.option(
+    "--resume", is_flag=True, help="Go on from the run's last checkpoint, if it has one."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="neurobrick-train")
 def main() -> None:
@@ -57,15 +74,9 @@ def main() -> None:
 
 @main.command()
 @click.argument("recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a setting of the recipe, such as training.steps=100; repeatable.",
-)
-@click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint, if it has one.")
-@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+@overrides_option
+@resume_option
+@json_option
 def train(recipe: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
     """Train the decoder that RECIPE describes, and score it on held-out data.
 
@@ -83,13 +94,97 @@ def train(recipe: Path, overrides: tuple[str, ...], resume: bool, as_json: bool)
         settings = Recipe.from_yaml(recipe, overrides)
     except RecipeError as error:
         raise click.UsageError(str(error)) from error
+    fit(settings, resume, as_json)
+
+
+@main.command()
+@click.argument("base", metavar="RUN", type=click.Path(exists=True, file_okay=False))
+@click.option(
+    "--sessions",
+    multiple=True,
+    default=["*"],
+    show_default=True,
+    metavar="GLOB",
+    help="Session ids to adapt to, repeatable; none of them may be known to RUN.",
+)
+@click.option("--root", help="Root of the prepared stores; that of RUN by default.")
+@click.option(
+    "--way",
+    type=click.Choice(get_args(Way)),
+    default="identify",
+    show_default=True,
+    help="What learns: only new units and sessions; first these, then all; all; all, anew.",
+)
+@click.option("--labels", metavar="TIME", help="Train on so much behavior only, as 60s or 5min.")
+@click.option("--name", help="Name of the new run; made of RUN, way and labels by default.")
+@overrides_option
+@resume_option
+@json_option
+def adapt(
+    base: str,
+    sessions: tuple[str, ...],
+    root: str | None,
+    way: Way,
+    labels: str | None,
+    name: str | None,
+    overrides: tuple[str, ...],
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Take the decoder in RUN to new sessions, whose units it has never seen.
+
+    Leaves a run of its own, as training does; RUN stays as it is. By `identify`, the default, only
+    the embeddings of the new units and sessions learn, which takes a minute on a CPU, and the new
+    decoder decodes the sessions of RUN as before.
+    """
+    from neurobrick_model import adaptation  # torch is loaded when it is needed
+
+    try:
+        recipe = adaptation.adapt(
+            base, sessions, way=way, labels=labels, root=root, name=name, overrides=overrides
+        )
+    except RecipeError as error:
+        raise click.UsageError(str(error)) from error
+    except NeurobrickError as error:
+        raise click.ClickException(str(error)) from error
+    fit(recipe, resume, as_json)
+
+
+@main.command()
+@click.argument("run", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(exists=False, path_type=Path))
+@click.option(
+    "--sessions", multiple=True, required=True, metavar="GLOB", help="Sessions to drop, repeatable."
+)
+def prune(run: Path, out: Path, sessions: tuple[str, ...]) -> None:
+    """Write the decoder in RUN to the new folder OUT without some of its sessions and their units.
+
+    What it decodes of the others stays as it is.
+    """
+    from neurobrick_model.decoder import Decoder
+
+    try:
+        decoder = Decoder.load(run).prune(sessions)
+        decoder.save(out)
+    except NeurobrickError as error:
+        raise click.ClickException(str(error)) from error
+    if (run / "recipe.yaml").exists():  # what adapting starts from, beside the decoder
+        shutil.copyfile(run / "recipe.yaml", out / "recipe.yaml")
+    vocabulary = decoder.spec.vocabulary
+    click.echo(f"{out}: {len(vocabulary.sessions)} sessions, {vocabulary.n_units} units")
+
+
+def fit(recipe: Recipe, resume: bool, as_json: bool) -> None:
+    """Train as `recipe` says, and print the scores."""
     console = Console(highlight=False, stderr=as_json)
     try:
-        from neurobrick_model.files import to_json  # torch is loaded when it is needed
+        from neurobrick_model.adaptation import resolve  # torch is loaded when it is needed
+        from neurobrick_model.files import to_json
         from neurobrick_model.trainer import Trainer
 
-        with watching(console, settings.training.steps) as watch:
-            metrics = Trainer(settings, watch=watch).fit(resume=resume)
+        recipe = resolve(recipe)
+        with watching(console, recipe.training.steps) as watch:
+            metrics = Trainer(recipe, watch=watch).fit(resume=resume)
     except NeurobrickError as error:
         raise click.ClickException(str(error)) from error
     if not metrics:  # another rank has them
@@ -98,7 +193,7 @@ def train(recipe: Path, overrides: tuple[str, ...], resume: bool, as_json: bool)
         click.echo(to_json(metrics))
     else:
         console.print(table(metrics))
-        console.print(f"report: {settings.folder / 'report.html'}", markup=False, soft_wrap=True)
+        console.print(f"report: {recipe.folder / 'report.html'}", markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -159,7 +254,90 @@ def table(metrics: Mapping[str, Any]) -> Table:
     shown.add_section()
     means = [mean["decoder"], *(mean["baselines"][name] for name in names)]
     shown.add_row("mean", *(f"{value:.4f}" for value in means))
+    shown.add_section()
+    for readout in metrics["readouts"]:
+        for name, value in readout["mean"].items():
+            label = "R²" if name == "r2" else name
+            shown.add_row(f"{readout['name']}, mean {label}", f"{value:.4f}")
     return shown
+
+
+@main.command("import")
+@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--target", required=True, help="Behavior that it decodes, such as cursor_vel.")
+@click.option("--unit", required=True, help="SI unit of the behavior, such as m/s.")
+@click.option("--rate", required=True, type=float, help="Hz at which it is to be decoded.")
+@click.option(
+    "--std",
+    required=True,
+    multiple=True,
+    type=float,
+    help="What its training divided the behavior by, in SI; once, or once for each axis. The "
+    "published models divide velocities by 20 cm/s: 0.2.",
+)
+@click.option(
+    "--mean",
+    multiple=True,
+    default=(0.0,),
+    show_default=True,
+    type=float,
+    help="What its training subtracted before.",
+)
+@click.option("--axis", "axes", multiple=True, help="Name of each axis; x, y, z by default.")
+@click.option("--window", type=float, help="Seconds of a window, if the checkpoint does not tell.")
+@click.option("--latent-step", type=float, help="Seconds between latents, likewise.")
+@click.option(
+    "--sessions",
+    type=click.File(encoding="utf-8"),
+    help='JSON: {"our session id": "its id", …}, or {"session": "its id", "units": ["its unit id", '
+    "…]} with units in the order of our units table.",
+)
+@click.option("--force", is_flag=True, help="Replace a decoder that was imported to FOLDER before.")
+def import_(checkpoint: Path, folder: Path, force: bool, **supplement: Any) -> None:
+    """Make a decoder in FOLDER of CHECKPOINT, a POYO that torch_brain trained.
+
+    The sizes are read off the checkpoint; what it does not tell is asked for. Nothing in the file
+    is run: it may hold tensors and plain values only.
+    """
+    try:
+        told = {name: value for name, value in supplement.items() if value is not None}
+        if "sessions" in told:
+            told["sessions"] = json.load(told["sessions"])
+    except ValueError as error:
+        raise click.UsageError(f"--sessions is not JSON: {error}") from error
+    try:
+        from neurobrick_model import export, foreign
+
+        decoder, notes = foreign.load(checkpoint, foreign.Supplement.of(**told))
+        export.write(decoder, folder, folder.resolve().name, notes, force=force)
+    except NeurobrickError as error:
+        raise click.ClickException(str(error)) from error
+    _say_what(decoder, folder)
+
+
+@main.command("export")
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--program", is_flag=True, help="Also for torch alone: a .pt2 file of torch.export.")
+@click.option("--force", is_flag=True, help="Replace an earlier export in FOLDER.")
+def export_(run: Path, folder: Path, program: bool, force: bool) -> None:
+    """Write the decoder of RUN to FOLDER: safetensors, JSON, and a model card."""
+    try:
+        from neurobrick_model.export import export
+
+        decoder = export(run, folder, program=program, force=force)
+    except NeurobrickError as error:
+        raise click.ClickException(str(error)) from error
+    _say_what(decoder, folder)
+
+
+def _say_what(decoder: Decoder, folder: Path) -> None:
+    spec = decoder.spec
+    click.echo(
+        f"{folder}: decodes {spec.target} of {len(spec.sessions)} sessions, "
+        f"{spec.vocabulary.n_units:,} units"
+    )
 
 
 if __name__ == "__main__":

@@ -9,13 +9,16 @@ import json
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from neurobrick import Dataset, RecipeError, Session
 from neurobrick_model import memory, targets
-from neurobrick_model.settings import DataSettings
+from neurobrick_model.labels import choose
+from neurobrick_model.readouts import NO_TERMS, Readout, Terms
+from neurobrick_model.settings import DataSettings, ReadoutSettings
 from neurobrick_model.targets import Samples, Targets, axes, read_samples, sampling_rate, unit_of
 from neurobrick_model.timeline import Spans, Spikes, SpikeStore, Vocabulary, ticks
 
@@ -45,8 +48,12 @@ class Corpus:
         settings: DataSettings,
         device: torch.device | str = "cpu",
         say: Say = lambda line: None,
+        seed: int = 0,
+        terms: Terms = NO_TERMS,
     ) -> Corpus:
         """Read every session that `settings.sessions` selects; `say` is told what goes where.
+        Where only some labels are wanted, `seed` chooses them. What is to be decoded is told in
+        `terms`, where they are given, and otherwise in those of the sessions.
 
         Raises RecipeError when there is none, when one lacks the target or has no units, when the
         targets differ in unit or number of axes, when there is nothing to train on, or when there
@@ -58,12 +65,18 @@ class Corpus:
         names = [_target(session, settings.target) for session in sessions]
         _check_alike(sessions, names, settings)
         home = _home(sessions, names, settings, device, say)
-        store, parts = SpikeStore(len(sessions)), []
+        store = SpikeStore(len(sessions), sum(session.n_spikes for session in sessions))
+        parts = []
         for row, (session, name) in enumerate(zip(sessions, names, strict=True)):
             spikes = session.slice(*session.span).spikes
             store.add(row, spikes.times, spikes.units, session.domain)
-            parts.append(read_samples(session, name, settings))
-        gathered = targets.gather(parts, store.base, settings.normalize == "session", device)
+            parts.append(_labelled(read_samples(session, name, settings), settings, seed, session))
+        others = {
+            name: (_readout(sessions, name, own, terms), own.weight)
+            for name, own in settings.readouts.items()
+        }
+        by_session = settings.normalize == "session"
+        gathered = targets.gather(parts, store.base, by_session, device, others, terms)
         return cls(
             vocabulary=Vocabulary(tuple(ids), tuple(session.n_units for session in sessions)),
             target=" or ".join(dict.fromkeys(names)),
@@ -80,6 +93,11 @@ class Corpus:
         """Where windows are put together."""
         return self.targets.time.device
 
+    @property
+    def columns(self) -> int:
+        """Columns of a decoder's output: the target's axes, then those of each further readout."""
+        return len(self.axes) + sum(one.readout.width for one in self.targets.readouts)
+
     def fingerprint(self) -> str:
         """A checksum of all that training sees: ids, units, spikes, samples, weights, splits."""
         names = json.dumps([self.vocabulary.sessions, self.vocabulary.units, self.unit])
@@ -87,6 +105,7 @@ class Corpus:
             *(self.spikes.tick, self.spikes.unit, self.spikes.before),
             *(self.targets.time, self.targets.value, self.targets.weight),
             *(self.train.start, self.train.stop, self.targets.scored["valid"]),
+            *(tensor for one in self.targets.readouts for tensor in (one.value, one.weight)),
         )
         sums = [zlib.crc32(names.encode()), *(_checksum(part) for part in parts)]
         return "".join(f"{value:08x}" for value in sums)
@@ -120,6 +139,39 @@ def _target(session: Session, wanted: str | None) -> str:
         there = ", ".join(session.behavior) or "none"
         raise RecipeError(f"{session.id} has no behavior {target!r}; there is: {there}")
     return target
+
+
+def _readout(
+    sessions: Sequence[Session], name: str, settings: ReadoutSettings, terms: Terms
+) -> Readout:
+    """A further readout, of a behavior's unit and axes, as `terms` have it where no session does; a
+    discrete one finds its classes later.
+
+    Raises RecipeError when no session has it, or when sessions differ in what it is.
+    """
+    if settings.column is not None:
+        return Readout(name=name)
+    behavior = settings.behavior or name
+    found = {
+        Readout(name=name, unit=info.unit, axes=axes(info)): session.id
+        for session in sessions
+        if (info := session.behavior.get(behavior)) is not None
+    }
+    if not found and name in terms.readouts:
+        return terms.readouts[name]
+    if not found:
+        there = ", ".join(sessions[0].behavior) or "none"
+        raise RecipeError(
+            f"data.readouts.{name}: no session has a behavior {behavior!r}; {sessions[0].id} has: "
+            f"{there}; for a column of an interval table, set column and during"
+        )
+    if len(found) > 1:
+        (one, first), (other, second), *_ = found.items()
+        raise RecipeError(
+            f"data.readouts.{name}: {behavior!r} is {one.width} axes in {one.unit} in {first}, and "
+            f"{other.width} axes in {other.unit} in {second}; train them apart"
+        )
+    return next(iter(found))
 
 
 def _check_alike(sessions: Sequence[Session], names: Sequence[str], settings: DataSettings) -> None:
@@ -160,6 +212,16 @@ def _home(
     if home != device:
         say("its spikes stay in main memory; each batch is sent while the one before is trained on")
     return home
+
+
+def _labelled(part: Samples, settings: DataSettings, seed: int, session: Session) -> Samples:
+    """`part` with as many labels as are wanted, to train on and to validate with."""
+    if settings.labels is None:
+        return part
+    rate, domain = sampling_rate(part.times), session.domain
+    wanted = partial(choose, seconds=settings.labels, rate=rate, seed=seed, id=session.id)
+    train = wanted(part.train, part.times[part.trained])
+    return part.labelled(train, valid=wanted(domain, part.times[part.scored["valid"]]))
 
 
 def _training_spans(parts: Sequence[Samples], store: SpikeStore, device: torch.device) -> Spans:

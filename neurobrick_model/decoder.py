@@ -5,8 +5,9 @@ On disk it is two files of a run's folder, `decoder.json` and `weights.safetenso
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import torch
@@ -14,14 +15,17 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from neurobrick import Dataset, NeurobrickError, StoreError
+from neurobrick import Dataset, NeurobrickError, RecipeError, StoreError
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.evaluate import stitch
 from neurobrick_model.files import load_weights, save_weights, write_text
 from neurobrick_model.perceiver import Perceiver
+from neurobrick_model.readouts import Readout
 from neurobrick_model.recipe import Recipe
 from neurobrick_model.settings import ModelSettings
+from neurobrick_model.targets import Targets
 from neurobrick_model.timeline import Spikes, Vocabulary, ticks
+from neurobrick_model.vocabulary import keep, listed, matching, units_checksum
 
 SPEC = "decoder.json"
 WEIGHTS = "weights.safetensors"
@@ -29,6 +33,15 @@ WEIGHTS = "weights.safetensors"
 
 class UnknownSession(NeurobrickError):
     """A session that the decoder was not trained on."""
+
+
+class Scale(BaseModel):
+    """Mean and deviation of the axes of a readout, SI."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 class SessionEntry(BaseModel):
@@ -40,6 +53,22 @@ class SessionEntry(BaseModel):
     units: int = Field(description="rows of its units table, in the vocabulary in that order")
     mean: tuple[float, ...] = Field(description="mean of the target over training samples, SI")
     std: tuple[float, ...] = Field(description="its deviation, SI")
+    readouts: dict[str, Scale] = Field({}, description="of further continuous readouts, by name")
+    checksum: str | None = Field(
+        None, description="of its units (vocabulary.units_checksum); None where it is not known"
+    )
+
+
+class Parent(BaseModel):
+    """The decoder that another one was adapted from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    path: str = Field(description="its folder, as it was given")
+    way: str = Field(description="how it was adapted")
+    sha256: str = Field(description="of its weights.safetensors")
+    steps: int | None = Field(description="after which it had these weights, where that is known")
 
 
 class DecoderSpec(BaseModel):
@@ -51,10 +80,27 @@ class DecoderSpec(BaseModel):
     target: str
     unit: str
     axes: tuple[str, ...]
+    readouts: tuple[Readout, ...] = Field((), description="what it decodes beside the target")
     rate: float = Field(description="Hz of the samples that it was trained on")
     step: float = Field(description="seconds between stitched windows")
     model: ModelSettings
     sessions: tuple[SessionEntry, ...]
+    parent: Parent | None = Field(None, description="the decoder that it was adapted from")
+
+    @classmethod
+    def read(cls, folder: str | Path) -> DecoderSpec:
+        """That of the decoder in `folder`.
+
+        Raises StoreError when there is none, or when it is damaged or of another make.
+        """
+        path = Path(folder) / SPEC
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise StoreError(f"{folder} holds no decoder: no {SPEC} in it") from error
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise StoreError(f"{path} is not a decoder of this version: {where}") from error
 
     @classmethod
     def describe(cls, recipe: Recipe, corpus: Corpus) -> DecoderSpec:
@@ -71,10 +117,21 @@ class DecoderSpec(BaseModel):
             target=corpus.target,
             unit=corpus.unit,
             axes=corpus.axes,
+            readouts=tuple(one.readout for one in targets.readouts),
             rate=corpus.rate,
             step=recipe.evaluation.step or recipe.model.window / 2,
             model=recipe.model,
-            sessions=tuple(SessionEntry(id=i, units=n, mean=m, std=s) for i, n, m, s in rows),
+            sessions=tuple(
+                SessionEntry(
+                    id=i,
+                    units=n,
+                    mean=m,
+                    std=s,
+                    readouts=_scales(targets, row),
+                    checksum=_units_checksum(corpus, row),
+                )
+                for row, (i, n, m, s) in enumerate(rows)
+            ),
         )
 
     @property
@@ -87,7 +144,8 @@ class DecoderSpec(BaseModel):
 
     def build(self) -> Perceiver:
         """A model of these sizes, with fresh weights."""
-        return Perceiver(self.model, self.vocabulary.n_units, len(self.sessions), len(self.axes))
+        columns = len(self.axes) + sum(readout.width for readout in self.readouts)
+        return Perceiver(self.model, self.vocabulary.n_units, len(self.sessions), columns)
 
     def save(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
         """Write the decoder that these weights make into `folder`."""
@@ -95,12 +153,22 @@ class DecoderSpec(BaseModel):
         save_weights(folder / WEIGHTS, weights)
 
 
-class Decoder:
-    """A trained decoder. `spec` says what it decodes and for which sessions."""
+def _scales(targets: Targets, session: int) -> dict[str, Scale]:
+    return {
+        one.readout.name: Scale(mean=one.mean[session].tolist(), std=one.std[session].tolist())
+        for one in targets.readouts
+        if one.readout.axes
+    }
 
-    def __init__(self, spec: DecoderSpec, model: Perceiver) -> None:
+
+class Decoder:
+    """A trained decoder. `spec` says what it decodes and for which sessions; `folder` is where it
+    was read from, if it was."""
+
+    def __init__(self, spec: DecoderSpec, model: Perceiver, folder: Path | None = None) -> None:
         self.spec = spec
         self.model = model.eval()
+        self.folder = folder
         self._device = model.latent_time.device
 
     @classmethod
@@ -109,42 +177,60 @@ class Decoder:
 
         Raises StoreError when there is none, or when it is damaged or of another make.
         """
-        path = Path(folder) / SPEC
-        try:
-            spec = DecoderSpec.model_validate_json(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise StoreError(f"{folder} holds no decoder: no {SPEC} in it") from error
-        except ValidationError as error:
-            where = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise StoreError(f"{path} is not a decoder of this version: {where}") from error
+        spec = DecoderSpec.read(folder)
         model = spec.build()
         try:
             model.load_state_dict(load_weights(Path(folder) / WEIGHTS))
         except RuntimeError as error:
             raise StoreError(f"the weights in {folder} do not fit its {SPEC}") from error
-        return cls(spec, model.to(device))
+        return cls(spec, model.to(device), Path(folder))
+
+    def prune(self, globs: Sequence[str]) -> Decoder:
+        """This decoder without the sessions that match any of `globs`, and without their units.
+        What it decodes of the others stays as it is.
+
+        Raises RecipeError for a glob that matches no session, and when none would be left.
+        """
+        known = [session.id for session in self.spec.sessions]
+        dropped = matching(known, globs)
+        kept = [row for row, id in enumerate(known) if id not in dropped]
+        if not kept:
+            raise RecipeError(f"nothing would be left of a decoder without {listed(known)}")
+        spec = self.spec.model_copy(
+            update={"sessions": tuple(self.spec.sessions[row] for row in kept)}
+        )
+        model = spec.build()
+        model.load_state_dict(keep(self.model.state_dict(), self.spec.vocabulary, kept))
+        return Decoder(spec, model.to(self._device))
+
+    def save(self, folder: str | Path) -> None:
+        """Write `decoder.json` and `weights.safetensors` into `folder`, which is made if need be.
+
+        Raises StoreError when they cannot be written.
+        """
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.spec.save(Path(folder), self.model.state_dict())
 
     def predict(
-        self, dataset: Dataset, session_id: str, t0: float, t1: float
+        self, dataset: Dataset, session_id: str, t0: float, t1: float, readout: str | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Decode `[t0, t1)` seconds of a session that the decoder was trained on.
+        """Decode `[t0, t1)` seconds of a session that the decoder was trained on: its target, or
+        the `readout` of that name.
 
         Returns timestamps (n,) in seconds, `spec.rate` a second from t0 where the session was
-        recorded, and values (n, d) in `spec.unit`.
+        recorded, and values (n, d) in SI, in the readout's unit; of a discrete readout, the
+        probabilities (n, classes) of its classes.
 
-        Raises UnknownSession for a session that is not in the vocabulary, and StoreError when
-        its units are not those of training.
+        Raises UnknownSession for a session that is not in the vocabulary, StoreError when its units
+        are not those of training, and KeyError for a readout that the decoder does not have.
         """
-        session, row = dataset[session_id], self._row(session_id)
-        if session.n_units != self.spec.sessions[row].units:
-            raise StoreError(
-                f"{session_id} has {session.n_units} units, the decoder was trained on "
-                f"{self.spec.sessions[row].units}: it was prepared anew, so train anew"
-            )
+        columns, scale = self._readout(readout, session_id, dataset.root)
+        session, row = dataset[session_id], self._row(session_id, dataset.root)
+        spikes = session.slice(*session.span).spikes
+        self._check_units(row, session.n_units, spikes.units)
         n = max(0, int(np.ceil((t1 - t0) * self.spec.rate - 1e-9)))
         times = t0 + np.arange(n) / self.spec.rate
         times = times[session.domain.contains(times)]
-        spikes = session.slice(*session.span).spikes
         recording = Spikes.gather(
             [(row, spikes.times, spikes.units, session.domain)],
             len(self.spec.sessions),
@@ -158,14 +244,52 @@ class Decoder:
             self.spec.model.window,
             self.spec.step,
         )
-        entry = self.spec.sessions[row]
-        return times, guess.cpu().double().numpy() * np.array(entry.std) + np.array(entry.mean)
+        said = guess[:, columns].cpu().double()
+        if scale is None:
+            return times, said.softmax(-1).numpy()
+        return times, said.numpy() * np.array(scale.std) + np.array(scale.mean)
 
-    def _row(self, session_id: str) -> int:
+    def _readout(
+        self, name: str | None, session_id: str, root: str | Path | None = None
+    ) -> tuple[slice, Scale | None]:
+        """The columns of a readout, and the scale of its values, None for a discrete one."""
+        entry = self.spec.sessions[self._row(session_id, root)]
+        first = len(self.spec.axes)
+        if name is None or name == self.spec.target:
+            return slice(0, first), Scale(mean=entry.mean, std=entry.std)
+        for readout in self.spec.readouts:
+            if readout.name == name:
+                return slice(first, first + readout.width), entry.readouts.get(name)
+            first += readout.width
+        there = ", ".join((self.spec.target, *(readout.name for readout in self.spec.readouts)))
+        raise KeyError(f"the decoder has no readout {name!r}; it decodes: {there}")
+
+    def _row(self, session_id: str, root: str | Path | None = None) -> int:
         known = [session.id for session in self.spec.sessions]
         if session_id not in known:
+            command = f"neurobrick-train adapt {quote(str(self.folder or 'RUN'))}"
+            command += f" --sessions {quote(session_id)}"
+            command += "" if root is None else f" --root {quote(str(root))}"
             raise UnknownSession(
                 f"the decoder does not know session {session_id!r}; it was trained on: "
-                f"{', '.join(known[:5])}{', …' if len(known) > 5 else ''}"
+                f"{listed(known)}. To teach it: {command}"
             )
         return known.index(session_id)
+
+    def _check_units(self, row: int, n_units: int, unit: NDArray[np.integer]) -> None:
+        entry = self.spec.sessions[row]
+        if n_units != entry.units:
+            found = f"{n_units} units, the decoder was trained on {entry.units}"
+        elif entry.checksum not in (None, units_checksum(unit, n_units)):
+            found = f"{n_units} units, but not those that the decoder was trained on"
+        else:
+            return
+        raise StoreError(
+            f"{entry.id} has {found}: it was prepared anew; train anew, or drop it from the "
+            "decoder (neurobrick-train prune) and adapt to it"
+        )
+
+
+def _units_checksum(corpus: Corpus, row: int) -> str:
+    _, unit = corpus.spikes.of_session(row)
+    return units_checksum(unit.cpu().numpy(), corpus.vocabulary.units[row])

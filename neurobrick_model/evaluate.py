@@ -7,7 +7,7 @@ evaluation intervals are scored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.distributed import Ranks
 from neurobrick_model.perceiver import Perceiver
+from neurobrick_model.readouts import ReadoutTargets
 from neurobrick_model.timeline import TICKS, Spans, Spikes, Vocabulary, ragged
 from neurobrick_model.tokens import all_units, key_tokens, query_tokens
 
@@ -54,6 +55,27 @@ class Decoded:
         return error, ((self.truth - self.truth.mean(0)) ** 2).sum(0)
 
 
+@dataclass(frozen=True)
+class Classified:
+    """One session's scored samples of a discrete readout: `time` (n,) s, `truth` (n,) rows of its
+    classes, `chances` (n, classes), the probability that each is given."""
+
+    time: NDArray[np.float64]
+    truth: NDArray[np.int64]
+    chances: NDArray[np.float64]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of samples whose likeliest class is the true one; NaN without samples."""
+        right = self.chances.argmax(1) == self.truth
+        return float(right.mean()) if len(right) else float("nan")
+
+    @property
+    def guessing(self) -> float:
+        """What always saying the most frequent class would reach."""
+        return float(np.bincount(self.truth).max() / len(self.truth)) if len(self.truth) else np.nan
+
+
 def covering(spans: Spans, length: int, step: int) -> Spans:
     """Windows of `length` ticks every `step` that cover each span; the last one is moved back to
     end with its span. A shorter span is one window."""
@@ -75,8 +97,8 @@ def stitch(
     step: float,
     ranks: Ranks | None = None,
 ) -> Tensor:
-    """Decode the behavior at `time` (n,), sorted corpus ticks: z-scored, (n, d) float32. Windows
-    are shared out among `ranks`, and all of them get the whole.
+    """The decoder's output at `time` (n,), sorted corpus ticks: (n, columns) float32. Windows are
+    shared out among `ranks`, and all of them get the whole.
 
     A sample is the average over the windows that hold it, weighted by how near it is to their
     middles, where a window knows what came before and after. Where no window reaches, it is 0.
@@ -117,7 +139,45 @@ def decode_split(
     rows = corpus.targets.scored[split]
     time = corpus.targets.time[rows]
     guess = stitch(model, corpus.vocabulary, corpus.spikes, time, window, step, ranks)
-    return by_session(corpus, rows, guess)
+    return by_session(corpus, rows, guess[:, : len(corpus.axes)])
+
+
+def decode_readouts(
+    model: Perceiver,
+    corpus: Corpus,
+    split: str,
+    window: float,
+    step: float,
+    ranks: Ranks | None = None,
+) -> dict[str, dict[str, Decoded | Classified]]:
+    """Stitch what is decoded beside the target: by readout, then by session id."""
+    found: dict[str, dict[str, Decoded | Classified]] = {}
+    first = len(corpus.axes)
+    for one in corpus.targets.readouts:
+        rows = one.scored[split]
+        time = corpus.targets.time[rows]
+        guess = stitch(model, corpus.vocabulary, corpus.spikes, time, window, step, ranks)
+        guess = guess[:, first : first + one.readout.width]
+        first += one.readout.width
+        found[one.readout.name] = dict(_parted(corpus, one, rows, guess))
+    return found
+
+
+def _parted(
+    corpus: Corpus, one: ReadoutTargets, rows: Tensor, guess: Tensor
+) -> Iterator[tuple[str, Decoded | Classified]]:
+    """A readout's `guess` (k, columns) at sample rows (k,), by session id."""
+    for session, name in enumerate(corpus.vocabulary.sessions):
+        mine = corpus.targets.session[rows] == session
+        own = rows[mine]
+        ticks = corpus.targets.time[own] - corpus.spikes.base[session].to(own.device)
+        time, truth = ticks.cpu().numpy() / TICKS, one.value[own]
+        if one.readout.classes:
+            chances = guess[mine].double().softmax(-1)
+            yield name, Classified(time, truth.cpu().numpy(), chances.cpu().numpy())
+        else:
+            values = (one.restore(x, session).cpu().numpy() for x in (truth, guess[mine]))
+            yield name, Decoded(time, *values)
 
 
 def by_session(corpus: Corpus, rows: Tensor, guess: Tensor) -> dict[str, Decoded]:

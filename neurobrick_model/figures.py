@@ -14,17 +14,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from neurobrick_model.embeddings import Map
 from neurobrick_model.evaluate import Decoded
 
-TRUTH, LOSS = "#1f2430", "#e08a1e"
-# How each way of decoding is called and drawn.
+TRUTH, DECODER, RIDGE = "#1f2430", "#2463eb", "#e08a1e"
+# What each way of decoding is called, and its color.
 LABELS = {"decoder": "decoder", "ridge": "ridge", "kalman": "Kalman", "mlp": "MLP", "gru": "GRU"}
-COLORS = {
-    "decoder": "#2463eb",
-    "ridge": "#e08a1e",
-    "kalman": "#1f9d8b",
-    "mlp": "#9b5de5",
-    "gru": "#d6456b",
+INKS = {
+    "decoder": DECODER,
+    "ridge": RIDGE,
+    "kalman": "#009e73",
+    "mlp": "#cc79a7",
+    "gru": "#a63a00",
 }
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -41,6 +42,10 @@ STYLE: Any = {
     "grid.color": "#e8ebf0",
     "axes.axisbelow": True,
 }
+# Okabe & Ito 2008, told apart by color-blind readers too.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#1f2430")
+MOST_MARKS = 2000  # points that are drawn one by one; more are a picture
+MOST_NAMES = 12  # in a legend
 PATH_SECONDS = 2.0  # longest piece over which a velocity is integrated
 
 
@@ -55,7 +60,7 @@ def scores(sessions: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> s
     every = np.array(list(r2.values()))
     axes.hlines(rows, every.min(0), every.max(0), color="#c9d3e6", lw=3)
     for name, values in r2.items():
-        axes.scatter(values, rows, s=46, color=COLORS[name], label=LABELS[name], zorder=3)
+        axes.scatter(values, rows, s=46, color=INKS[name], label=LABELS[name], zorder=3)
     axes.set_yticks(rows, [s["id"].rpartition("/")[2] for s in sessions])
     axes.set_ylim(-0.7, len(sessions) - 0.3)
     axes.set_xlim(min([0.0, *every[np.isfinite(every)]]), 1.0)
@@ -84,9 +89,9 @@ def traces(
         zip(figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0], names, strict=True)
     ):
         for values, color, label, width in (
-            (baseline.guess, COLORS[name], LABELS[name], 1.0),
+            (baseline.guess, INKS[name], LABELS[name], 1.0),
             (decoded.truth, TRUTH, "recorded", 1.6),
-            (decoded.guess, COLORS["decoder"], LABELS["decoder"], 1.4),
+            (decoded.guess, DECODER, "decoder", 1.4),
         ):
             shown = np.insert(values[rows, axis], breaks, np.nan)
             panel.plot(np.insert(time, breaks, np.nan), shown, color=color, lw=width, label=label)
@@ -109,7 +114,7 @@ def paths(decoded: Decoded, names: Sequence[str], target: str, unit: str) -> str
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for panel, values, color, label in (
         (panels[0], decoded.truth, TRUTH, "recorded"),
-        (panels[1], decoded.guess, COLORS["decoder"], "decoded"),
+        (panels[1], decoded.guess, DECODER, "decoded"),
     ):
         for piece in _pieces(decoded.time, PATH_SECONDS if velocity else np.inf):
             path = values[piece, :2]
@@ -130,10 +135,40 @@ def curves(log: Sequence[Mapping[str, float]]) -> str:
     left, right = figure.subplots(1, 2)
     loss = [(r["step"], r["loss"]) for r in log if "loss" in r]
     valid = [(r["step"], _number(r["valid_r2"])) for r in log if "valid_r2" in r]
-    _line(left, loss, LOSS, "training loss\n(weighted MSE of z-scores)")
-    _line(right, valid, COLORS["decoder"], "validation R²", marker="o")
+    _line(left, loss, RIDGE, "training loss\n(weighted MSE of z-scores)")
+    _line(right, valid, DECODER, "validation R²", marker="o")
     left.set_yscale("log")
     return _svg(figure)
+
+
+@rc_context(STYLE)
+def embeddings(maps: Sequence[Map]) -> str:
+    """Maps of embeddings, each once for every way of coloring it that tells points apart, or once
+    if there is none."""
+    drawn = []
+    for found in maps:
+        telling = {by: names for by, names in found.labels.items() if len(set(names)) > 1}
+        drawn += [(found, by) for by in telling or list(found.labels)[:1]]
+    figure = _figure(8.6, 8.6 / max(len(drawn), 2))
+    panels = figure.subplots(1, len(drawn), squeeze=False)[0]
+    for panel, (found, by) in zip(panels, drawn, strict=True):
+        _embedding(panel, found, by)
+    return _svg(figure)
+
+
+def _embedding(panel: Axes, found: Map, by: str) -> None:
+    names = np.array(found.labels[by])
+    size = float(np.clip(400 / np.sqrt(len(names)), 3, 40))
+    for number, name in enumerate(sorted(set(names))):
+        x, y = found.points[names == name].T
+        panel.scatter(x, y, size, COLORS[number % len(COLORS)], alpha=0.7, lw=0, label=name,
+                      rasterized=len(names) > MOST_MARKS)  # fmt: skip
+    panel.set_title(f"{found.what} by {by}", fontsize=10)
+    panel.set_xlabel(f"first component ({found.shares[0]:.0%})")
+    panel.set_ylabel(f"second ({found.shares[1]:.0%})")
+    panel.set_aspect("equal", "datalim")
+    if len(set(names)) <= MOST_NAMES:
+        panel.legend(fontsize=8, framealpha=0.8, edgecolor="none", handletextpad=0.2)
 
 
 def _line(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+import pickle
+import shutil
+import zipfile
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from neurobrick import StoreError
@@ -32,6 +37,34 @@ def replacing(path: Path) -> Iterator[Path]:
         raise StoreError(f"cannot write {path}: {error}") from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path, names: Collection[str], *, force: bool) -> Iterator[Path]:
+    """A folder to write files of these `names` to, moved to `folder` when the block ends well and
+    removed when it does not. What is in `folder` is replaced with `force`, if it has such names.
+
+    Raises StoreError when it is not replaced, or cannot be written; what was there stays.
+    """
+    folder = folder.resolve()
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in there if name not in names]
+    if others:
+        raise StoreError(f"{folder} is not empty, it holds {others[0]}: name a new folder")
+    if there and not force:
+        raise StoreError(f"{folder} is there already: name a new folder, or replace it by --force")
+    aside, old = (folder.with_name(f".{folder.name}.{os.getpid()}{tail}") for tail in ("", ".old"))
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        if there:
+            folder.replace(old)
+        aside.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -68,3 +101,36 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise StoreError(f"cannot read the weights {path}: {error}") from error
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file, as `sha256sum` prints it. Raises StoreError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+
+
+def load_foreign(path: Path) -> Any:
+    """Read what another project wrote with torch.save: tensors, and plain values around them.
+    Nothing in the file is ever run.
+
+    Raises StoreError when the file is absent or damaged, or holds anything else.
+    """
+    try:
+        if zipfile.is_zipfile(path):  # torch.load does not look at its checksums
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged:
+                raise zipfile.BadZipFile(f"the checksum of {damaged} is another")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise StoreError(
+            f"{path} is damaged, or holds more than tensors and plain values, which would have to "
+            "be run; where it was made, save what it holds of tensors: "
+            "torch.save(model.state_dict(), path)"
+        ) from error
+    except Exception as error:  # there is no list of what a damaged file can lead to
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StoreError(f"cannot read the checkpoint {path}: {first}") from error

@@ -56,7 +56,7 @@ class Meter:
 
     def count(self, batches: Sequence[Batch]) -> None:
         """Take note of a step."""
-        self._windows += sum(len(batch.target) for batch in batches)
+        self._windows += sum(len(batch.queries.session) for batch in batches)
         self._tokens += sum(batch.keys.count for batch in batches)
 
     def read(self) -> Reading:

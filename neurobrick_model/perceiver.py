@@ -60,7 +60,7 @@ class Perceiver(nn.Module):
         self.kind_embedding = _embedding(KINDS, s.dim)
         self.latent_embedding = _embedding(s.latents_per_step, s.dim)
         self.session_embedding = _embedding(n_sessions, s.dim)
-        self.rotary = Rotary(s.head_dim, *s.rotary_periods)
+        self.rotary = Rotary(s.head_dim, s.rotary_periods)
         grid = ((torch.arange(s.steps, dtype=torch.float64) + 0.5) * s.latent_step * TICKS).round()
         self.register_buffer(
             "latent_time", grid.to(torch.int32).repeat_interleave(s.latents_per_step),

@@ -7,6 +7,7 @@ as in the dataset registry.
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from neurobrick import IntervalRule, RecipeError
 from neurobrick_model.settings import (
+    AdaptSettings,
     BaselineSettings,
     DataSettings,
     EvaluationSettings,
@@ -34,6 +36,9 @@ class Recipe(Settings):
     data: DataSettings = Field(DataSettings(), description="sessions, target, splits, weights")
     model: ModelSettings = Field(ModelSettings(), description="the decoder")
     training: TrainingSettings = Field(TrainingSettings(), description="the optimization")
+    adapt: AdaptSettings | None = Field(
+        None, description="the trained decoder that it takes to new sessions; none by default"
+    )
     evaluation: EvaluationSettings = Field(EvaluationSettings(), description="stitching")
     baseline: BaselineSettings = Field(BaselineSettings(), description="what to compare with")
 
@@ -56,12 +61,21 @@ class Recipe(Settings):
             raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(settings, dict):
             raise RecipeError(f"{path} is no recipe: it must hold keys and values, such as name: x")
+        return cls.from_settings(settings, overrides, source=str(path))
+
+    @classmethod
+    def from_settings(
+        cls, settings: dict[str, Any], overrides: Sequence[str] = (), *, source: str = "the recipe"
+    ) -> Recipe:
+        """A recipe of nested `settings`; `overrides` are as in `from_yaml`, `source` is what an
+        error is to name. Raises RecipeError."""
+        settings = copy.deepcopy(settings)
         for override in overrides:
             _override(settings, override)
         try:
             return cls.model_validate(settings)
         except ValidationError as error:
-            raise RecipeError(f"{path}: {_explain(error)}") from error
+            raise RecipeError(f"{source}: {_explain(error)}") from error
 
     def to_yaml(self) -> str:
         """Every setting, defaults included, as YAML that `from_yaml` reads back."""

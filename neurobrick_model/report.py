@@ -84,6 +84,8 @@ def render(
                 f"<h3>{escape(id)}</h3>",
                 _figure(figures.paths(decoded[id], names, target, unit)),
             ]
+    if metrics["readouts"]:
+        parts += ["<h2>Further readouts</h2>", *map(_readout, metrics["readouts"])]
     parts += ["<h2>Training</h2>", _figure(figures.curves(log)), _training(metrics)]
     parts += [
         f"<details><summary>Recipe</summary><pre>{escape(recipe.to_yaml())}</pre></details>",
@@ -180,6 +182,20 @@ def _best(scores: Mapping[str, float]) -> str:
 def _gain(session: Mapping[str, Any]) -> float:
     """How far the decoder is above the best baseline of a session."""
     return session["decoder"]["r2"] - max(one["r2"] for one in session["baselines"].values())
+
+
+def _readout(readout: Mapping[str, Any]) -> str:
+    """One row a session: R² of a behavior, or accuracy of what is discrete, beside guessing."""
+    names = ["R²", *readout["axes"]] if readout["axes"] else ["accuracy", "most frequent class"]
+    rows = [
+        [
+            escape(id),
+            *map(_r2, [one["r2"], *one["axes"]] if readout["axes"] else one.values()),
+        ]
+        for id, one in readout["sessions"].items()
+    ]
+    what = escape(readout["unit"]) or f"{len(readout['classes'])} classes"
+    return f"<h3>{escape(readout['name'])} ({what})</h3>" + _rows(["session", *names], rows)
 
 
 def _training(metrics: Mapping[str, Any]) -> str:

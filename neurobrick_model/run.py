@@ -20,7 +20,7 @@ import torch
 import neurobrick
 from neurobrick import NeurobrickError, RecipeError
 from neurobrick_model.checkpoint import Checkpoints
-from neurobrick_model.decoder import WEIGHTS
+from neurobrick_model.decoder import WEIGHTS, Parent
 from neurobrick_model.files import to_json, write_text
 from neurobrick_model.log import CURVES, LOG
 from neurobrick_model.recipe import Recipe
@@ -31,6 +31,7 @@ REPORT = "report.html"
 # Where and on what a run goes does not change what it is: it may go on elsewhere.
 ELSEWHERE = {
     "runs",
+    "adapt.base",  # a resume holds its weights against those it began with
     "data.root",
     "data.place",
     "training.device",
@@ -62,13 +63,16 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def begin(folder: Path, recipe: Recipe, fingerprint: str) -> None:
+def begin(folder: Path, recipe: Recipe, fingerprint: str, parent: Parent | None) -> None:
     """Clear the folder of an earlier run and say what this one is."""
     for name in (LOG, WEIGHTS, METRICS, REPORT):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / CURVES, ignore_errors=True)
     write_text(folder / "recipe.yaml", recipe.to_yaml())
-    write_text(folder / RUN, to_json({"corpus": fingerprint, "versions": versions()}) + "\n")
+    told: dict[str, Any] = {"corpus": fingerprint, "versions": versions()}
+    if parent:
+        told["parent"] = parent.model_dump()
+    write_text(folder / RUN, to_json(told) + "\n")
 
 
 def checkpoints(folder: Path, keep: int) -> Checkpoints:
@@ -76,8 +80,14 @@ def checkpoints(folder: Path, keep: int) -> Checkpoints:
     return Checkpoints(folder / "checkpoints", keep)
 
 
-def check_same(folder: Path, state: Mapping[str, Any], recipe: Recipe, fingerprint: str) -> None:
-    """Raises RecipeError when the checkpoint `state` is of another recipe or another corpus."""
+def check_same(
+    folder: Path,
+    state: Mapping[str, Any],
+    recipe: Recipe,
+    fingerprint: str,
+    parent: Parent | None,
+) -> None:
+    """Raises RecipeError when the checkpoint `state` is of another recipe, corpus or parent."""
     changed = difference(state["recipe"], json.loads(recipe.model_dump_json()))
     if changed:
         raise RecipeError(
@@ -88,6 +98,11 @@ def check_same(folder: Path, state: Mapping[str, Any], recipe: Recipe, fingerpri
         raise RecipeError(
             f"cannot resume {folder}: the sessions have been prepared anew, or are others, since "
             "it began; train it anew, or under another name"
+        )
+    if parent and state["parent"] != parent.sha256:
+        raise RecipeError(
+            f"cannot resume {folder}: the decoder in {parent.path} that it adapts has changed "
+            "since it began; adapt that anew, or under another name"
         )
 
 

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from neurobrick_model import report, run
 from neurobrick_model.baselines import Baseline, baselines
 from neurobrick_model.corpus import Corpus
-from neurobrick_model.evaluate import Decoded, mean_r2
+from neurobrick_model.evaluate import Classified, Decoded, mean_r2
 from neurobrick_model.files import to_json, write_text
+from neurobrick_model.readouts import Readout
 from neurobrick_model.recipe import Recipe
 
 
@@ -19,11 +22,13 @@ def score(
     recipe: Recipe,
     corpus: Corpus,
     decoded: Mapping[str, Decoded],
+    others: Mapping[str, Mapping[str, Decoded | Classified]],
     training: Mapping[str, Any],
     log: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Score `decoded`, the test split by session, write `metrics.json` and the report, and return
-    the metrics; `training` is what they say of how it was trained."""
+    """Score `decoded`, the test split by session, and `others`, the same of each further readout,
+    write `metrics.json` and the report, and return the metrics; `training` is what they say of how
+    it was trained."""
     fitted = baselines(corpus, recipe.baseline, recipe.training.seed)
     metrics = {
         "run": recipe.name,
@@ -36,6 +41,9 @@ def score(
             "baselines": {name: mean_r2(one.decoded.values()) for name, one in fitted.items()},
         },
         "sessions": _sessions(corpus, decoded, fitted),
+        "readouts": [
+            _readout(one.readout, others[one.readout.name]) for one in corpus.targets.readouts
+        ],
         "training": dict(training),
         "versions": run.versions(),
     }
@@ -64,3 +72,23 @@ def _sessions(
 
 def _scores(decoded: Decoded) -> dict[str, Any]:
     return {"r2": decoded.r2, "axes": decoded.r2_axes}
+
+
+def _readout(readout: Readout, decoded: Mapping[str, Decoded | Classified]) -> dict[str, Any]:
+    """Of a behavior its R², of what is discrete its accuracy, of each session that has scored
+    samples, and their mean."""
+    by_session: dict[str, dict[str, Any]] = {}
+    for id, one in decoded.items():
+        if not len(one.time):
+            continue
+        if isinstance(one, Classified):
+            by_session[id] = {"accuracy": one.accuracy, "guessing": one.guessing}
+        else:
+            by_session[id] = {"r2": one.r2, "axes": one.r2_axes}
+    name = "accuracy" if readout.classes else "r2"
+    scores = [scores[name] for scores in by_session.values()]
+    return {
+        **readout.model_dump(mode="json"),
+        "mean": {name: float(np.mean(scores)) if scores else float("nan")},
+        "sessions": by_session,
+    }

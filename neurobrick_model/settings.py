@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from neurobrick import IntervalRule, SplitSpec
+from neurobrick_model.labels import Seconds
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -37,6 +39,26 @@ class Weights(Settings):
     rules: tuple[WeightRule, ...] = Field((), description="rules, the later ones win")
 
 
+class ReadoutSettings(Settings):
+    """Something else to decode at the moments of the target's samples: another behavior, or which
+    of its values a column of an interval table has there, such as the direction of a reach."""
+
+    behavior: str | None = Field(None, description="behavior; by default that of the same name")
+    column: str | None = Field(
+        None, description="a column whose values are told apart, of the table of `during`"
+    )
+    during: IntervalRule | None = Field(None, description="rows of the table, and where they hold")
+    weight: float = Field(1.0, gt=0, description="what its loss counts, beside that of the target")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ReadoutSettings:
+        if (self.column is None) != (self.during is None):
+            raise ValueError("column and during go together: a column of the table of that rule")
+        if self.column is not None and self.behavior is not None:
+            raise ValueError("a readout is a behavior or a column, not both")
+        return self
+
+
 class DataSettings(Settings):
     """Which sessions are read, what is decoded from them, and how they are divided."""
 
@@ -44,6 +66,9 @@ class DataSettings(Settings):
     sessions: tuple[str, ...] = Field(("*",), min_length=1, description="globs of session ids")
     target: str | None = Field(
         None, description="behavior to decode; by default the one that each session names"
+    )
+    readouts: dict[str, ReadoutSettings] = Field(
+        {}, description="by name, what else is decoded at the same moments"
     )
     target_rate: float = Field(
         100.0, gt=0, description="Hz; a faster behavior is decimated to at most this"
@@ -57,6 +82,11 @@ class DataSettings(Settings):
     )
     splits: SplitSpec | None = Field(
         None, description="own division into train, valid and test; the store's by default"
+    )
+    labels: Seconds | None = Field(
+        None,
+        description="train on at most so much labelled behavior of each session, as 60s or 5min, "
+        "chosen at random from its training split, and validate on at most as much; null: on all",
     )
     weights: Weights = Field(Weights(), description="loss weights of behavior samples")
     place: Literal["auto", "device", "host"] = Field(
@@ -102,8 +132,11 @@ class ModelSettings(Settings):
     latent_step: float = Field(0.125, gt=0, description="seconds between latent time points")
     latents_per_step: int = Field(8, ge=1, description="latents at each time point")
     feedforward: int = Field(4, ge=1, description="hidden width of feed-forwards, in dims")
-    rotary_periods: tuple[float, float] = Field(
-        (1e-4, 2.0627), description="shortest and longest period of the rotary embedding, s"
+    rotary_periods: tuple[float, ...] = Field(
+        (1e-4, 2.0627),
+        min_length=2,
+        description="periods of the rotary embedding, s: the shortest and the longest, between "
+        "which the others lie evenly in their logarithm; or all head_dim / 4 of them",
     )
     feedforward_dropout: Share = Field(0.2, description="dropout inside feed-forwards")
     residual_dropout: Share = Field(0.4, description="dropout on the processor's branches")
@@ -129,9 +162,10 @@ class ModelSettings(Settings):
     def _consistent(self) -> ModelSettings:
         if not math.isclose(self.steps * self.latent_step, self.window) or not self.steps:
             raise ValueError("window must be a multiple of latent_step")
-        shortest, longest = self.rotary_periods
-        if not 0 < shortest < longest:
-            raise ValueError("rotary_periods must be two rising positive numbers")
+        if len(self.rotary_periods) not in (2, self.head_dim // 4):
+            raise ValueError("rotary_periods must be two, or head_dim / 4")
+        if not all(a < b for a, b in pairwise((0, *self.rotary_periods))):
+            raise ValueError("rotary_periods must be rising positive numbers")
         return self
 
 
@@ -197,6 +231,25 @@ class TrainingSettings(Settings):
         if self.warmup + self.hold > 1:
             raise ValueError("warmup and hold are shares of the same steps: at most 1 together")
         return self
+
+
+Way = Literal["identify", "unfreeze", "finetune", "scratch"]
+
+
+class AdaptSettings(Settings):
+    """How a trained decoder is taken to new sessions. What the recipe leaves open is then as in the
+    run that it starts from."""
+
+    base: Path = Field(description="folder of the run, or of the decoder, that it starts from")
+    way: Way = Field(
+        "identify",
+        description="identify: only the embeddings of new units and sessions learn; unfreeze: "
+        "first these, then all; finetune: all from the start; scratch: fresh weights of the same "
+        "sizes, to compare with",
+    )
+    unfreeze_at: Share = Field(
+        0.7, description="share of the steps after which all learn; of the way `unfreeze`"
+    )
 
 
 class EvaluationSettings(Settings):

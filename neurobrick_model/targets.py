@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neurobrick import BehaviorInfo, IntervalRule, Intervals, RecipeError, Session, split
+from neurobrick_model import readouts
+from neurobrick_model.normalize import moments, zscores
+from neurobrick_model.readouts import Readout, ReadoutSamples, ReadoutTargets, Terms
 from neurobrick_model.settings import DataSettings, Weights
-from neurobrick_model.timeline import flat, ticks
+from neurobrick_model.timeline import flat, rows, ticks
 
 SPLITS = ("train", "valid", "test")
 GAP = 1.5  # sample intervals without a sample that a derivative does not reach across
@@ -29,7 +32,7 @@ class Targets:
     `value` (m, d) float32, z-scored, 0 where the source has NaN; `weight` (m,) float32 in the loss,
     0 there too; `session` (m,) int32; `train` (m,) bool, in the train split with some weight;
     `scored`, for each split the rows (k,) int64 that evaluation looks at; `mean` and `std`
-    (sessions, d) float64 in SI."""
+    (sessions, d) float64 in SI; `readouts`, what else is decoded at the same samples."""
 
     time: Tensor
     value: Tensor
@@ -39,6 +42,7 @@ class Targets:
     scored: Mapping[str, Tensor]
     mean: Tensor
     std: Tensor
+    readouts: tuple[ReadoutTargets, ...] = ()
 
     def restore(self, value: Tensor, session: int) -> Tensor:
         """z-scored values (n, d) of one session back in SI, float64."""
@@ -48,7 +52,7 @@ class Targets:
 @dataclass(frozen=True)
 class Samples:
     """The samples (m,) of d axes of one session, on its own clock; `train`, its training split;
-    `trained`, those samples inside it that have any weight."""
+    `trained`, those samples inside it that have any weight; `readouts`, by name."""
 
     times: NDArray[np.float64]
     values: NDArray[np.float64]
@@ -56,12 +60,21 @@ class Samples:
     train: Intervals
     trained: NDArray[np.bool_]
     scored: Mapping[str, NDArray[np.bool_]]
+    readouts: Mapping[str, ReadoutSamples]
 
-    def normalized(
-        self, mean: NDArray[np.float64], std: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """z-scores, 0 where the source has NaN."""
-        return np.nan_to_num((self.values - mean) / std, nan=0.0, posinf=0.0, neginf=0.0)
+    def labelled(self, train: Intervals, valid: Intervals) -> Samples:
+        """The same, trained on inside `train` only and validated inside `valid` only."""
+        taught, held = train.contains(self.times), valid.contains(self.times)
+        return replace(
+            self,
+            train=self.train & train,
+            trained=self.trained & taught,
+            scored=_within(self.scored, held),
+            readouts={
+                name: replace(own, trained=own.trained & taught, scored=_within(own.scored, held))
+                for name, own in self.readouts.items()
+            },
+        )
 
     def useful(self) -> Intervals:
         """The training intervals that hold a sample with any weight: others teach nothing."""
@@ -69,6 +82,12 @@ class Samples:
         times = self.times[self.trained]
         held = np.searchsorted(times, stop) > np.searchsorted(times, start)
         return Intervals(start[held], stop[held])
+
+
+def _within(
+    scored: Mapping[str, NDArray[np.bool_]], valid: NDArray[np.bool_]
+) -> dict[str, NDArray[np.bool_]]:
+    return {**scored, "valid": scored["valid"] & valid}
 
 
 def read_samples(session: Session, target: str, settings: DataSettings) -> Samples:
@@ -92,47 +111,57 @@ def read_samples(session: Session, target: str, settings: DataSettings) -> Sampl
         raise RecipeError(
             f"{session.id} has no sample of {target!r} with any weight in its train split"
         )
-    held = {name: splits.get(name, Intervals()) & session.evaluation for name in SPLITS}
+    divided = {name: splits.get(name, Intervals()) for name in SPLITS}
+    inside = {name: spans.contains(times) for name, spans in divided.items()}
+    scored = {
+        name: finite & (spans & session.evaluation).contains(times)
+        for name, spans in divided.items()
+    }
+    frame = readouts.Frame(times, weights, inside["train"], inside, scored)
     return Samples(
         times=times,
         values=values,
         weights=weights,
         train=splits["train"] & session.domain,
         trained=trained,
-        scored={name: finite & spans.contains(times) for name, spans in held.items()},
+        scored=scored,
+        readouts={
+            name: readouts.read(session, name, own, frame)
+            for name, own in settings.readouts.items()
+        },
     )
 
 
 def gather(
-    parts: Sequence[Samples], base: NDArray[np.int64], by_session: bool, device: torch.device
+    parts: Sequence[Samples],
+    base: NDArray[np.int64],
+    by_session: bool,
+    device: torch.device,
+    others: Mapping[str, tuple[Readout, float]],
+    terms: Terms,
 ) -> Targets:
-    """The samples of all sessions, normalized together or each on its own; `base` (sessions,) is
-    what corpus time adds to the ticks of each."""
+    """The samples of all sessions, normalized together or each on its own, but for what `terms`
+    settle; `base` (sessions,) is what corpus time adds to the ticks of each, `others` describes
+    further readouts and says what their losses count."""
     pools = [part.values[part.trained] for part in parts]
-    if not by_session:
-        pools = [np.concatenate(pools)] * len(parts)
-    mean = np.stack([pool.mean(0) for pool in pools])
-    std = np.stack([pool.std(0) for pool in pools])
-    std[std == 0] = 1  # an axis that never moves stays at 0
-    values = [
-        part.normalized(*row).astype(np.float32)
-        for part, *row in zip(parts, mean, std, strict=True)
-    ]
-    scored = {
-        name: np.flatnonzero(np.concatenate([part.scored[name] for part in parts]))
-        for name in SPLITS
-    }
-    rows = [np.full(len(part.times), row, dtype=np.int32) for row, part in enumerate(parts)]
+    mean, std = moments(pools, by_session, terms.target)
+    values = [zscores(part.values, *row) for part, *row in zip(parts, mean, std, strict=True)]
+    session = [np.full(len(part.times), row, dtype=np.int32) for row, part in enumerate(parts)]
     return Targets(
         time=flat([ticks(p.times) + shift for p, shift in zip(parts, base, strict=True)], device),
-        value=flat([value.astype(np.float32) for value in values], device),
+        value=flat(values, device),
         weight=flat([part.weights for part in parts], device, np.float32),
-        session=flat(rows, device),
+        session=flat(session, device),
         train=flat([part.trained for part in parts], device),
-        scored={name: torch.from_numpy(rows).to(device) for name, rows in scored.items()},
+        scored={name: rows([part.scored[name] for part in parts], device) for name in SPLITS},
         mean=torch.from_numpy(mean).to(device),
         std=torch.from_numpy(std).to(device),
-    )
+        readouts=tuple(
+            readouts.gather(readout, share, [part.readouts[name] for part in parts], by_session,
+                            device, terms)
+            for name, (readout, share) in others.items()
+        ),
+    )  # fmt: skip
 
 
 def axes(info: BehaviorInfo) -> tuple[str, ...]:
@@ -164,9 +193,9 @@ def derivative(times: NDArray[np.float64], values: NDArray[np.float64]) -> NDArr
     rate = sampling_rate(times)
     edges = np.flatnonzero(np.diff(times) * rate > GAP) + 1
     change = np.full_like(values, np.nan)
-    for rows in np.split(np.arange(len(times)), edges):
-        if len(rows) > 1:
-            change[rows] = np.gradient(values[rows], times[rows], axis=0)
+    for own in np.split(np.arange(len(times)), edges):
+        if len(own) > 1:
+            change[own] = np.gradient(values[own], times[own], axis=0)
     return change
 
 

@@ -146,7 +146,7 @@ class Spikes:
         device: torch.device,
     ) -> Spikes:
         """Lay recordings, each (session row, spike times, unit rows, domain), end to end."""
-        store = SpikeStore(n_sessions)
+        store = SpikeStore(n_sessions, sum(len(time) for _, time, _, _ in recordings))
         for row, time, unit, domain in recordings:
             store.add(row, time, unit, domain)
         return store.finish(device)
@@ -193,13 +193,17 @@ class Spikes:
 
 class SpikeStore:
     """Spikes as they are read, session by session, each packed at once: no more than the packed
-    corpus and one session are held."""
+    corpus and one session are held.
 
-    def __init__(self, n_sessions: int) -> None:
+    Args: how many sessions there will be, and how many spikes at most.
+    """
+
+    def __init__(self, n_sessions: int, n_spikes: int) -> None:
         self.base = np.zeros(n_sessions, dtype=np.int64)
         self._cursor = 0
-        self._ticks: list[NDArray[np.int32]] = []
-        self._units: list[NDArray[np.int16]] = []
+        self._n = 0
+        self._tick = np.empty(n_spikes, dtype=np.int32)
+        self._unit = np.empty(n_spikes, dtype=np.int16)
         self._counts: list[NDArray[np.int64]] = []
         self._domains: list[tuple[int, NDArray[np.int64], NDArray[np.int64]]] = []
 
@@ -217,8 +221,10 @@ class SpikeStore:
         bins = int((last - first) >> BIN_BITS) + 1
         at = ticks(time) + base
         self._counts.append(np.bincount((at - self._cursor) >> BIN_BITS, minlength=bins))
-        self._ticks.append(at.astype(np.int32))  # the low bits
-        self._units.append(unit.astype(np.uint16).view(np.int16))
+        own = slice(self._n, self._n + len(at))
+        self._n = own.stop
+        self._tick[own] = at.astype(np.int32)  # the low bits
+        self._unit[own] = unit.astype(np.uint16).view(np.int16)
         self._domains.append((row, ticks(domain.start) + base, ticks(domain.stop) + base))
         gap = np.zeros(GAP_BINS, dtype=np.int64)
         self._counts.append(gap)
@@ -228,8 +234,8 @@ class SpikeStore:
         """What was added, on `device`."""
         counts = np.concatenate([np.zeros(1, dtype=np.int64), *self._counts])
         return Spikes(
-            tick=flat(self._ticks, device),
-            unit=flat(self._units, device),
+            tick=torch.from_numpy(self._tick[: self._n]).to(device),
+            unit=torch.from_numpy(self._unit[: self._n]).to(device),
             before=torch.from_numpy(np.cumsum(counts)).to(device),
             base=torch.from_numpy(self.base).to(device),
             domain=Spans.gather(self._domains, device),
@@ -260,3 +266,8 @@ def flat(
     """The arrays end to end, as one tensor on `device`, of their own numpy type or `dtype`."""
     whole = np.concatenate(parts)
     return torch.from_numpy(whole if dtype is None else whole.astype(dtype, copy=False)).to(device)
+
+
+def rows(masks: Sequence[NDArray[np.bool_]], device: torch.device) -> Tensor:
+    """Where the masks, end to end, are true: (k,) int64."""
+    return torch.from_numpy(np.flatnonzero(np.concatenate(masks))).to(device)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from torch import Tensor
 
 from neurobrick import Dataset
 from neurobrick_model import run
+from neurobrick_model.adaptation import resolve
 from neurobrick_model.batches import Batch, Cutter, Feed, shares
 from neurobrick_model.corpus import Corpus
-from neurobrick_model.decoder import WEIGHTS, DecoderSpec
+from neurobrick_model.decoder import DecoderSpec
 from neurobrick_model.device import (
     choose_device,
     choose_precision,
@@ -31,13 +33,13 @@ from neurobrick_model.device import (
     compiles,
 )
 from neurobrick_model.distributed import Ranks
-from neurobrick_model.evaluate import Decoded, decode_split, mean_r2
-from neurobrick_model.files import load_weights
+from neurobrick_model.evaluate import Decoded, decode_readouts, decode_split, mean_r2
 from neurobrick_model.health import Health
 from neurobrick_model.log import Log
 from neurobrick_model.meter import Meter, Reading
-from neurobrick_model.objective import ERROR, WEIGHT, Objective, Scores
+from neurobrick_model.objective import Objective, Scores
 from neurobrick_model.optim import averaged, learning_rate, make_optimizers, split_parameters
+from neurobrick_model.origin import origin
 from neurobrick_model.perceiver import Perceiver
 from neurobrick_model.recipe import Recipe
 from neurobrick_model.score import score
@@ -45,6 +47,7 @@ from neurobrick_model.stopping import Stopped, asked_to_stop, out_of_memory
 from neurobrick_model.team import Team
 
 LOG_EVERY = 20  # steps
+CACHE = 2**28  # bytes of decoded arrays: a corpus is read once
 
 
 class Watch:
@@ -78,22 +81,28 @@ class Trainer:
         watch: Watch | None = None,
         ranks: Ranks | None = None,
     ) -> None:
+        self.recipe = recipe = resolve(recipe)
         settings = recipe.training
-        self.recipe = recipe
         self.ranks = ranks or Ranks.from_environment()
         self.ranks.check(settings.batch)
         self.watch = (watch if self.ranks.first else None) or Watch()
         self.device = choose_device(settings.device, self.ranks.local)
         self.precision = choose_precision(settings.precision, self.device)
-        dataset = dataset if dataset is not None else Dataset(recipe.data.root)
-        self.corpus = Corpus.from_dataset(dataset, recipe.data, self.device, self.watch.say)
+        dataset = dataset if dataset is not None else Dataset(recipe.data.root, cache_bytes=CACHE)
+        self.origin = origin(recipe)
+        self.corpus = Corpus.from_dataset(
+            dataset, recipe.data, self.device, self.watch.say, settings.seed, self.origin.terms
+        )
         self.spec = DecoderSpec.describe(recipe, self.corpus)
+        self.origin.check(self.spec)
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             self.model = self.spec.build().to(self.device)
+        self.origin.start(self.model)
+        self.origin.set_learning(self.model, 0)
         self.average = averaged(self.model, settings.ema) if settings.ema else None
         self.optimizers = make_optimizers(self.model, settings)
-        self.objective = Objective(self.model, self.precision)
+        self.objective = Objective(self.model, self.precision, self.corpus.targets.readouts)
         self.parallel: torch.nn.Module = self.objective
         compiled = compiles(settings, self.device)
         if compiled:
@@ -171,8 +180,11 @@ class Trainer:
         return model
 
     def train_step(self, step: int) -> Tensor:
-        """One optimizer step. Returns the sums (4,) of `Objective` over this rank's windows."""
+        """One optimizer step. Returns the sums (readouts, 4) of `Objective` over this rank's
+        windows."""
         settings = self.recipe.training
+        if self.origin.set_learning(self.model, step) and self.parallel is not self.objective:
+            self.parallel = self.ranks.parallel(self.objective)  # which looks at them once
         sums = self._by_team(self.team, step) if self.team else self._in_turn(step)
         if settings.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
@@ -191,14 +203,14 @@ class Trainer:
         ranks = self.ranks
         batches = self.feed.take(step)
         self.meter.count(batches)
-        total = ranks.sum(torch.stack([batch.weight.sum() for batch in batches]).sum())
-        sums = torch.zeros(4, device=self.device)
+        weights = ranks.sum(torch.stack([batch.weights for batch in batches]).sum(0))
+        sums = self._no_sums()
         for number, batch in enumerate(batches, 1):
             last = number == len(batches)
             with nullcontext() if last else ranks.apart(self.parallel):
                 part = self.parallel(batch)
                 # Ranks are averaged over; what is wanted is the sum of what they have.
-                (part[ERROR] / total.clamp(min=1e-6) * ranks.count).backward()
+                (self.objective.loss(part, weights) * ranks.count).backward()
             sums += part.detach()
         if step + 1 < self.recipe.training.steps:
             self.feed.look_ahead(step + 1)
@@ -207,26 +219,30 @@ class Trainer:
     def _by_team(self, team: Team, step: int) -> Tensor:
         """The same by the cores of a CPU, each of which cuts and computes microbatches of its own.
         They are added up in their order, so that which core was faster is no matter."""
-        parameters = list(self.model.parameters())
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        batches = list(team.map(partial(self.cutter.cut, step), self.shares))
+        self.meter.count(batches)
+        weights = torch.stack([batch.weights for batch in batches]).sum(0)
 
-        def compute(windows: Tensor) -> tuple[Batch, Tensor, tuple[Tensor, ...]]:
-            batch = self.cutter.cut(step, windows)
+        def compute(batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
             part = self.objective(batch)
-            return batch, part.detach(), torch.autograd.grad(part[ERROR], parameters)
+            loss = self.objective.loss(part, weights)
+            return part.detach(), torch.autograd.grad(loss, parameters)
 
-        sums = torch.zeros(4)
+        sums = self._no_sums()
         total: list[Tensor] = []
-        for batch, part, gradients in team.map(compute, self.shares):
-            self.meter.count([batch])
+        for part, gradients in team.map(compute, batches):
             sums += part
             if total:
                 torch._foreach_add_(total, gradients)
             else:
                 total = list(gradients)
-        torch._foreach_div_(total, sums[WEIGHT].clamp(min=1e-6))
         for parameter, gradient in zip(parameters, total, strict=True):
             parameter.grad = gradient
         return sums
+
+    def _no_sums(self) -> Tensor:
+        return torch.zeros(1 + len(self.corpus.targets.readouts), 4, device=self.device)
 
     def decode(self, split: str) -> dict[str, Decoded]:
         """The scored samples of a split as the kept weights decode them, by session; every rank
@@ -241,7 +257,7 @@ class Trainer:
         saved = self._saved = run.checkpoints(folder, self.recipe.training.checkpoints)
         state = saved.load(self.device, self.watch.say) if resume else None
         if state is not None:
-            run.check_same(folder, state, self.recipe, fingerprint)
+            run.check_same(folder, state, self.recipe, fingerprint, self.origin.parent)
             self._load(state)
             self.watch.say(f"resuming {folder} at step {self.progress.step}")
         else:
@@ -250,7 +266,7 @@ class Trainer:
             self.ranks.wait()
             if self.ranks.first:
                 saved.clear()
-                run.begin(folder, self.recipe, fingerprint)
+                run.begin(folder, self.recipe, fingerprint, self.origin.parent)
         self.watch.say(
             f"{len(self.corpus.vocabulary.sessions)} sessions, "
             f"{self.corpus.vocabulary.n_units} units, {n_parameters(self.model):,} parameters, "
@@ -269,7 +285,7 @@ class Trainer:
         settings, progress = self.recipe.training, self.progress
         matrices, _ = split_parameters(self.model)
         health = Health(matrices, settings.steps, round(settings.warmup * settings.steps))
-        sums = torch.zeros(4, device=self.device)
+        sums = self._no_sums()
         before, began = progress.seconds, time.perf_counter()
         checkpoint_every = settings.checkpoint_every or settings.validate_every
         self.meter.restart()
@@ -295,7 +311,8 @@ class Trainer:
     def _report(self, log: Log | None, health: Health, sums: Tensor) -> None:
         """Log how the last steps went, and say what is wrong with them."""
         step = self.progress.step
-        scores = Scores.of(self.ranks.sum(sums))
+        of_target, *others = self.ranks.sum(sums)
+        scores = Scores.of(of_target)
         reading = self.meter.read()
         warnings = health.look(step, scores)
         if log:
@@ -307,6 +324,10 @@ class Trainer:
                 learning_rate=learning_rate(step - 1, self.recipe.training),
                 seconds=self.progress.seconds,
                 **asdict(reading),
+                **{
+                    f"loss_{one.readout.name}": Scores.of(own).loss
+                    for one, own in zip(self.corpus.targets.readouts, others, strict=True)
+                },
             )
             for warning in warnings:
                 log.say(step, warning)
@@ -321,7 +342,7 @@ class Trainer:
         if r2 > progress.best or not math.isfinite(r2):
             progress.best, progress.best_step = r2, progress.step
             if self.ranks.first:
-                self.spec.save(folder, self.weights.state_dict())
+                self.origin.save(folder, self.spec, self.weights.state_dict())
         if log:
             log.write(progress.step, valid_r2=r2, seconds=progress.seconds)
         self.watch.say(
@@ -336,6 +357,7 @@ class Trainer:
                 {
                     "recipe": self.recipe.model_dump(mode="json"),
                     "corpus": self._fingerprint,
+                    "parent": self.origin.parent.sha256 if self.origin.parent else None,
                     "model": self.model.state_dict(),
                     "average": self.average.state_dict() if self.average else {},
                     "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -346,8 +368,10 @@ class Trainer:
     def _finish(self, folder: Path, log: Log | None) -> dict[str, Any]:
         """Score the kept weights on the test split; every rank decodes, the first one writes."""
         self.ranks.wait()
-        self.weights.load_state_dict(load_weights(folder / WEIGHTS))
+        self.weights.load_state_dict(self.origin.load(folder, self.spec))
         decoded = self.decode("test")
+        window, ranks = self.recipe.model.window, self.ranks
+        others = decode_readouts(self.weights, self.corpus, "test", window, self.spec.step, ranks)
         if log is None:
             return {}
         progress = self.progress
@@ -368,7 +392,7 @@ class Trainer:
             **{name: statistics.median(r[name] for r in measured) for name in Reading.names()},
         }
         self.watch.say(f"fitting what to compare with: {', '.join(self.recipe.baseline.which)}")
-        return score(folder, self.recipe, self.corpus, decoded, facts, log.records)
+        return score(folder, self.recipe, self.corpus, decoded, others, facts, log.records)
 
     def _ended_early(self) -> bool:
         """Whether the last validations have brought nothing better."""

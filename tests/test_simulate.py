@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 from pynwb import NWBHDF5IO, TimeSeries
 from pynwb.behavior import SpatialSeries
 
-from neurobrick.simulate import SimulatedSession, simulate
+from neurobrick.simulate import LAYOUTS, SimulatedSession, simulate
 from neurobrick.simulate.kinematics import MAZE, reaches
 from neurobrick.simulate.oracle import decode, r2
-from neurobrick.simulate.population import draw_spikes, first_session
+from neurobrick.simulate.population import Population, draw_spikes, first_session
+from neurobrick.simulate.sessions import Simulation
+from neurobrick.simulate.subjects import Subject
 
 FloatArray = NDArray[np.float64]
 
@@ -279,6 +282,96 @@ def test_a_seed_fixes_everything_but_the_number_of_sessions(maze: Written, tmp_p
     assert other.n_spikes != again.n_spikes
 
 
+def populations(subjects: int, units: list[int], seed: int = 0) -> list[Population]:
+    """The units of the sessions of a simulation of which nothing is written."""
+    chosen = {"layout": LAYOUTS["000688"], "minutes": 2.0, "seed": seed}
+    return list(Simulation(subjects=subjects, units=units, **chosen).populations())
+
+
+def test_subjects_differ_in_how_their_units_are_distributed() -> None:
+    subjects = [[], [], [], [], [], [], []]
+    for number, array in enumerate(populations(7, [400] * 21)):
+        subjects[number % 7].append(array)
+
+    def told_apart(value: Any) -> float:
+        """How far subjects lie apart, in how far the sessions of one do (both SD)."""
+        found = np.array([[value(array) for array in days] for days in subjects])
+        return float(found.mean(axis=1).std() / found.std(axis=1).mean())
+
+    def axis(array: Population) -> float:
+        """How far the preferred directions of velocity keep to the x axis, either way."""
+        return float(np.mean(np.cos(2 * np.arctan2(array.tuning[:, 3], array.tuning[:, 2]))))
+
+    assert told_apart(lambda array: np.median(array.log_rate)) > 2
+    for columns in ([0, 1], [2, 3], [5, 6]):
+        assert told_apart(lambda a, c=columns: np.median(np.hypot(*a.tuning[:, c].T))) > 2
+    assert told_apart(lambda array: np.mean(array.tuning[:, 4])) > 2
+    assert told_apart(lambda array: np.mean(array.lag)) > 2
+    assert told_apart(lambda array: np.std(np.diff(array.gain))) > 2
+    assert told_apart(axis) > 2
+
+
+def test_preferred_directions_have_the_density_that_is_said() -> None:
+    subject = Subject(crowding=0.7, axis=0.4)
+    found = subject.directions(100_000, np.random.default_rng(0))
+    assert 0 <= found.min() < found.max() <= 2 * np.pi
+    counts, edges = np.histogram(found, 24, (0, 2 * np.pi))
+    middle = (edges[1:] + edges[:-1]) / 2
+    assert np.allclose(counts / 1e5 * 24, 1 + 0.7 * np.cos(2 * (middle - 0.4)), atol=0.06)
+
+
+def test_a_session_is_the_same_however_many_there_are() -> None:
+    few, many, alone = populations(2, [30] * 4), populations(7, [30] * 14), populations(1, [30] * 2)
+    for one, other in ((few[1], many[1]), (few[2], many[7]), (few[3], many[8]), (few[2], alone[1])):
+        for name in Population.__dataclass_fields__:
+            assert np.array_equal(getattr(one, name), getattr(other, name))
+    other = populations(2, [30] * 4, seed=1)
+    assert not np.array_equal(few[1].tuning, other[1].tuning)
+
+
+def test_units_turn_over_and_drift_from_day_to_day() -> None:
+    days = populations(1, [500] * 8)
+    staying = [np.isin(days[0].neuron, day.neuron).mean() for day in days]
+    assert np.allclose(staying, 0.7 ** np.arange(8), atol=0.06)
+    turns = []
+    for before, after in pairwise(days):
+        _, i, j = np.intersect1d(before.neuron, after.neuron, return_indices=True)
+        assert np.array_equal(before.id[i], after.id[j])
+        angle = [np.arctan2(t[:, 3], t[:, 2]) for t in (before.tuning[i], after.tuning[j])]
+        turns.append((angle[1] - angle[0] + np.pi) % (2 * np.pi) - np.pi)
+    assert np.rad2deg(np.std(np.concatenate(turns))) == pytest.approx(8, abs=0.5)
+
+
+def test_sessions_may_differ_in_their_number_of_units() -> None:
+    units = [200, 40, 150, 60, 60, 1, 1, 30, 1, 2]
+    days = populations(1, units)
+    assert [len(day) for day in days] == units
+    newest = -1
+    for before, day in zip([None, *days], days, strict=False):
+        assert len(set(day.id)) == len(set(day.neuron)) == len(day)
+        known = [] if before is None else before.neuron
+        new = np.setdiff1d(day.neuron, known)
+        assert np.all(new > newest)  # never a number that a lost unit had
+        newest = max(newest, day.neuron.max())
+
+
+def test_one_session_is_written_by_itself(center_out: Written, tmp_path: Path) -> None:
+    chosen = {"layout": LAYOUTS["000688"], "minutes": 2.0, "seed": 4}
+    simulation = Simulation(subjects=2, units=[40] * 3, **chosen)
+    third = list(simulation.populations())[2]
+    path = simulation.write(tmp_path, 2, simulation.record(2, third))
+    assert simulation.name(2) == center_out.sessions[2].session
+    assert path.name == center_out.sessions[2].path.name
+    with NWBHDF5IO(path, "r") as stream:
+        for mine, theirs in zip(
+            stream.read().units["spike_times"], center_out.spikes(2), strict=True
+        ):
+            assert np.array_equal(mine, theirs)
+    stated = center_out.truth["subjects"]
+    assert set(stated) == {"SimC", "SimM"}
+    assert stated["SimC"] != stated["SimM"]
+
+
 def binned(times: FloatArray, observed: FloatArray, spikes: list[FloatArray]) -> FloatArray:
     """Square roots of counts in 20 ms bins that end around `times`, from -0.3 to +0.3 s."""
     edges = np.arange(-0.3, observed.max() + 0.32, 0.02)
@@ -323,7 +416,7 @@ def test_the_oracle_beats_a_tuned_ridge_and_is_not_perfect(maze: Written) -> Non
 
 def test_the_oracle_reads_spikes_and_nothing_else() -> None:
     rng = np.random.default_rng(0)
-    array = first_session(60, 2.0, rng)
+    array = first_session(Subject(), 60, 2.0, rng)
     motion, elsewhere = (reaches(MAZE, 2.0, rng) for _ in range(2))
     rows = round(motion.duration * 1000)
     observed = np.array([[0.0, motion.duration]])
@@ -356,7 +449,7 @@ def test_files_are_in_place_when_they_are_reported(tmp_path: Path) -> None:
     "wrong",
     [
         {"sessions": 0},
-        {"subjects": 3},
+        {"subjects": 9},
         {"units": 0},
         {"minutes": 0.0},
         {"seed": -1},

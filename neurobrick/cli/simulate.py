@@ -22,10 +22,10 @@ import click
 )
 @click.option(
     "--subjects",
-    type=click.IntRange(1, 2),
+    type=click.IntRange(1, 8),
     default=1,
     show_default=True,
-    help="Monkeys that the sessions are dealt to.",
+    help="Monkeys that the sessions are dealt to, each tuned in its own way.",
 )
 @click.option(
     "--units", type=click.IntRange(1, 500), default=60, show_default=True, help="Units a session."

@@ -5,29 +5,30 @@
 writes `sim/000128/draft/sub-…/….nwb`, a `dandiset.yaml`, and `simulation.json`, which holds every
 unit's true parameters and, for each session, the decoding R2 that an oracle reaches on it: one that
 knows the true rate functions and the statistics of the hand, and decodes its velocity from the
-spikes that were written (`oracle`). How the hand moves: `kinematics`; how units fire: `population`.
+spikes that were written (`oracle`). How the hand moves: `kinematics`; how units fire: `population`;
+how subjects differ: `subjects`. A corpus too large for this is made session by session: `sessions`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from neurobrick.simulate import kinematics, layouts, oracle, population
+from neurobrick.simulate import kinematics, layouts, oracle
 from neurobrick.simulate.kinematics import FloatArray, Kinematics
+from neurobrick.simulate.layouts import Recording
 from neurobrick.simulate.oracle import R2
+from neurobrick.simulate.sessions import Simulation
 
 __all__ = ["R2", "SimulatedSession", "simulate"]
 
 LAYOUTS = {layout.dandiset: layout for layout in (layouts.MC_MAZE, layouts.PERICH_MILLER)}
-MOST_UNITS = 500
-# Independent streams of random numbers for the parts of a session.
-MOTION, UNITS, SPIKES, LABELS = range(4)
+MOST_SUBJECTS, MOST_UNITS = 8, 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +63,9 @@ def simulate(
 ) -> list[SimulatedSession]:
     """Write `sessions` sessions in all, dealt to the `subjects` in turn, over what is there.
 
-    Each subject's units persist in part from one session to its next. A session depends on the
-    other arguments but not on `sessions`: the first four of eight are the four of four. `progress`
-    is called with each session when its file is in place.
+    Each subject has its own statistics of tuning, and its units persist in part from one session to
+    its next. A session depends on neither `sessions` nor `subjects`: the first four of eight are
+    the four of four. `progress` is called with each session when its file is in place.
 
     Raises ValueError for an argument out of range.
     """
@@ -72,7 +73,7 @@ def simulate(
         raise ValueError(f"layout is one of {', '.join(LAYOUTS)}, not {layout!r}")
     for name, value, low, high in (
         ("sessions", sessions, 1, 1000),
-        ("subjects", subjects, 1, 2),
+        ("subjects", subjects, 1, MOST_SUBJECTS),
         ("units", units, 1, MOST_UNITS),
         ("minutes", minutes, 0.5, 240),
         ("seed", seed, 0, 2**63),
@@ -83,81 +84,48 @@ def simulate(
     root = Path(out) / chosen.dandiset / "draft"
     root.mkdir(parents=True, exist_ok=True)
     _replace(root / "dandiset.yaml", _dandiset_yaml(chosen).encode())
+    simulation = Simulation(
+        layout=chosen, subjects=subjects, units=[units] * sessions, minutes=minutes, seed=seed
+    )
     made: list[SimulatedSession] = []
     records: list[dict[str, Any]] = []
-    arrays: dict[int, population.Population] = {}
-    for number in range(sessions):
-        day, subject = divmod(number, subjects)
-        rng = _rng(seed, subject, day, UNITS)
-        arrays[subject] = (
-            population.next_session(arrays[subject], minutes, rng)
-            if day
-            else population.first_session(units, minutes, rng)
-        )
-        session = _simulate_one(root, chosen, subject, day, minutes, seed, arrays[subject])
+    for number, array in enumerate(simulation.populations()):
+        recording = simulation.record(number, array)
+        path = simulation.write(root, number, recording)
+        session = _describe(simulation, number, recording, path)
         made.append(session)
-        records.append(_record(root, session, arrays[subject]))
+        records.append(_record(root, session, recording))
         if progress is not None:
             progress(session)
-    summary = {"dandiset": chosen.dandiset, "seed": seed, "minutes": minutes, "sessions": records}
+    summary = {
+        "dandiset": chosen.dandiset,
+        "seed": seed,
+        "minutes": minutes,
+        "subjects": {chosen.subjects[k]: asdict(simulation.subject(k)) for k in range(subjects)},
+        "sessions": records,
+    }
     _replace(root / "simulation.json", json.dumps(summary).encode())
     return made
 
 
-def _simulate_one(
-    root: Path,
-    layout: layouts.Layout,
-    subject: int,
-    day: int,
-    minutes: float,
-    seed: int,
-    array: population.Population,
+def _describe(
+    simulation: Simulation, number: int, recording: Recording, path: Path
 ) -> SimulatedSession:
-    """Simulate, decode and write one session."""
-    task = layout.task
-    motion = kinematics.reaches(task, minutes, _rng(seed, subject, day, MOTION))
-    spikes = population.draw_spikes(
-        array, motion, task.reach_speed, _rng(seed, subject, day, SPIKES)
+    """A session as it was written, with what an oracle reads from it."""
+    layout, motion = simulation.layout, recording.motion
+    decoded = oracle.decode(
+        recording.population, recording.spikes, recording.observed, motion, layout.task.reach_speed
     )
-    observed = layouts.observed_times(layout, motion)
-    spikes = [_within(times, observed) for times in spikes]
-    decoded = oracle.decode(array, spikes, observed, motion, task.reach_speed)
     rewarded = [trial for trial in motion.trials if trial.result == "R"]
-    path = root / layout.path(subject, day)
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    recording = layouts.Recording(
-        motion=motion,
-        population=array,
-        spikes=spikes,
-        observed=observed,
-        rng=_rng(seed, subject, day, LABELS),
-    )
-    identifier = f"neurobrick-simulation-{layout.dandiset}-{seed}-{subject}-{day}"
-    try:
-        layouts.write(partial, layout, subject, day, identifier, recording)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return SimulatedSession(
         path=path,
-        session=f"{layout.dandiset}/{layout.stem(subject, day)}",
-        n_units=len(array),
-        n_spikes=sum(len(times) for times in spikes),
+        session=simulation.name(number),
+        n_units=len(recording.population),
+        n_spikes=sum(len(times) for times in recording.spikes),
         duration_s=motion.duration,
         oracle_r2=_score(decoded, motion, [(trial.start, trial.stop) for trial in rewarded]),
         oracle_r2_reaching=_score(decoded, motion, [layout.scored(trial) for trial in rewarded]),
     )
-
-
-def _rng(seed: int, subject: int, day: int, stream: int) -> np.random.Generator:
-    return np.random.default_rng([seed, subject, day, stream])
-
-
-def _within(times: FloatArray, observed: FloatArray) -> FloatArray:
-    """The times inside the observed intervals, of which the first starts at 0."""
-    row = np.searchsorted(observed[:, 0], times, side="right") - 1
-    return times[times < observed[row, 1]]
 
 
 def _score(decoded: FloatArray, motion: Kinematics, times: list[tuple[float, float]]) -> R2:
@@ -167,8 +135,9 @@ def _score(decoded: FloatArray, motion: Kinematics, times: list[tuple[float, flo
     return oracle.r2(decoded[rows], motion.recorded_velocity[rows])
 
 
-def _record(root: Path, session: SimulatedSession, array: population.Population) -> dict[str, Any]:
+def _record(root: Path, session: SimulatedSession, recording: Recording) -> dict[str, Any]:
     """What simulation.json says of a session."""
+    array = recording.population
     return {
         "path": session.path.relative_to(root).as_posix(),
         "session": session.session,

@@ -60,7 +60,7 @@ class Layout:
     dandiset: str
     title: str
     task: Task
-    subjects: tuple[str, str]
+    subjects: tuple[str, ...]
     first_day: datetime
     session_name: Callable[[datetime], str]
     tail: str
@@ -367,7 +367,7 @@ MC_MAZE = Layout(
     dandiset="000128",
     title="Delayed reaches around barriers",
     task=MAZE,
-    subjects=("SimJ", "SimN"),
+    subjects=("SimJ", "SimN", "SimA", "SimB", "SimD", "SimE", "SimF", "SimG"),
     first_day=datetime(2009, 9, 12, 12, tzinfo=UTC),
     session_name=lambda day: f"{day:%Y%m%d}",
     tail="_desc-train",
@@ -380,7 +380,7 @@ PERICH_MILLER = Layout(
     dandiset="000688",
     title="Delayed center-out reaches",
     task=CENTER_OUT,
-    subjects=("SimC", "SimM"),
+    subjects=("SimC", "SimM", "SimA", "SimB", "SimD", "SimE", "SimF", "SimG"),
     first_day=datetime(2016, 9, 9, 12, tzinfo=UTC),
     session_name=lambda day: f"CO-{day:%Y%m%d}",
     tail="",

@@ -7,7 +7,7 @@ A unit's intensity is log-linear,
 with features = position, velocity, speed and plan of the intended hand, a slow gain, and a recovery
 that is 0 for 1.5 ms after a spike and then 1 - exp(-(x - 1.5 ms) / 3 ms) (the free firing rate and
 recovery function of Berry & Meister 1998, J. Neurosci. 18:2200). A spike time is a whole number of
-ticks of a 30 kHz clock.
+ticks of a 30 kHz clock. How units are distributed is their subject's (`subjects`).
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurobrick.simulate.kinematics import SAMPLE_RATE, FloatArray, Kinematics
+from neurobrick.simulate.subjects import Subject
 
 CLOCK = 30_000  # Hz
 ABSOLUTE = 1.5e-3  # s without any spike after a spike
 RELATIVE = 3.0e-3  # s, time constant of the recovery after that
 LONGEST_LAG = 0.18  # s
 GAIN_KNOTS = 30.0  # s between the knots of the gain
-STAYING = 0.7  # chance that a unit is found again in the next session
 
+HIGHEST_RATE = 35.0  # Hz at rest
+DEEPEST = 1.5  # change of a log rate with velocity
 REACH = 0.1  # m; positions and plans count in units of it
 N_FEATURES = 7  # x, y, vx, vy, speed, plan x, plan y
 SPEED_FLOOR = 0.05  # of the reach speed; rounds the tip of |v|
@@ -67,21 +69,26 @@ def features(motion: Kinematics, reach_speed: float) -> FloatArray:
     return np.column_stack([motion.position / REACH, velocity, speed, motion.plan / REACH])
 
 
-def first_session(n: int, minutes: float, rng: np.random.Generator) -> Population:
+def first_session(subject: Subject, n: int, minutes: float, rng: np.random.Generator) -> Population:
     """`n` units; at most as many as there are `IDS`."""
-    return _sorted(_new_units(n, IDS, 0, minutes, rng))
+    return _sorted(_new_units(subject, n, IDS, 0, minutes, rng))
 
 
-def next_session(before: Population, minutes: float, rng: np.random.Generator) -> Population:
-    """The same arrays on another day: as many units, about 70 % of them the same, slightly changed.
+def next_session(
+    subject: Subject, before: Population, n: int, minutes: float, rng: np.random.Generator
+) -> Population:
+    """The same arrays on another day: `n` units, most of them those of before, slightly changed.
 
     The tuning of those turns by 8 degrees (SD) and scales by 8 %, their rates change by 12 %, their
     lags by 3 ms.
     """
-    stays = np.flatnonzero(rng.random(len(before)) < STAYING)
-    n = len(stays)
-    turn = np.deg2rad(8.0) * rng.standard_normal(n)
-    tuning = before.tuning[stays] * np.exp(0.08 * rng.standard_normal((n, 1)))
+    chance = rng.random(len(before))
+    # Where one leaves, one comes: the newest then has the highest number of all that ever were.
+    room = n if n >= len(before) else n - 1
+    staying = min(room, int(np.sum(chance < subject.staying)))
+    stays = np.sort(np.argsort(chance)[:staying])
+    turn = np.deg2rad(8.0) * rng.standard_normal(staying)
+    tuning = before.tuning[stays] * np.exp(0.08 * rng.standard_normal((staying, 1)))
     for x, y in ((0, 1), (2, 3), (5, 6)):
         tuning[:, [x, y]] = np.column_stack(
             [
@@ -92,13 +99,14 @@ def next_session(before: Population, minutes: float, rng: np.random.Generator) -
     old = Population(
         id=before.id[stays],
         neuron=before.neuron[stays],
-        log_rate=before.log_rate[stays] + 0.12 * rng.standard_normal(n),
-        lag=_lags(before.lag[stays] + 0.003 * rng.standard_normal(n)),
+        log_rate=before.log_rate[stays] + 0.12 * rng.standard_normal(staying),
+        lag=_lags(before.lag[stays] + 0.003 * rng.standard_normal(staying)),
         tuning=tuning,
-        gain=_drift(n, minutes, rng),
+        gain=_drift(subject, staying, minutes, rng),
     )
     free = np.setdiff1d(IDS, old.id)
-    new = _new_units(len(before) - n, free, int(before.neuron.max()) + 1, minutes, rng)
+    newest = int(before.neuron.max())
+    new = _new_units(subject, n - staying, free, newest + 1, minutes, rng)
     return _sorted(old, new)
 
 
@@ -106,15 +114,17 @@ def draw_spikes(
     population: Population, motion: Kinematics, reach_speed: float, rng: np.random.Generator
 ) -> list[FloatArray]:
     """Spike times of each unit in [0, duration), s, sorted; each is k / 30000 for a whole k."""
-    seen = features(motion, reach_speed)
+    seen = np.ascontiguousarray(features(motion, reach_speed).T)
     n = round(motion.duration * SAMPLE_RATE)
-    t = np.arange(n) / SAMPLE_RATE
+    t, samples = np.arange(n) / SAMPLE_RATE, np.arange(n + 1.0)
     spikes = []
     for i in range(len(population)):
         ahead = round(population.lag[i] * SAMPLE_RATE)
-        drive = seen[ahead : ahead + n] @ population.tuning[i]
-        rate = np.exp(drive + population.gain_of(i, t) + population.log_rate[i])
-        spikes.append(_refractory(_poisson(rate, rng), rng))
+        log_rate = population.tuning[i] @ seen[:, ahead : ahead + n]
+        log_rate += population.gain_of(i, t)
+        log_rate += population.log_rate[i]
+        rate = np.exp(log_rate, out=log_rate)
+        spikes.append(_refractory(_poisson(rate, samples, rng), rng))
     return spikes
 
 
@@ -126,31 +136,37 @@ def lost_exposure(since: FloatArray) -> FloatArray:
 
 
 def _new_units(
-    n: int, free: NDArray[np.int64], neuron: int, minutes: float, rng: np.random.Generator
+    subject: Subject,
+    n: int,
+    free: NDArray[np.int64],
+    neuron: int,
+    minutes: float,
+    rng: np.random.Generator,
 ) -> Population:
     """`n` units nobody saw before, on `free` ids, numbered from `neuron`.
 
-    Resting rates are log-normal around 8 Hz, but one unit in eight is nearly silent; preferred
-    directions are uniform, those of velocity, position and plan only loosely related.
+    Resting rates are log-normal, but some units are nearly silent; preferred directions of
+    position and plan are only loosely related to those of velocity.
     """
-    log_rate = np.minimum(np.log(8.0) + 0.8 * rng.standard_normal(n), np.log(35.0))
-    silent = rng.random(n) < 0.12
+    log_rate = np.log(subject.rate) + 0.8 * rng.standard_normal(n)
+    log_rate = np.minimum(log_rate, np.log(HIGHEST_RATE))
+    silent = rng.random(n) < subject.silent
     log_rate[silent] = np.log(0.2) + 0.6 * rng.standard_normal(int(silent.sum()))
-    preferred = rng.uniform(0, 2 * np.pi, n)
-    depth = np.minimum(0.7 * np.exp(0.45 * rng.standard_normal(n)), 1.5)
+    preferred = subject.directions(n, rng)
+    depth = np.minimum(subject.velocity * np.exp(0.45 * rng.standard_normal(n)), DEEPEST)
     velocity = _polar(depth, preferred)
     loosely = preferred + 0.8 * rng.standard_normal(n)
-    position = _polar(0.3 * np.exp(0.4 * rng.standard_normal(n)), loosely)
-    speed = 0.2 + 0.3 * rng.standard_normal(n)
+    position = _polar(subject.position * np.exp(0.4 * rng.standard_normal(n)), loosely)
+    speed = subject.speed + 0.3 * rng.standard_normal(n)
     loosely = preferred + 1.2 * rng.standard_normal(n)
-    plan = _polar(0.3 * np.exp(0.4 * rng.standard_normal(n)), loosely)
+    plan = _polar(subject.plan * np.exp(0.4 * rng.standard_normal(n)), loosely)
     return Population(
         id=rng.choice(free, n, replace=False),
         neuron=np.arange(neuron, neuron + n),
         log_rate=log_rate,
-        lag=_lags(0.08 + 0.03 * rng.standard_normal(n)),
+        lag=_lags(subject.lag + 0.03 * rng.standard_normal(n)),
         tuning=np.column_stack([position, velocity, speed, plan]),
-        gain=_drift(n, minutes, rng),
+        gain=_drift(subject, n, minutes, rng),
     )
 
 
@@ -159,9 +175,10 @@ def _lags(lag: FloatArray) -> FloatArray:
     return np.asarray(np.clip(lag, 0.0, LONGEST_LAG).round(3), dtype=np.float64)
 
 
-def _drift(n: int, minutes: float, rng: np.random.Generator) -> FloatArray:
-    """Knots of a random walk of 7 % each, mean 0 a unit."""
-    walk = np.cumsum(0.07 * rng.standard_normal((n, int(60 * minutes / GAIN_KNOTS) + 3)), axis=1)
+def _drift(subject: Subject, n: int, minutes: float, rng: np.random.Generator) -> FloatArray:
+    """Knots of a random walk, mean 0 a unit."""
+    steps = rng.standard_normal((n, int(60 * minutes / GAIN_KNOTS) + 3))
+    walk = np.cumsum(subject.drift * steps, axis=1)
     return np.asarray(walk - walk.mean(axis=1, keepdims=True), dtype=np.float64)
 
 
@@ -175,11 +192,16 @@ def _sorted(*parts: Population) -> Population:
     return Population(**columns)
 
 
-def _poisson(rate: FloatArray, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Distinct ticks of a Poisson process of `rate` (Hz, one value a sample): time rescaling."""
-    expected = np.concatenate([[0.0], np.cumsum(rate)]) / SAMPLE_RATE
+def _poisson(rate: FloatArray, samples: FloatArray, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Distinct ticks of a Poisson process of `rate` (Hz, one value a sample): time rescaling.
+
+    `samples` are the numbers of the samples' edges, of which there is one more.
+    """
+    expected = np.zeros(len(samples))
+    np.cumsum(rate, out=expected[1:])
+    expected /= SAMPLE_RATE
     drawn = np.sort(rng.uniform(0, expected[-1], rng.poisson(expected[-1])))
-    sample = np.interp(drawn, expected, np.arange(len(expected)))
+    sample = np.interp(drawn, expected, samples)
     return np.unique((sample * (CLOCK / SAMPLE_RATE)).astype(np.int64))
 
 

@@ -27,6 +27,9 @@ class FakeSession:
     intervals: dict[str, pa.Table] = field(default_factory=dict)
     target: str | None = "hand_vel"
     unit: str = "m/s"
+    others: dict[str, tuple[NDArray[np.float64], NDArray[np.float64], str]] = field(
+        default_factory=dict
+    )  # further behavior: timestamps, values, unit
 
     @property
     def span(self) -> tuple[float, float]:
@@ -39,7 +42,11 @@ class FakeSession:
     @property
     def behavior(self) -> dict[str, Any]:
         info = SimpleNamespace(shape=self.values.shape, unit=self.unit, columns=(), rate=None)
-        return {"hand_vel": info}
+        others = {
+            name: SimpleNamespace(shape=values.shape, unit=unit, columns=(), rate=None)
+            for name, (_, values, unit) in self.others.items()
+        }
+        return {"hand_vel": info, **others}
 
     def slice(self, t0: float, t1: float) -> Any:
         spikes = (self.spike_times >= t0) & (self.spike_times < t1)
@@ -47,7 +54,13 @@ class FakeSession:
         series = SimpleNamespace(timestamps=self.timestamps[samples], values=self.values[samples])
         return SimpleNamespace(
             spikes=SimpleNamespace(times=self.spike_times[spikes], units=self.spike_units[spikes]),
-            behavior={"hand_vel": series},
+            behavior={
+                "hand_vel": series,
+                **{
+                    name: SimpleNamespace(timestamps=times, values=values)
+                    for name, (times, values, _) in self.others.items()
+                },
+            },
         )
 
     def with_(self, **changes: Any) -> FakeSession:
@@ -56,6 +69,8 @@ class FakeSession:
 
 class FakeDataset(dict[str, FakeSession]):
     """Sessions by id."""
+
+    root = "stores"
 
     def __init__(self, *sessions: FakeSession) -> None:
         super().__init__({session.id: session for session in sessions})

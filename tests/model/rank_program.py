@@ -22,7 +22,7 @@ def losses(recipe: Recipe, steps: int) -> tuple[list[float], dict[str, torch.Ten
     trainer = Trainer(recipe, dataset)  # type: ignore[arg-type]
     with trainer.joined():
         found = [
-            Scores.of(trainer.ranks.sum(trainer.train_step(step))).loss for step in range(steps)
+            Scores.of(trainer.ranks.sum(trainer.train_step(step))[0]).loss for step in range(steps)
         ]
         r2 = [one.r2 for one in trainer.decode("valid").values()]
     if trainer.ranks.first:

@@ -27,10 +27,10 @@ class Reference:
     def loss(self, batch: Batch) -> Tensor:
         """The weighted mean squared error over all windows of a batch, without dropout."""
         total = torch.zeros((), dtype=torch.float64)
-        for w in range(len(batch.target)):
-            error = (self.window(batch, w) - batch.target[w].double()).square().mean(-1)
-            total = total + (batch.weight[w].double() * error).sum()
-        return total / batch.weight.double().sum()
+        for w in range(len(batch.target[0])):
+            error = (self.window(batch, w) - batch.target[0][w].double()).square().mean(-1)
+            total = total + (batch.weight[0][w].double() * error).sum()
+        return total / batch.weight[0].double().sum()
 
     def window(self, batch: Batch, w: int) -> Tensor:
         """Behavior (q, d) that one window of a batch is decoded to."""

@@ -123,12 +123,10 @@ class System:
         self.spread = mixing @ mixing.T + 3 * np.eye(6)
         self.prior = np.array([[0.9, 0.1], [0.1, 0.7]])
         rng = np.random.default_rng(seed)
-        state = rng.multivariate_normal([0, 0], self.prior)
-        states = []
-        for _ in range(steps):
-            states.append(state)
-            state = self.transition @ state + rng.multivariate_normal([0, 0], self.noise)
-        self.states = np.array(states)
+        self.states = rng.multivariate_normal([0, 0], self.noise, steps)
+        self.states[0] = rng.multivariate_normal([0, 0], self.prior)
+        for t in range(1, steps):
+            self.states[t] += self.transition @ self.states[t - 1]
         error = rng.multivariate_normal(np.zeros(6), self.spread, steps)
         self.counts = self.states @ self.observed.T + error
 

@@ -32,7 +32,7 @@ def call(*arguments: object) -> Result:
 def test_training_exits_0_and_prints_scores(
     recipe_file: Path, dataset: FakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "Dataset", lambda root: dataset)
+    monkeypatch.setattr(trainer, "Dataset", lambda root, cache_bytes: dataset)
     result = call(recipe_file, "--set", "training.steps=2")
     assert result.exit_code == 0, result.output
     for text in ("2 sessions, 21 units", "step 2/2", "sim/a", "mean", "report.html"):
@@ -63,10 +63,11 @@ def test_a_failure_exits_1_with_one_line(recipe_file: Path, tmp_path: Path) -> N
 
 
 def test_everything_has_help() -> None:
-    assert main.help
-    for parameter in main.params:
-        if isinstance(parameter, click.Option):
-            assert parameter.help, parameter.name
+    for command in (main, *main.commands.values()):
+        assert command.help
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, parameter.name
     assert call("--help").exit_code == 0
 
 

@@ -14,9 +14,10 @@ import torch
 import yaml
 
 from neurobrick import Dataset, RecipeError
-from neurobrick_model import Recipe
+from neurobrick_model import Decoder, Recipe, Trainer
 from neurobrick_model.distributed import Ranks
 from tests.model.conftest import TINY
+from tests.model.fakes import FakeDataset, fake_session
 from tests.model.rank_program import losses
 
 TOP = Path(__file__).parents[2]
@@ -49,6 +50,24 @@ def test_two_ranks_take_the_steps_of_one(tmp_path: Path, settings: dict[str, Any
     assert together[:5] == pytest.approx(alone[:5], rel=1e-6)
     for name, value in torch.load(tmp_path / "out.pt", weights_only=True).items():
         torch.testing.assert_close(value, weights[name], rtol=5e-3, atol=5e-4)
+
+
+def test_two_ranks_unfreeze_as_one(tmp_path: Path) -> None:
+    """Gradients of weights that begin to learn on the way are averaged, too."""
+    runs = {"runs": str(tmp_path / "runs")}
+    base = Recipe.model_validate({"name": "base", **runs, **TINY})
+    Trainer(base, FakeDataset(fake_session("sim/c", 3, n_units=7))).fit()  # type: ignore[arg-type]
+    path = tmp_path / "recipe.yaml"
+    adapt = {"base": str(base.folder), "way": "unfreeze", "unfreeze_at": 0.5}
+    training = {"steps": 12, "batch": 8}
+    path.write_text(yaml.safe_dump({"name": "x", "adapt": adapt, "training": training}))
+    alone, weights = losses(Recipe.from_yaml(path), 12)
+    torchrun(2, "-m", "tests.model.rank_program", path, 12, tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text()) == pytest.approx(alone, rel=2e-4)
+    start = Decoder.load(base.folder).model.state_dict()
+    for name, value in torch.load(tmp_path / "out.pt", weights_only=True).items():
+        torch.testing.assert_close(value, weights[name], rtol=5e-3, atol=5e-4)
+        assert value.shape != start[name].shape or not torch.equal(value, start[name]), name
 
 
 def test_the_command_runs_under_torchrun_and_speaks_once(corpus: Dataset, tmp_path: Path) -> None:

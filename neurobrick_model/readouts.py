@@ -1,0 +1,255 @@
+"""Readouts: what else a decoder says at the moments of its target's samples.
+
+A continuous readout is another behavior, taken at those moments. A discrete one is the value that a
+column of an interval table has there, such as the direction of the reach under way; classes are the
+values that training has seen. Each has weights and scored samples of its own: a session may lack
+any of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from neurobrick import RecipeError, Session
+from neurobrick_model.normalize import Moments, moments, zscores
+from neurobrick_model.settings import ReadoutSettings
+from neurobrick_model.timeline import flat, rows
+
+MOST_CLASSES = 256
+NEAR = 1.5  # sample intervals that a behavior is interpolated across
+NONE = -1  # the class of a sample that has none
+
+Scalar = bool | int | float | str
+
+
+class Readout(BaseModel):
+    """One readout of a decoder: what its columns of the output are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    unit: str = Field("", description="SI unit of a continuous one")
+    axes: tuple[str, ...] = Field((), description="names of a continuous one's columns")
+    classes: tuple[Scalar, ...] = Field((), description="what a discrete one tells apart")
+
+    @property
+    def width(self) -> int:
+        """Columns of the output."""
+        return len(self.classes or self.axes)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a decoder that is trained already tells things in: its other `readouts` by name, and the
+    mean and deviation (d,) of its `target` and of the other `behaviors` among them."""
+
+    target: Moments | None = None
+    behaviors: Mapping[str, Moments] = field(default_factory=dict)
+    readouts: Mapping[str, Readout] = field(default_factory=dict)
+
+
+NO_TERMS = Terms()
+
+
+@dataclass(frozen=True)
+class ReadoutTargets:
+    """The samples of one readout, beside those of `Targets`: `value` (m, d) float32, z-scored, or
+    (m,) int64 classes, NONE where there is none; `weight` (m,) float32 in its loss; `share`, what
+    its loss counts; `scored`, rows by split; `mean` and `std` (sessions, d) float64 in SI."""
+
+    readout: Readout
+    value: Tensor
+    weight: Tensor
+    share: float
+    scored: Mapping[str, Tensor]
+    mean: Tensor
+    std: Tensor
+
+    def restore(self, value: Tensor, session: int) -> Tensor:
+        """z-scored values (n, d) of one session back in SI, float64."""
+        return value.double() * self.std[session] + self.mean[session]
+
+
+@dataclass(frozen=True)
+class ReadoutSamples:
+    """One session's, at the m samples of its target: `values` (m, d) in SI, NaN where there is
+    none, of a continuous readout; `labels` (m,), each a row of `classes`, of a discrete one; or
+    neither, where the session lacks it. `weights` (m,) in its loss; `trained` (m,), which count in
+    training; `scored` (m,), by split."""
+
+    weights: NDArray[np.float32]
+    trained: NDArray[np.bool_]
+    scored: Mapping[str, NDArray[np.bool_]]
+    values: NDArray[np.float64] | None = None
+    labels: NDArray[np.int64] | None = None
+    classes: tuple[Scalar, ...] = ()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a session's target says of its m samples: `times` (m,) s, `weights` (m,) in the loss,
+    and masks (m,) of the `train` split, of each split, and of what is scored of it."""
+
+    times: NDArray[np.float64]
+    weights: NDArray[np.float32]
+    train: NDArray[np.bool_]
+    splits: Mapping[str, NDArray[np.bool_]]
+    scored: Mapping[str, NDArray[np.bool_]]
+
+
+def read(session: Session, name: str, settings: ReadoutSettings, frame: Frame) -> ReadoutSamples:
+    """A readout of a session.
+
+    A behavior has the weights of the target, and is scored where the target is. A column counts
+    alike, and is scored, wherever it has a value.
+
+    Raises RecipeError for a column of too many values.
+    """
+    if settings.column is not None:
+        labels, classes = _labels(session, settings, frame.times)
+        there = labels != NONE
+        return ReadoutSamples(
+            weights=there.astype(np.float32),
+            trained=there & frame.train,
+            scored={split: there & mask for split, mask in frame.splits.items()},
+            labels=labels,
+            classes=classes,
+        )
+    values = _values(session, settings.behavior or name, frame.times)
+    there = np.zeros(len(frame.times), np.bool_) if values is None else np.isfinite(values).all(1)
+    weights = np.where(there, frame.weights, np.float32(0))
+    return ReadoutSamples(
+        weights=weights,
+        trained=(weights > 0) & frame.train,
+        scored={split: there & mask for split, mask in frame.scored.items()},
+        values=values,
+    )
+
+
+def _values(session: Session, name: str, times: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """A behavior (m, d) at `times` (m,): interpolated, NaN in its gaps; None if there is none."""
+    if name not in session.behavior:
+        return None
+    series = session.slice(*session.span).behavior[name]
+    stamps = np.asarray(series.timestamps, dtype=np.float64)
+    values = np.asarray(series.values, dtype=np.float64)
+    if len(stamps) < 2:
+        return np.full((len(times), values.shape[1]), np.nan)
+    found = np.stack([np.interp(times, stamps, axis, np.nan, np.nan) for axis in values.T], axis=1)
+    after = np.searchsorted(stamps, times).clip(1, len(stamps) - 1)
+    far = stamps[after] - stamps[after - 1] > NEAR * np.median(np.diff(stamps))
+    exact = (stamps[after] == times) | (stamps[after - 1] == times)
+    found[far & ~exact] = np.nan
+    return found
+
+
+def _labels(
+    session: Session, settings: ReadoutSettings, times: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], tuple[Scalar, ...]]:
+    """The class (m,) at `times` (m,), and what the classes are."""
+    rule, column = settings.during, settings.column
+    assert rule is not None
+    assert column is not None
+    labels = np.full(len(times), NONE)
+    table = session.intervals.get(rule.table)
+    if table is None or column not in table.column_names:
+        return labels, ()
+    classes = _sorted(value for value in table[column].to_pylist() if _is_class(value))
+    if len(classes) > MOST_CLASSES:
+        raise RecipeError(
+            f"column {column!r} of {rule.table!r} has {len(classes)} values in {session.id}, more "
+            f"than the {MOST_CLASSES} that a readout tells apart"
+        )
+    for number, value in enumerate(classes):
+        where = {**rule.where, column: [value]}
+        spans = rule.model_copy(update={"where": where}).intervals(session.intervals)
+        labels[spans.contains(times)] = number
+    return labels, classes
+
+
+def _is_class(value: Any) -> bool:
+    return isinstance(value, Scalar) and not (isinstance(value, float) and math.isnan(value))
+
+
+def _sorted(values: Iterable[Scalar]) -> tuple[Scalar, ...]:
+    return tuple(sorted(dict.fromkeys(values), key=lambda value: (isinstance(value, str), value)))
+
+
+def gather(
+    readout: Readout,
+    share: float,
+    parts: Sequence[ReadoutSamples],
+    by_session: bool,
+    device: torch.device,
+    terms: Terms,
+) -> ReadoutTargets:
+    """The samples of all sessions, from those of each. A readout without axes is a discrete one;
+    its classes are those of `terms`, else those that training sees.
+
+    Raises RecipeError when there is nothing to train on.
+    """
+    settled = terms.readouts.get(readout.name)
+    if settled is None and not any(part.trained.any() for part in parts):
+        raise RecipeError(
+            f"no session has a sample of the readout {readout.name!r} in its train split; see "
+            "data.readouts"
+        )
+    weights, scored = [part.weights for part in parts], [part.scored for part in parts]
+    mean = std = np.zeros((len(parts), 0))
+    if readout.axes:
+        values = [_or_nan(part, readout.width) for part in parts]
+        pools = [x[part.trained] for x, part in zip(values, parts, strict=True)]
+        mean, std = moments(pools, by_session, terms.behaviors.get(readout.name))
+        value = flat([zscores(x, *row) for x, *row in zip(values, mean, std, strict=True)], device)
+    else:
+        classes = settled.classes if settled else _seen(parts)
+        readout = readout.model_copy(update={"classes": classes})
+        labels = [_renumbered(part, readout.classes) for part in parts]
+        known = [own != NONE for own in labels]
+        weights = [weight * mask for weight, mask in zip(weights, known, strict=True)]
+        scored = [
+            {split: inside & mask for split, inside in own.items()}
+            for own, mask in zip(scored, known, strict=True)
+        ]
+        value = flat(labels, device)
+    return ReadoutTargets(
+        readout=readout,
+        value=value,
+        weight=flat(weights, device, np.float32),
+        share=share,
+        scored={split: rows([own[split] for own in scored], device) for split in scored[0]},
+        mean=torch.from_numpy(mean).to(device),
+        std=torch.from_numpy(std).to(device),
+    )
+
+
+def _or_nan(part: ReadoutSamples, d: int) -> NDArray[np.float64]:
+    return np.full((len(part.weights), d), np.nan) if part.values is None else part.values
+
+
+def _seen(parts: Sequence[ReadoutSamples]) -> tuple[Scalar, ...]:
+    """The classes of all samples that are trained on."""
+    return _sorted(
+        part.classes[label]
+        for part in parts
+        if part.labels is not None
+        for label in np.unique(part.labels[part.trained])
+    )
+
+
+def _renumbered(part: ReadoutSamples, classes: tuple[Scalar, ...]) -> NDArray[np.int64]:
+    """Its labels (m,) as rows of `classes`; NONE for one that training has not seen."""
+    if part.labels is None:
+        return np.full(len(part.weights), NONE)
+    number = {value: row for row, value in enumerate(classes)}
+    table = np.array([*(number.get(value, NONE) for value in part.classes), NONE])
+    return table[part.labels]

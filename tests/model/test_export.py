@@ -1,0 +1,166 @@
+"""A decoder that is exported is the decoder of the run: as a folder, and as a program."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner, Result
+
+from neurobrick import Intervals, StoreError
+from neurobrick_model import Decoder, Recipe, Trainer
+from neurobrick_model.cli import main
+from neurobrick_model.decoder import DecoderSpec, Scale, SessionEntry
+from neurobrick_model.export import export
+from neurobrick_model.readouts import Readout
+from neurobrick_model.settings import ModelSettings
+from tests.model.conftest import TINY
+from tests.model.fakes import FakeDataset, fake_session
+
+
+@pytest.fixture(scope="module")
+def run(dataset: FakeDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run's folder."""
+    runs = tmp_path_factory.mktemp("runs")
+    recipe = Recipe.model_validate({"name": "done", "runs": runs, **TINY})
+    Trainer(recipe, dataset).fit()  # type: ignore[arg-type]
+    return runs / "done"
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_the_folder_decodes_as_the_run(run: Path, dataset: FakeDataset, tmp_path: Path) -> None:
+    result = call("export", run, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "hand_vel of 2 sessions, 21 units" in result.output
+    there, here = Decoder.load(run), Decoder.load(tmp_path / "out")
+    for one, other in zip(
+        there.predict(dataset, "sim/b", 1010.0, 1012.0),  # type: ignore[arg-type]
+        here.predict(dataset, "sim/b", 1010.0, 1012.0),  # type: ignore[arg-type]
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_card_says_what_it_decodes_and_how_well(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "out")
+    _, front, page = (tmp_path / "out" / "README.md").read_text().split("---\n", 2)
+    metrics = yaml.safe_load((run / "metrics.json").read_text())  # JSON is YAML
+    (result,) = yaml.safe_load(front)["model-index"][0]["results"]
+    assert result["metrics"][0]["value"] == metrics["mean"]["decoder"]
+    assert "`hand_vel` (x, y; m/s)" in page
+    for session in metrics["sessions"]:
+        row = f"| {session['id']} | {session['units']} | {session['decoder']['r2']:.4f} |"
+        assert row in page
+    assert f"torch {torch.__version__}" in page
+
+
+def test_an_export_takes_no_others_place(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for options, code in [([], 0), ([], 1), (["--force"], 0)]:
+        assert call("export", run, out, *options).exit_code == code
+    (out / "thesis.txt").write_text("all of it")
+    result = call("export", run, out, "--force")
+    assert result.exit_code == 1
+    assert "it holds thesis.txt: name a new folder" in result.output
+    before = sorted(path.name for path in run.iterdir())
+    assert call("export", out, run, "--force").exit_code == 1
+    assert sorted(path.name for path in run.iterdir()) == before
+
+
+def test_a_failed_export_leaves_nothing(run: Path, tmp_path: Path) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("neurobrick_model.export.save_program", full)
+        with pytest.raises(StoreError, match="No space left"):
+            export(run, tmp_path / "out", program=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+SPEC = DecoderSpec(
+    target="hand_vel",
+    unit="m/s",
+    axes=("x", "y"),
+    readouts=(Readout(name="pos", unit="m", axes=("x",)), Readout(name="reach", classes=(1, 2, 3))),
+    rate=50,
+    step=0.5,
+    model=ModelSettings.model_validate({**TINY["model"], "depth": 2}),
+    sessions=tuple(
+        SessionEntry(
+            id=f"sim/{name}",
+            units=units,
+            mean=(0.1 * units, 0.2),
+            std=(2.0, 0.3),
+            readouts={"pos": Scale(mean=(0.05,), std=(0.1 * units,))},
+        )
+        for name, units in [("a", 12), ("b", 5), ("c", 1)]
+    ),
+)
+CASES = [("sim/a", 150, 50), ("sim/b", 0, 50), ("sim/b", 1, 1), ("sim/c", 700, 13)]
+# What the card shows, on the first case of a file, and the same program on the others.
+PROGRAM = """
+import sys
+sys.modules.update(neurobrick=None, neurobrick_model=None)
+import numpy as np
+import torch
+cases, decoded = np.load("cases.npz"), {{}}
+inputs = [[torch.from_numpy(cases[f"{{k}}/{{i}}"]) for i in range(4)] for k in range({n})]
+times, units, queries, session = inputs[0]
+{code}
+assert values.shape == (len(queries), 2)
+for k, case in enumerate(inputs):
+    for name, one in decode(*case).items():
+        decoded[f"{{k}}/{{name}}"] = one.numpy()
+np.savez("decoded.npz", **decoded)
+"""
+
+
+def test_the_program_decodes_without_neurobrick(tmp_path: Path) -> None:
+    """At the edges of what a window can hold: no spike, one spike, one query, one unit."""
+    torch.manual_seed(0)
+    model = SPEC.build()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    SPEC.save(tmp_path, model.state_dict())
+    result = call("export", tmp_path, tmp_path / "out", "--program")
+    assert result.exit_code == 0, result.output
+    cases, arrays = [], {}
+    for k, (id, spikes, queries) in enumerate(CASES):
+        rng = np.random.default_rng(k)
+        row = [session.id for session in SPEC.sessions].index(id)
+        times = np.sort(rng.uniform(0, 1, spikes))
+        units = rng.integers(0, SPEC.sessions[row].units, spikes)
+        inputs: list[Any] = [times, units, np.arange(queries) / SPEC.rate, np.array(row)]
+        arrays |= {f"{k}/{i}": array for i, array in enumerate(inputs)}
+        recording = fake_session(id, 0, n_units=SPEC.sessions[row].units).with_(
+            spike_times=times, spike_units=units.astype(np.int32), domain=Intervals([0.0], [1.0])
+        )
+        cases.append((id, FakeDataset(recording), queries / SPEC.rate))
+    np.savez(tmp_path / "out" / "cases.npz", **arrays)
+    page = (tmp_path / "out" / "README.md").read_text()
+    code = re.search(r"```python\n(import torch\n.*?)```", page, re.DOTALL)
+    assert code
+    program = PROGRAM.format(n=len(CASES), code=code[1])
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path / "out", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    decoded, decoder = np.load(tmp_path / "out" / "decoded.npz"), Decoder.load(tmp_path)
+    for k, (id, dataset, stop) in enumerate(cases):
+        for readout in ("hand_vel", "pos", "reach"):
+            _, values = decoder.predict(dataset, id, 0.0, stop, readout)  # type: ignore[arg-type]
+            assert decoded[f"{k}/{readout}"].shape == values.shape
+            np.testing.assert_allclose(decoded[f"{k}/{readout}"], values, rtol=0, atol=1e-5)
+    assert decoded["0/hand_vel"].std(0).min() > 1e-3
