@@ -242,22 +242,23 @@ def _state(loss: float, reading: Reading) -> str:
 
 
 def table(metrics: Mapping[str, Any]) -> Table:
-    """R² of decoder and ridge by session, and their means."""
+    """R² of the decoder and the baselines by session, and their means."""
+    mean = metrics["mean"]
+    names = list(mean["baselines"])
     shown = Table("session", title=f"test R², {metrics['target']}", title_justify="left")
-    for column in ("decoder", "ridge"):
+    for column in ("decoder", *names):
         shown.add_column(column, justify="right")
     for session in metrics["sessions"]:
-        shown.add_row(
-            session["id"], f"{session['decoder']['r2']:.4f}", f"{session['ridge']['r2']:.4f}"
-        )
+        scores = [session["decoder"], *(session["baselines"][name] for name in names)]
+        shown.add_row(session["id"], *(f"{one['r2']:.4f}" for one in scores))
     shown.add_section()
-    mean = metrics["mean"]
-    shown.add_row("mean", f"{mean['decoder']:.4f}", f"{mean['ridge']:.4f}")
+    means = [mean["decoder"], *(mean["baselines"][name] for name in names)]
+    shown.add_row("mean", *(f"{value:.4f}" for value in means))
     shown.add_section()
     for readout in metrics["readouts"]:
         for name, value in readout["mean"].items():
             label = "R²" if name == "r2" else name
-            shown.add_row(f"{readout['name']}, mean {label}", f"{value:.4f}", "")
+            shown.add_row(f"{readout['name']}, mean {label}", f"{value:.4f}")
     return shown
 
 

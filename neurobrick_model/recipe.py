@@ -40,7 +40,7 @@ class Recipe(Settings):
         None, description="the trained decoder that it takes to new sessions; none by default"
     )
     evaluation: EvaluationSettings = Field(EvaluationSettings(), description="stitching")
-    baseline: BaselineSettings = Field(BaselineSettings(), description="the ridge decoder")
+    baseline: BaselineSettings = Field(BaselineSettings(), description="what to compare with")
 
     @property
     def folder(self) -> Path:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from math import inf
 from typing import Any
 
 from neurobrick_model import figures
+from neurobrick_model.baselines import Baseline
 from neurobrick_model.evaluate import Decoded
 from neurobrick_model.recipe import Recipe
 
@@ -49,25 +51,31 @@ def render(
     metrics: Mapping[str, Any],
     log: Sequence[Mapping[str, float]],
     decoded: Mapping[str, Decoded],
-    baseline: Mapping[str, Decoded],
+    baselines: Mapping[str, Baseline],
 ) -> str:
     """The page: headline, R² by session, decoded traces, paths, curves, recipe, versions."""
     names, target, unit = metrics["axes"], metrics["target"], metrics["unit"]
     seconds = TRACE * recipe.model.window
     shown = [id for id in decoded if len(decoded[id].time) > 1]
     shown = shown[:: max(1, len(shown) // SHOWN)][:SHOWN]
+    best = _best(metrics["mean"]["baselines"])
     parts = [
         _headline(metrics),
         "<h2>R² by session</h2>",
-        _figure(figures.scores(metrics["sessions"])),
-        _table(metrics["sessions"], names),
+        _figure(figures.scores(metrics["sessions"], list(baselines))),
+        _table(metrics["sessions"], list(baselines)),
+        _axes(metrics["sessions"], list(baselines), names),
         f"<h2>Decoded {escape(target)}</h2>",
         '<p class="soft">From the middle of each test split, which training never saw.</p>',
     ]
     for id in shown:
         parts += [
             f"<h3>{escape(id)}</h3>",
-            _figure(figures.traces(decoded[id], baseline[id], names, target, unit, seconds)),
+            _figure(
+                figures.traces(
+                    decoded[id], best, baselines[best].decoded[id], names, target, unit, seconds
+                )
+            ),
         ]
     if len(names) == 2:
         parts += ["<h2>Paths</h2>"]
@@ -94,13 +102,17 @@ def render(
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:
-    sessions = metrics["sessions"]
-    scored = [s for s in sessions if s["decoder"]["r2"] == s["decoder"]["r2"]]
-    above = sum(s["decoder"]["r2"] > s["ridge"]["r2"] for s in scored)
+    sessions, mean = metrics["sessions"], metrics["mean"]
+    gains = [gain for s in sessions if (gain := _gain(s)) == gain]
+    best, several = _best(mean["baselines"]), len(mean["baselines"]) > 1
+    which = f"{figures.LABELS[best]}, the best baseline" if several else f"{best} baseline"
     cards = [
-        (_r2(metrics["mean"]["decoder"]), "mean test R², decoder"),
-        (_r2(metrics["mean"]["ridge"]), "mean test R², ridge baseline"),
-        (f"{above} of {len(scored)}", "sessions above the baseline"),
+        (_r2(mean["decoder"]), "mean test R², decoder"),
+        (_r2(mean["baselines"][best]), f"mean test R², {which}"),
+        (
+            f"{sum(gain > 0 for gain in gains)} of {len(gains)}",
+            f"sessions above {'every' if several else 'the'} baseline",
+        ),
         (_duration(metrics["training"]["seconds"]), f"training on {metrics['training']['device']}"),
     ]
     shown = "".join(
@@ -117,31 +129,38 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _table(sessions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    heads = [
-        "session",
-        "units",
-        "samples",
-        "decoder R²",
-        *(f"{name}" for name in names),
-        "ridge R²",
-        *(f"{name}" for name in names),
-        "gain",
-    ]
+def _table(sessions: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> str:
+    """R² by session, and how far the decoder is above the best baseline of each."""
+    heads = ["session", "units", "samples", *_labels(baselines), "gain"]
     rows = [
         [
             escape(s["id"]),
             f"{s['units']:,}",
             f"{s['samples']:,}",
             f"<b>{_r2(s['decoder']['r2'])}</b>",
-            *map(_r2, s["decoder"]["axes"]),
-            _r2(s["ridge"]["r2"]),
-            *map(_r2, s["ridge"]["axes"]),
-            f"{s['decoder']['r2'] - s['ridge']['r2']:+.3f}",
+            *(_r2(s["baselines"][name]["r2"]) for name in baselines),
+            f"{gain:+.3f}" if (gain := _gain(s)) == gain else "–",
         ]
         for s in sessions
     ]
     return _rows(heads, rows)
+
+
+def _axes(
+    sessions: Sequence[Mapping[str, Any]], baselines: Sequence[str], names: Sequence[str]
+) -> str:
+    """R² by session and axis, folded away."""
+    rows = [
+        [
+            escape(f"{s['id']}, {axis}"),
+            f"<b>{_r2(s['decoder']['axes'][k])}</b>",
+            *(_r2(s["baselines"][name]["axes"][k]) for name in baselines),
+        ]
+        for s in sessions
+        for k, axis in enumerate(names)
+    ]
+    table = _rows(["session, axis", *_labels(baselines)], rows)
+    return f"<details><summary>R² by axis</summary>{table}</details>"
 
 
 def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -149,6 +168,20 @@ def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="table"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _labels(baselines: Sequence[str]) -> list[str]:
+    return [figures.LABELS[name] for name in ("decoder", *baselines)]
+
+
+def _best(scores: Mapping[str, float]) -> str:
+    """The baseline that decodes best; of baselines without scores, the first."""
+    return max(scores, key=lambda name: scores[name] if scores[name] == scores[name] else -inf)
+
+
+def _gain(session: Mapping[str, Any]) -> float:
+    """How far the decoder is above the best baseline of a session."""
+    return session["decoder"]["r2"] - max(one["r2"] for one in session["baselines"].values())
 
 
 def _readout(readout: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The end of a run: what it decodes of the test split, beside the baseline, scored and reported."""
+"""The end of a run: what it decodes of the test split, beside baselines, scored and reported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neurobrick_model import report, run
-from neurobrick_model.baselines import Ridge, ridge
+from neurobrick_model.baselines import Baseline, baselines
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.evaluate import Classified, Decoded, mean_r2
 from neurobrick_model.files import to_json, write_text
@@ -29,15 +29,18 @@ def score(
     """Score `decoded`, the test split by session, and `others`, the same of each further readout,
     write `metrics.json` and the report, and return the metrics; `training` is what they say of how
     it was trained."""
-    baseline, ridges = ridge(corpus, recipe.baseline)
+    fitted = baselines(corpus, recipe.baseline, recipe.training.seed)
     metrics = {
         "run": recipe.name,
         "target": corpus.target,
         "unit": corpus.unit,
         "axes": list(corpus.axes),
         "split": "test",
-        "mean": {"decoder": mean_r2(decoded.values()), "ridge": mean_r2(baseline.values())},
-        "sessions": _sessions(corpus, decoded, baseline, ridges),
+        "mean": {
+            "decoder": mean_r2(decoded.values()),
+            "baselines": {name: mean_r2(one.decoded.values()) for name, one in fitted.items()},
+        },
+        "sessions": _sessions(corpus, decoded, fitted),
         "readouts": [
             _readout(one.readout, others[one.readout.name]) for one in corpus.targets.readouts
         ],
@@ -45,15 +48,12 @@ def score(
         "versions": run.versions(),
     }
     write_text(folder / run.METRICS, to_json(metrics) + "\n")
-    write_text(folder / run.REPORT, report.render(recipe, metrics, log, decoded, baseline))
+    write_text(folder / run.REPORT, report.render(recipe, metrics, log, decoded, fitted))
     return metrics
 
 
 def _sessions(
-    corpus: Corpus,
-    decoded: Mapping[str, Decoded],
-    baseline: Mapping[str, Decoded],
-    ridges: Sequence[Ridge],
+    corpus: Corpus, decoded: Mapping[str, Decoded], fitted: Mapping[str, Baseline]
 ) -> list[dict[str, Any]]:
     vocabulary = corpus.vocabulary
     return [
@@ -61,16 +61,17 @@ def _sessions(
             "id": id,
             "units": units,
             "samples": len(decoded[id].time),
-            "decoder": {"r2": decoded[id].r2, "axes": decoded[id].r2_axes},
-            "ridge": {
-                "r2": baseline[id].r2,
-                "axes": baseline[id].r2_axes,
-                "bin": fitted.bin,
-                "alpha": fitted.alpha,
+            "decoder": _scores(decoded[id]),
+            "baselines": {
+                name: {**_scores(one.decoded[id]), **one.chosen[id]} for name, one in fitted.items()
             },
         }
-        for id, units, fitted in zip(vocabulary.sessions, vocabulary.units, ridges, strict=True)
+        for id, units in zip(vocabulary.sessions, vocabulary.units, strict=True)
     ]
+
+
+def _scores(decoded: Decoded) -> dict[str, Any]:
+    return {"r2": decoded.r2, "axes": decoded.r2_axes}
 
 
 def _readout(readout: Readout, decoded: Mapping[str, Decoded | Classified]) -> dict[str, Any]:

@@ -261,17 +261,28 @@ class EvaluationSettings(Settings):
 
 
 class BaselineSettings(Settings):
-    """The ridge decoder that every report compares with. The bin and the penalty that validate
-    best are used, for each session."""
+    """The decoders of binned spikes that the report compares with, each fitted to one session: what
+    validates best of that which is to be tried."""
 
+    which: tuple[Literal["ridge", "kalman", "mlp", "gru"], ...] = Field(
+        ("ridge",), min_length=1, description="those to compare with; networks take minutes"
+    )
     bins: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (0.02, 0.05, 0.1), min_length=1, description="seconds of a spike count, each tried"
     )
-    lags: int = Field(9, ge=1, description="bins around each sample, an odd number")
+    lags: int = Field(
+        9, ge=1, description="bins around each sample, an odd number; the Kalman filter needs none"
+    )
     alphas: tuple[float, ...] = Field(
         (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
         min_length=1,
-        description="penalties, each tried, in mean variances of the features",
+        description="penalties of the ridge decoder, each tried, in mean variances of the features",
+    )
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (128, 32), min_length=1, description="widths of mlp and gru, each tried"
+    )
+    dropout: tuple[Share, ...] = Field(
+        (0.2, 0.5), min_length=1, description="dropout of mlp and gru, each tried"
     )
 
     @model_validator(mode="after")

@@ -391,6 +391,7 @@ class Trainer:
             "warnings": [r["warning"] for r in log.records if "warning" in r],
             **{name: statistics.median(r[name] for r in measured) for name in Reading.names()},
         }
+        self.watch.say(f"fitting what to compare with: {', '.join(self.recipe.baseline.which)}")
         return score(folder, self.recipe, self.corpus, decoded, others, facts, log.records)
 
     def _ended_early(self) -> bool:

@@ -238,9 +238,9 @@ def test_a_run_leaves_its_files(run: Path) -> None:
     assert [s["id"] for s in metrics["sessions"]] == ["sim/a", "sim/b"]
     for session in metrics["sessions"]:
         assert session["samples"] == 200  # 2 of 6 s are evaluated, at 100 Hz
-        for name in ("decoder", "ridge"):
-            assert len(session[name]["axes"]) == 2
-    assert metrics["mean"]["ridge"] > 0.3
+        for scores in (session["decoder"], session["baselines"]["ridge"]):
+            assert len(scores["axes"]) == 2
+    assert metrics["mean"]["baselines"]["ridge"] > 0.3
     assert Recipe.from_yaml(run / "recipe.yaml").training.steps == 6
 
 
