@@ -1,7 +1,7 @@
 """How long does it take to decode the behavior now, every 20 ms, on one core?
 
-A stream, fed what is new and asked; beside it, in turns at the same steps, the same decoder that
-computes each window anew; and, where another interpreter has it, the peer's model on such windows
+A stream, fed what is new and asked; after it, over the same steps, the same decoder that computes
+each window anew; and, where another interpreter has it, the peer's model on such windows
 (`peers/latency.py`). All are of the published sizes, untrained, and read Poisson spikes at 10 Hz a
 unit. Times are those of the clock, which counts other work on the machine too, and those that the
 processor spent.
@@ -64,47 +64,46 @@ def make_decoder(preset: str, units: int) -> Decoder:
 
 
 def ours(preset: str, units: int, steps: int) -> dict[str, dict[str, float]]:
-    """Both ways, step by step."""
+    """Both ways, one after the other."""
     decoder = make_decoder(preset, units)
-    seconds = FIRST + (WARMUP + steps) * STEP
-    times, rows = spikes(units, seconds)
+    moments = FIRST + STEP * np.arange(WARMUP + steps)
+    times, rows = spikes(units, moments[-1])
     recording = Spikes.gather(
-        [(0, times, rows, Intervals([0.0], [seconds]))], 1, torch.device("cpu")
+        [(0, times, rows, Intervals([0.0], [moments[-1] + STEP]))], 1, torch.device("cpu")
     )
-    stream, fed = decoder.stream("s"), 0
-    clocks: dict[str, list[tuple[float, float]]] = {"stream": [], "each window anew": []}
-    furthest = 0.0
-    for step in range(WARMUP + steps):
-        t = FIRST + step * STEP
-        until = int(np.searchsorted(times, t))
-        new = slice(fed, until)
-        at = torch.from_numpy(ticks(np.array([t]))) + recording.base
+    until = np.searchsorted(times, moments)
+    stream = decoder.stream("s")
 
-        def streamed(new: slice = new, t: float = t) -> NDArray[np.float64]:
-            stream.feed(times[new], rows[new])
-            return stream.decode(t)
+    def streamed(step: int) -> NDArray[np.float64]:
+        new = slice(until[step - 1] if step else 0, until[step])
+        stream.feed(times[new], rows[new])
+        return stream.decode(moments[step])
 
-        def anew(at: torch.Tensor = at) -> NDArray[np.float64]:
-            vocabulary, window = decoder.spec.vocabulary, decoder.spec.model.window
-            output = decode_causally(decoder.model, vocabulary, recording, at, window, 0.0)
-            return output[0].double().numpy()
+    def anew(step: int) -> NDArray[np.float64]:
+        at = torch.from_numpy(ticks(moments[step : step + 1])) + recording.base
+        vocabulary, window = decoder.spec.vocabulary, decoder.spec.model.window
+        output = decode_causally(decoder.model, vocabulary, recording, at, window, 0.0)
+        return output[0].double().numpy()
 
-        one, other = clocked(streamed, clocks["stream"]), clocked(anew, clocks["each window anew"])
-        furthest = max(furthest, float(np.abs(one - other).max()))
-        fed = until
-    found = {way: summary(clock[WARMUP:]) for way, clock in clocks.items()}
-    found["stream"]["furthest_from_anew"] = furthest
+    found, values = {}, []
+    for name, way in {"stream": streamed, "each window anew": anew}.items():
+        clock, value = clocked(way, WARMUP + steps)
+        found[name] = summary(clock[WARMUP:])
+        values.append(value)
+    found["stream"]["furthest_from_anew"] = float(np.abs(values[0] - values[1]).max())
     return found
 
 
 def clocked(
-    call: Callable[[], NDArray[np.float64]], clock: list[tuple[float, float]]
-) -> NDArray[np.float64]:
-    """What `call` returns; its seconds, of the clock and of the processor, go to `clock`."""
-    began = time.perf_counter(), time.thread_time()
-    found = call()
-    clock.append((time.perf_counter() - began[0], time.thread_time() - began[1]))
-    return found
+    way: Callable[[int], NDArray[np.float64]], steps: int
+) -> tuple[list[tuple[float, float]], NDArray[np.float64]]:
+    """Seconds of the clock and of the processor that each step takes, and what it returns."""
+    clock, values = [], []
+    for step in range(steps):
+        began = time.perf_counter(), time.thread_time()
+        values.append(way(step))
+        clock.append((time.perf_counter() - began[0], time.thread_time() - began[1]))
+    return clock, np.array(values)
 
 
 def summary(clock: list[tuple[float, float]]) -> dict[str, float]:

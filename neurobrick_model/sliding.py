@@ -17,15 +17,17 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neurobrick_model.fused import (
+    FusedAnswer,
     FusedFeedForward,
-    FusedLayer,
     FusedLinear,
+    FusedProcessor,
     Turn,
     by_head,
     joined,
+    scaled,
     turn,
 )
 from neurobrick_model.perceiver import Layer, Perceiver
@@ -61,11 +63,12 @@ class SlidingWindow:
         self._table = torch.cat(model.read.keys_values(tokens), -1)  # (kinds, units, width)
         self._latents = model.latent_embedding.weight.repeat(model.steps, 1)
         self._query = scaled(model.read.queries(self._latents), heads)
-        self._asked = model.session_embedding.weight[session]
         self._grid = self._turn(model.latent_time)
         self._output = FusedLinear(model.read.to_output)
         self._feedforward = FusedFeedForward(model.read_feedforward)
-        self._layers = [FusedLayer(cast(Layer, layer), self._grid) for layer in model.layers]
+        layers = [cast(Layer, layer) for layer in model.layers]
+        self._process = FusedProcessor(layers, self._grid) if layers else nn.Identity()
+        self._answer = FusedAnswer(model, session, self._grid)
         self._scores = torch.empty(0, device=self.device)
         self._still = self._stand(0)
 
@@ -89,10 +92,8 @@ class SlidingWindow:
         if length != self._still.length:
             self._still = self._stand(length)
         read = self._read(spikes, self._turn(self._model.latent_time + start))
-        latents = self._feedforward(self._latents + self._output(read))
-        for layer in self._layers:
-            latents = layer(latents)
-        return self._answer(latents)
+        latents = self._process(self._feedforward(self._latents + self._output(read)))
+        return self._answer(latents, self._still.query)
 
     def _read(self, spikes: Tensor, angle: Turn) -> Tensor:
         """What latents at the times of `angle` read of spikes and edges, (latents, width)."""
@@ -106,31 +107,18 @@ class SlidingWindow:
         read = turn(joined(share[..., :-1] @ value), angle.conj_physical(), heads)
         return read.add_(joined(share[..., -1:] * still.read))
 
-    def _answer(self, latents: Tensor) -> Tensor:
-        """The output (columns,) that the latents tell of. One query is sooner brought to them
-        than all of them made keys and values."""
-        model, ask = self._model, self._model.ask
-        context = cast(torch.nn.LayerNorm, ask.norm_context)(latents)
-        share = (self._still.query * context).sum(-1).softmax(-1)
-        to_value = ask.to_value.weight.unflatten(0, (self._heads, -1))
-        read = ask.to_output((to_value @ (share @ context)[..., None]).flatten())
-        return model.readout(model.ask_feedforward(self._asked + read))
-
     def _stand(self, length: int) -> Still:
         """Units start with the window and end with it."""
-        ask, heads, back = self._model.ask, self._heads, self._grid.conj_physical()
+        heads = self._heads
         end = turn(self._table[END].clone(), self._moment(length), 2 * heads)
         key, value = by_head(torch.cat([self._table[START], end]), 2 * heads).chunk(2)
         score = by_head(turn(self._query.clone(), self._grid, heads), heads) @ key.mT
-        read = turn(joined(score.softmax(-1) @ value), back, heads)
-        asked = scaled(ask.queries(self._asked[None]), heads)
-        asked = turn(asked, self._moment(length - self._lag), heads).repeat(len(read), 1)
-        to_key = ask.to_key.weight.unflatten(0, (heads, -1))
+        read = turn(joined(score.softmax(-1) @ value), self._grid.conj_physical(), heads)
         return Still(
             length,
             score=score.logsumexp(-1, keepdim=True),
             read=by_head(read, heads),
-            query=by_head(turn(asked, back, heads), heads) @ to_key,
+            query=self._answer.query(self._moment(length - self._lag)),
         )
 
     def _memory(self, n: int) -> Tensor:
@@ -147,8 +135,3 @@ class SlidingWindow:
 
     def _moment(self, tick: int) -> Turn:
         return self._turn(torch.tensor([tick], device=self.device))
-
-
-def scaled(query: Tensor, heads: int) -> Tensor:
-    """Queries (n, heads * head_dim) whose products with keys are scores."""
-    return query * (query.shape[-1] // heads) ** -0.5

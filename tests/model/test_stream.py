@@ -111,8 +111,13 @@ def test_a_stream_gives_what_predict_gives(decoder: Decoder, lag: float, start: 
         np.testing.assert_allclose(found / STD, expected / STD, rtol=0, atol=1e-5)
 
 
-def test_so_it_does_at_the_published_size() -> None:
-    decoder, session = make_decoder(ModelSettings(preset="poyo-1.3m")), hard_session()
+@pytest.mark.parametrize(
+    "sizes",
+    [ModelSettings(preset="poyo-1.3m"), ModelSettings(depth=0, head_dim=4, latents_per_step=1)],
+    ids=["published", "least"],
+)
+def test_so_it_does_at_other_sizes(sizes: ModelSettings) -> None:
+    decoder, session = make_decoder(sizes), hard_session()
     dataset: Any = FakeDataset(session)
     times, expected = decoder.predict(dataset, ID, 1002.25, 1002.5, lag=0.0)
     assert (expected.std(0) > 0.1 * STD).all()
