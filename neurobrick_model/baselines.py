@@ -1,7 +1,7 @@
 """Baselines: the decoders of binned spikes that everyone compares with, each fitted to one session.
 
 They are trained on the same samples as the decoder, with the same weights, tuned on its validation
-samples, and scored on its test samples. Ridge, MLP and GRU read spikes before and after a sample,
+samples, and scored on the same as it. Ridge, MLP and GRU read spikes before and after a sample,
 as the decoder does; the Kalman filter those before it.
 """
 
@@ -24,7 +24,7 @@ from neurobrick_model.team import Team
 
 
 class Method(Protocol):
-    """Fits a decoder to one session and decodes its test samples."""
+    """Fits a decoder to one session and decodes its reported samples."""
 
     def __call__(self, recording: Recording, settings: BaselineSettings, seed: int) -> Guess: ...
 
@@ -39,8 +39,8 @@ METHODS: Mapping[str, Method] = {
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a baseline decodes of the test split, and the settings that validated best, by session
-    id."""
+    """What a baseline decodes of the reported samples, and the settings that validated best, by
+    session id."""
 
     decoded: Mapping[str, Decoded]
     chosen: Mapping[str, Mapping[str, float]]
@@ -60,7 +60,7 @@ def baselines(corpus: Corpus, settings: BaselineSettings, seed: int) -> dict[str
     return {
         name: Baseline(
             by_session(
-                corpus, corpus.targets.scored["test"], torch.cat([one[name].value for one in found])
+                corpus, corpus.targets.reported, torch.cat([one[name].value for one in found])
             ),
             {id: one[name].chosen for id, one in zip(ids, found, strict=True)},
         )

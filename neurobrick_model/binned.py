@@ -40,21 +40,20 @@ class Labeled:
 class Recording:
     """One session: `units`, the sorted spike times of each, in corpus ticks; `domain`, what was
     recorded; `train`, the training samples with any weight; `valid`, the scored samples of the
-    validation split; `test` (k,) int64, the times of those to decode."""
+    validation split; `reported` (k,) int64, the times of the samples to decode."""
 
     units: list[Tensor]
     domain: Spans
     train: Labeled
     valid: Labeled
-    test: Tensor
+    reported: Tensor
 
     @classmethod
     def of(cls, corpus: Corpus, session: int) -> Recording:
         """Session row `session` of a corpus."""
         targets = corpus.targets
         mine = targets.session == session
-        test = targets.scored["test"]
-        valid = targets.scored["valid"]
+        valid, reported = targets.scored["valid"], targets.reported
         return cls(
             units=unit_times(corpus, session),
             domain=corpus.spikes.domain.to(corpus.device)[_of(corpus.spikes.domain, session)],
@@ -62,14 +61,14 @@ class Recording:
                 corpus, torch.nonzero(mine & targets.train & (targets.weight > 0))[:, 0]
             ),
             valid=_labeled(corpus, valid[mine[valid]]),
-            test=targets.time[test[mine[test]]],
+            reported=targets.time[reported[mine[reported]]],
         )
 
 
 @dataclass(frozen=True)
 class Guess:
-    """What a baseline decodes: `value` (k, d), z-scored, at the test samples of a recording, and
-    `chosen`, the settings that validated best."""
+    """What a baseline decodes: `value` (k, d), z-scored, at the reported samples of a recording,
+    and `chosen`, the settings that validated best."""
 
     value: Tensor
     chosen: Mapping[str, float]

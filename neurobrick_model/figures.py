@@ -46,21 +46,26 @@ STYLE: Any = {
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#1f2430")
 MOST_MARKS = 2000  # points that are drawn one by one; more are a picture
 MOST_NAMES = 12  # in a legend
+SPREAD = 0.22  # of the decoders in a row, either way, in rows
 PATH_SECONDS = 2.0  # longest piece over which a velocity is integrated
 
 
 @rc_context(STYLE)
 def scores(sessions: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> str:
-    """R² of the decoder and of each of `baselines`, one row a session."""
-    figure = _figure(8.6, 1.1 + 0.32 * len(sessions))
+    """R² of the decoder and of each of `baselines`, with 95 % intervals, one row a session."""
+    figure = _figure(8.6, 1.1 + max(0.32, 0.14 * (1 + len(baselines))) * len(sessions))
     axes = figure.subplots()
     rows = np.arange(len(sessions))[::-1]
-    r2 = {name: [_number(s["baselines"][name]["r2"]) for s in sessions] for name in baselines}
-    r2["decoder"] = [_number(s["decoder"]["r2"]) for s in sessions]
+    scored = {name: [s["baselines"][name] for s in sessions] for name in baselines}
+    scored["decoder"] = [s["decoder"] for s in sessions]
+    r2 = {name: [_number(one["r2"]) for one in own] for name, own in scored.items()}
     every = np.array(list(r2.values()))
     axes.hlines(rows, every.min(0), every.max(0), color="#c9d3e6", lw=3)
-    for name, values in r2.items():
-        axes.scatter(values, rows, s=46, color=INKS[name], label=LABELS[name], zorder=3)
+    apart = np.linspace(SPREAD, -SPREAD, len(scored))  # so that the intervals of a row do not meet
+    for (name, values), shift in zip(r2.items(), apart, strict=True):
+        low, high = np.array([one["ci95"]["r2"] for one in scored[name]], dtype=np.float64).T
+        axes.hlines(rows + shift, low, high, color=INKS[name], lw=1.3)
+        axes.scatter(values, rows + shift, s=30, color=INKS[name], label=LABELS[name], zorder=3)
     axes.set_yticks(rows, [s["id"].rpartition("/")[2] for s in sessions])
     axes.set_ylim(-0.7, len(sessions) - 0.3)
     axes.set_xlim(min([0.0, *every[np.isfinite(every)]]), 1.0)

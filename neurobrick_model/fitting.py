@@ -66,9 +66,9 @@ class Fitted:
 def decode(
     kind: type[Network], recording: Recording, settings: BaselineSettings, seed: int
 ) -> Guess:
-    """Decode the test samples by the network that validates best."""
+    """Decode the reported samples by the network that validates best."""
     best = search(kind, recording, settings, seed)
-    windows = kind.windows(recording, recording.test, best.choice.bin, settings.lags)
+    windows = kind.windows(recording, recording.reported, best.choice.bin, settings.lags)
     return Guess(best.guess(windows), asdict(best.choice))
 
 

@@ -146,9 +146,9 @@ class Fitted:
 
 
 def decode(recording: Recording, settings: BaselineSettings, seed: int = 0) -> Guess:
-    """Decode the test samples; nothing here is random."""
+    """Decode the reported samples; nothing here is random."""
     best = fit(recording, settings)
-    states = best.read(stretches(recording, best.bin), recording.test)
+    states = best.read(stretches(recording, best.bin), recording.reported)
     chosen = {
         "bin": best.bin,
         "delay": best.delay * best.bin,

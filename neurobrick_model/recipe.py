@@ -39,7 +39,9 @@ class Recipe(Settings):
     adapt: AdaptSettings | None = Field(
         None, description="the trained decoder that it takes to new sessions; none by default"
     )
-    evaluation: EvaluationSettings = Field(EvaluationSettings(), description="stitching")
+    evaluation: EvaluationSettings = Field(
+        EvaluationSettings(), description="stitching, and what is scored"
+    )
     baseline: BaselineSettings = Field(BaselineSettings(), description="what to compare with")
 
     @property

@@ -11,8 +11,10 @@ from neurobrick_model import figures
 from neurobrick_model.baselines import Baseline
 from neurobrick_model.evaluate import Decoded
 from neurobrick_model.recipe import Recipe
+from neurobrick_model.settings import EVALUATION
 
 SHOWN = 4  # sessions whose traces are drawn
+CONFIDENCE = "Below each score its 95 % interval, from trials drawn anew with replacement."
 TRACE = 15  # windows of trace drawn of each: a window is the length that the behavior changes in
 
 CSS = """
@@ -41,6 +43,7 @@ th:first-child, td:first-child { text-align: left; }
 th { color: var(--soft); font-weight: 600; border-bottom: 1px solid var(--line); }
 tr + tr td { border-top: 1px solid var(--line); } td { font-variant-numeric: tabular-nums; }
 details { padding: 10px 18px; margin: 10px 0; } summary { cursor: pointer; font-weight: 600; }
+.ci { color: var(--soft); font-size: 12px; font-weight: 400; display: block; }
 .warning { color: #b42318; font-weight: 600; }
 pre { overflow-x: auto; font-size: 13px; line-height: 1.45; }
 """
@@ -64,7 +67,11 @@ def render(
         "<h2>R² by session</h2>",
         _figure(figures.scores(metrics["sessions"], list(baselines))),
         _table(metrics["sessions"], list(baselines)),
+        f'<p class="soft">{CONFIDENCE}</p>',
         _axes(metrics["sessions"], list(baselines), names),
+        _errors(metrics),
+        "<h2>Means over sessions</h2>",
+        _parts(metrics),
         f"<h2>Decoded {escape(target)}</h2>",
         '<p class="soft">From the middle of each test split, which training never saw.</p>',
     ]
@@ -131,14 +138,15 @@ def _headline(metrics: Mapping[str, Any]) -> str:
 
 def _table(sessions: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> str:
     """R² by session, and how far the decoder is above the best baseline of each."""
-    heads = ["session", "units", "samples", *_labels(baselines), "gain"]
+    heads = ["session", "units", "samples", "trials", *_labels(baselines), "gain"]
     rows = [
         [
             escape(s["id"]),
             f"{s['units']:,}",
             f"{s['samples']:,}",
-            f"<b>{_r2(s['decoder']['r2'])}</b>",
-            *(_r2(s["baselines"][name]["r2"]) for name in baselines),
+            f"{s['trials']:,}",
+            f"<b>{_score(s['decoder'], 'r2')}</b>",
+            *(_score(s["baselines"][name], "r2") for name in baselines),
             f"{gain:+.3f}" if (gain := _gain(s)) == gain else "–",
         ]
         for s in sessions
@@ -161,6 +169,39 @@ def _axes(
     ]
     table = _rows(["session, axis", *_labels(baselines)], rows)
     return f"<details><summary>R² by axis</summary>{table}</details>"
+
+
+def _errors(metrics: Mapping[str, Any]) -> str:
+    """RMSE and correlation by session and decoder, folded away."""
+    heads = ["session", "decoder", f"RMSE ({metrics['unit']})", "correlation"]
+    rows = [
+        [escape(s["id"]), label, _score(scores, "rmse"), _score(scores, "correlation")]
+        for s in metrics["sessions"]
+        for label, scores in _decoders(s)
+    ]
+    return f"<details><summary>RMSE and correlation</summary>{_rows(heads, rows)}</details>"
+
+
+def _parts(metrics: Mapping[str, Any]) -> str:
+    """Means over sessions of the headline, and of what is scored apart."""
+    heads = ["split, during", "sessions", "decoder", "R²", f"RMSE ({metrics['unit']})"]
+    rows = [
+        [
+            escape(f"{part['split']}, {part['during']}"),
+            str(sum(one["samples"] > 0 for one in part["sessions"])),
+            label,
+            *(_score(scores, name) for name in ("r2", "rmse", "correlation")),
+        ]
+        for part in [{**metrics, "during": EVALUATION}, *metrics["parts"]]
+        for label, scores in _decoders(part["summary"])
+    ]
+    return _rows([*heads, "correlation"], rows)
+
+
+def _decoders(scored: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The decoder and its baselines, each by its label."""
+    named = {"decoder": scored["decoder"], **scored["baselines"]}
+    return [(figures.LABELS[name], scores) for name, scores in named.items()]
 
 
 def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -226,6 +267,18 @@ def _figure(svg: str) -> str:
 
 def _r2(value: float) -> str:
     return f"{value:.3f}" if value == value else "–"
+
+
+def _score(scores: Mapping[str, Any], name: str) -> str:
+    """A score, and below it its interval."""
+    shown = _si if name == "rmse" else _r2
+    low, high = scores["ci95"][name]
+    bounds = f'<span class="ci">{shown(low)} to {shown(high)}</span>' if low == low else ""
+    return shown(scores[name]) + bounds
+
+
+def _si(value: float) -> str:
+    return f"{value:.3g}" if value == value else "–"
 
 
 def _duration(seconds: float) -> str:

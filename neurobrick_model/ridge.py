@@ -30,9 +30,9 @@ class Ridge:
 
 
 def decode(recording: Recording, settings: BaselineSettings, seed: int = 0) -> Guess:
-    """Decode the test samples; nothing here is random."""
+    """Decode the reported samples; nothing here is random."""
     model = fit(recording, settings)
-    guess = _predict(recording, recording.test, model, settings.lags)
+    guess = _predict(recording, recording.reported, model, settings.lags)
     return Guess(guess, {"bin": model.bin, "alpha": model.alpha})
 
 

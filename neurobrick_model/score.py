@@ -1,8 +1,9 @@
-"""The end of a run: what it decodes of the test split, beside baselines, scored and reported."""
+"""The end of a run: what it decodes of held-out data, beside baselines, scored and reported."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ import numpy as np
 
 from neurobrick_model import report, run
 from neurobrick_model.baselines import Baseline, baselines
+from neurobrick_model.breakdown import DECODER, break_down
 from neurobrick_model.corpus import Corpus
-from neurobrick_model.evaluate import Classified, Decoded, mean_r2
+from neurobrick_model.evaluate import Classified, Decoded, mean_r2, of_part
 from neurobrick_model.files import to_json, write_text
+from neurobrick_model.parts import HEADLINE
 from neurobrick_model.readouts import Readout
 from neurobrick_model.recipe import Recipe
+
+BLOCK = 2  # windows, each as long as the behavior takes to change: what outlasts its correlation
 
 
 def score(
@@ -26,10 +31,20 @@ def score(
     training: Mapping[str, Any],
     log: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Score `decoded`, the test split by session, and `others`, the same of each further readout,
-    write `metrics.json` and the report, and return the metrics; `training` is what they say of how
-    it was trained."""
-    fitted = baselines(corpus, recipe.baseline, recipe.training.seed)
+    """Score `decoded`, the reported samples by session, and `others`, the test split of each
+    further readout, write `metrics.json` and the report, and return the metrics; `training` is what
+    they say of how it was trained."""
+    seed = recipe.training.seed
+    fitted = baselines(corpus, recipe.baseline, seed)
+    decoders = {DECODER: decoded} | {name: one.decoded for name, one in fitted.items()}
+    block = BLOCK * recipe.model.window
+    parts = {part: break_down(corpus, decoders, part, block, seed) for part in corpus.targets.parts}
+    headline = parts.pop(HEADLINE)
+    decoded = of_part(corpus, decoded, HEADLINE)
+    fitted = {
+        name: replace(one, decoded=of_part(corpus, one.decoded, HEADLINE))
+        for name, one in fitted.items()
+    }
     metrics = {
         "run": recipe.name,
         "target": corpus.target,
@@ -40,7 +55,9 @@ def score(
             "decoder": mean_r2(decoded.values()),
             "baselines": {name: mean_r2(one.decoded.values()) for name, one in fitted.items()},
         },
-        "sessions": _sessions(corpus, decoded, fitted),
+        "summary": headline["summary"],
+        "sessions": _sessions(corpus, headline["sessions"], fitted),
+        "parts": [part for one in parts.values() if (part := _held(one))["sessions"]],
         "readouts": [
             _readout(one.readout, others[one.readout.name]) for one in corpus.targets.readouts
         ],
@@ -53,25 +70,25 @@ def score(
 
 
 def _sessions(
-    corpus: Corpus, decoded: Mapping[str, Decoded], fitted: Mapping[str, Baseline]
+    corpus: Corpus, scored: Sequence[Mapping[str, Any]], fitted: Mapping[str, Baseline]
 ) -> list[dict[str, Any]]:
-    vocabulary = corpus.vocabulary
     return [
         {
-            "id": id,
+            "id": one["id"],
             "units": units,
-            "samples": len(decoded[id].time),
-            "decoder": _scores(decoded[id]),
+            **one,
             "baselines": {
-                name: {**_scores(one.decoded[id]), **one.chosen[id]} for name, one in fitted.items()
+                name: {**scores, **fitted[name].chosen[one["id"]]}
+                for name, scores in one["baselines"].items()
             },
         }
-        for id, units in zip(vocabulary.sessions, vocabulary.units, strict=True)
+        for one, units in zip(scored, corpus.vocabulary.units, strict=True)
     ]
 
 
-def _scores(decoded: Decoded) -> dict[str, Any]:
-    return {"r2": decoded.r2, "axes": decoded.r2_axes}
+def _held(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the sessions that have no samples in it."""
+    return {**part, "sessions": [one for one in part["sessions"] if one["samples"]]}
 
 
 def _readout(readout: Readout, decoded: Mapping[str, Decoded | Classified]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from neurobrick import IntervalRule, SplitSpec
 from neurobrick_model.labels import Seconds
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+EVALUATION = "evaluation"  # the name of the session's own evaluation intervals
 
 
 class Settings(BaseModel):
@@ -253,11 +254,32 @@ class AdaptSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """How windows are stitched when decoding is scored, and after."""
+    """How windows are stitched when decoding is scored, and after; and what is scored."""
 
     step: float | None = Field(
         None, gt=0, description="seconds between window starts; half a window by default"
     )
+    splits: tuple[Literal["train", "valid", "test"], ...] = Field(
+        ("test",), description="splits that are scored; test, the headline, is one of them"
+    )
+    during: dict[str, IntervalRule] = Field(
+        {},
+        description="by name, rows of an interval table that are scored by themselves too, within "
+        "each split and whether or not they lie in the session's evaluation intervals",
+    )
+    trials: IntervalRule | None = Field(
+        None,
+        description="rows that confidence intervals draw whole; by default those of the table "
+        "trials, and blocks of time where there is none",
+    )
+
+    @model_validator(mode="after")
+    def _headline(self) -> EvaluationSettings:
+        if "test" not in self.splits:
+            raise ValueError("splits must hold test, which is what a report says first")
+        if EVALUATION in self.during:
+            raise ValueError(f"during may not name {EVALUATION!r}, which is scored anyhow")
+        return self
 
 
 class BaselineSettings(Settings):

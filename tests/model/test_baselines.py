@@ -338,7 +338,7 @@ def test_one_unit_is_enough(dataset: FakeDataset) -> None:
 
 def test_the_gru_reads_every_sample_where_it_lies(corpus: Corpus, dataset: FakeDataset) -> None:
     session, recording = dataset["sim/b"], Recording.of(corpus, 1)
-    time = recording.test
+    time = recording.reported
     windows = GRU.windows(recording, time, 0.1, 5)
     place = windows.place[windows.inside].double().numpy()
     assert len(place) == len(time)
@@ -366,6 +366,9 @@ def test_a_report_shows_every_baseline(dataset: FakeDataset, recipe: Recipe) -> 
         for session in metrics["sessions"]:
             scores = session["baselines"][name]
             assert scores["bin"] == 0.1
-            assert f"<td>{scores['r2']:.3f}</td>" in page
+            low, high = scores["ci95"]["r2"]
+            assert low < scores["r2"] < high
+            cell = f'<td>{scores["r2"]:.3f}<span class="ci">{low:.3f} to {high:.3f}</span></td>'
+            assert cell in page
             for r2 in scores["axes"]:
                 assert f"<td>{r2:.3f}</td>" in page
