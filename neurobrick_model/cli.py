@@ -267,7 +267,8 @@ def table(metrics: Mapping[str, Any]) -> Table:
 def _r2(scored: Mapping[str, Any]) -> Iterator[str]:
     for one in (scored["decoder"], *scored["baselines"].values()):
         low, high = one["ci95"]["r2"]
-        yield f"{one['r2']:.3f} ({low:.2f} to {high:.2f})"
+        bounds = f" ({low:.2f} to {high:.2f})" if low == low else ""  # one trial has none
+        yield f"{one['r2']:.3f}{bounds}"
 
 
 @main.command("import")

@@ -282,7 +282,7 @@ def _score(scores: Mapping[str, Any], name: str) -> str:
 
 
 def _si(value: float) -> str:
-    return f"{value:.3g}" if value == value else "–"
+    return f"{value:#.3g}" if value == value else "–"
 
 
 def _duration(seconds: float) -> str:
