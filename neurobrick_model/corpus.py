@@ -16,11 +16,12 @@ from torch import Tensor
 
 from neurobrick import Dataset, RecipeError, Session
 from neurobrick_model import memory, targets
+from neurobrick_model.embeddings import Origin
 from neurobrick_model.labels import choose
 from neurobrick_model.readouts import NO_TERMS, Readout, Terms
 from neurobrick_model.settings import DataSettings, ReadoutSettings
 from neurobrick_model.targets import Samples, Targets, axes, read_samples, sampling_rate, unit_of
-from neurobrick_model.timeline import Spans, Spikes, SpikeStore, Vocabulary, ticks
+from neurobrick_model.timeline import TICKS, Spans, Spikes, SpikeStore, Vocabulary, ticks
 
 Say = Callable[[str], None]
 
@@ -40,6 +41,7 @@ class Corpus:
     spikes: Spikes
     targets: Targets
     train: Spans
+    origins: tuple[Origin, ...]  # of each session
 
     @classmethod
     def from_dataset(
@@ -86,6 +88,7 @@ class Corpus:
             spikes=store.finish(home),
             targets=gathered,
             train=_training_spans(parts, store, device),
+            origins=tuple(map(Origin.of, sessions)),
         )
 
     @property
@@ -97,6 +100,17 @@ class Corpus:
     def columns(self) -> int:
         """Columns of a decoder's output: the target's axes, then those of each further readout."""
         return len(self.axes) + sum(one.readout.width for one in self.targets.readouts)
+
+    @property
+    def label_seconds(self) -> tuple[float, ...]:
+        """Seconds of labelled behavior that each session trains on."""
+        targets = self.targets
+        seconds = []
+        for row in range(len(self.vocabulary.sessions)):
+            mine = targets.session == row
+            rate = sampling_rate(targets.time[mine].cpu().numpy() / TICKS)
+            seconds.append(int(targets.train[mine].sum()) / rate if rate else 0.0)
+        return tuple(seconds)
 
     def fingerprint(self) -> str:
         """A checksum of all that training sees: ids, units, spikes, samples, weights, splits."""

@@ -7,41 +7,13 @@ from html import escape
 from typing import Any
 
 from neurobrick_model import figures
+from neurobrick_model.embeddings import Map
 from neurobrick_model.evaluate import Decoded
+from neurobrick_model.page import duration, figure, page, r2, table
 from neurobrick_model.recipe import Recipe
 
 SHOWN = 4  # sessions whose traces are drawn
 TRACE = 15  # windows of trace drawn of each: a window is the length that the behavior changes in
-
-CSS = """
-:root { color-scheme: light; --ink: #1f2430; --soft: #5b6475; --line: #e3e7ee; --blue: #2463eb; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f6f7f9; color: var(--ink);
-  font: 16px/1.55 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-main { max-width: 1060px; margin: 0 auto; padding: 40px 24px 80px; }
-h1 { font-size: 30px; margin: 0 0 4px; letter-spacing: -.01em; }
-h2 { font-size: 19px; margin: 44px 0 10px; }
-h3 { font-size: 15px; margin: 26px 0 4px; font-weight: 600; }
-p { margin: 6px 0; } .soft { color: var(--soft); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 14px;
-  margin: 24px 0; }
-.card, figure, details, .table { background: #fff; border: 1px solid var(--line);
-  border-radius: 10px; }
-.card { padding: 14px 18px; } .card b { display: block; font-size: 28px; line-height: 1.25; }
-.card span { color: var(--soft); font-size: 14px; }
-.card.first b { color: var(--blue); }
-figure { margin: 8px 0; padding: 14px; overflow-x: auto; }
-figure svg { display: block; width: 100%; height: auto; min-width: 560px; }
-.table { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th, td { padding: 7px 11px; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-th { color: var(--soft); font-weight: 600; border-bottom: 1px solid var(--line); }
-tr + tr td { border-top: 1px solid var(--line); } td { font-variant-numeric: tabular-nums; }
-details { padding: 10px 18px; margin: 10px 0; } summary { cursor: pointer; font-weight: 600; }
-.warning { color: #b42318; font-weight: 600; }
-pre { overflow-x: auto; font-size: 13px; line-height: 1.45; }
-"""
 
 
 def render(
@@ -50,8 +22,10 @@ def render(
     log: Sequence[Mapping[str, float]],
     decoded: Mapping[str, Decoded],
     baseline: Mapping[str, Decoded],
+    maps: Sequence[Map],
 ) -> str:
-    """The page: headline, R² by session, decoded traces, paths, curves, recipe, versions."""
+    """The page: headline, R² by session, decoded traces and movements, embeddings, curves, recipe,
+    versions."""
     names, target, unit = metrics["axes"], metrics["target"], metrics["unit"]
     seconds = TRACE * recipe.model.window
     shown = [id for id in decoded if len(decoded[id].time) > 1]
@@ -59,7 +33,7 @@ def render(
     parts = [
         _headline(metrics),
         "<h2>R² by session</h2>",
-        _figure(figures.scores(metrics["sessions"])),
+        figure(figures.scores(metrics["sessions"])),
         _table(metrics["sessions"], names),
         f"<h2>Decoded {escape(target)}</h2>",
         '<p class="soft">From the middle of each test split, which training never saw.</p>',
@@ -67,30 +41,33 @@ def render(
     for id in shown:
         parts += [
             f"<h3>{escape(id)}</h3>",
-            _figure(figures.traces(decoded[id], baseline[id], names, target, unit, seconds)),
+            figure(figures.traces(decoded[id], baseline[id], names, target, unit, seconds)),
         ]
     if len(names) == 2:
-        parts += ["<h2>Paths</h2>"]
+        parts += [
+            "<h2>Movements</h2>",
+            '<p class="soft">Each from where the recorded speed rises to where it falls, such as a '
+            "reach; put to one start, and colored by where it was headed.</p>",
+        ]
         for id in shown:
             parts += [
                 f"<h3>{escape(id)}</h3>",
-                _figure(figures.paths(decoded[id], names, target, unit)),
+                figure(figures.movements(decoded[id], names, target, unit)),
             ]
     if metrics["readouts"]:
         parts += ["<h2>Further readouts</h2>", *map(_readout, metrics["readouts"])]
-    parts += ["<h2>Training</h2>", _figure(figures.curves(log)), _training(metrics)]
+    if maps:
+        parts += [
+            "<h2>Embeddings</h2>",
+            '<p class="soft">Units and sessions; the first two principal components.</p>',
+            figure(figures.embeddings(maps)),
+        ]
+    parts += ["<h2>Training</h2>", figure(figures.curves(log)), _training(metrics)]
     parts += [
         f"<details><summary>Recipe</summary><pre>{escape(recipe.to_yaml())}</pre></details>",
         _versions(metrics["versions"]),
     ]
-    title = f"{recipe.name}: decoding {target}"
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(parts)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return page(f"{recipe.name}: decoding {target}", parts)
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:
@@ -98,10 +75,10 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     scored = [s for s in sessions if s["decoder"]["r2"] == s["decoder"]["r2"]]
     above = sum(s["decoder"]["r2"] > s["ridge"]["r2"] for s in scored)
     cards = [
-        (_r2(metrics["mean"]["decoder"]), "mean test R², decoder"),
-        (_r2(metrics["mean"]["ridge"]), "mean test R², ridge baseline"),
+        (r2(metrics["mean"]["decoder"]), "mean test R², decoder"),
+        (r2(metrics["mean"]["ridge"]), "mean test R², ridge baseline"),
         (f"{above} of {len(scored)}", "sessions above the baseline"),
-        (_duration(metrics["training"]["seconds"]), f"training on {metrics['training']['device']}"),
+        (duration(metrics["training"]["seconds"]), f"training on {metrics['training']['device']}"),
     ]
     shown = "".join(
         f'<div class="card{" first" if first else ""}"><b>{value}</b><span>{label}</span></div>'
@@ -133,22 +110,15 @@ def _table(sessions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
             escape(s["id"]),
             f"{s['units']:,}",
             f"{s['samples']:,}",
-            f"<b>{_r2(s['decoder']['r2'])}</b>",
-            *map(_r2, s["decoder"]["axes"]),
-            _r2(s["ridge"]["r2"]),
-            *map(_r2, s["ridge"]["axes"]),
+            f"<b>{r2(s['decoder']['r2'])}</b>",
+            *map(r2, s["decoder"]["axes"]),
+            r2(s["ridge"]["r2"]),
+            *map(r2, s["ridge"]["axes"]),
             f"{s['decoder']['r2'] - s['ridge']['r2']:+.3f}",
         ]
         for s in sessions
     ]
-    return _rows(heads, rows)
-
-
-def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; its cells are HTML."""
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="table"><table><tr>{head}</tr>{body}</table></div>'
+    return table(heads, rows)
 
 
 def _readout(readout: Mapping[str, Any]) -> str:
@@ -157,12 +127,12 @@ def _readout(readout: Mapping[str, Any]) -> str:
     rows = [
         [
             escape(id),
-            *map(_r2, [one["r2"], *one["axes"]] if readout["axes"] else one.values()),
+            *map(r2, [one["r2"], *one["axes"]] if readout["axes"] else one.values()),
         ]
         for id, one in readout["sessions"].items()
     ]
     what = escape(readout["unit"]) or f"{len(readout['classes'])} classes"
-    return f"<h3>{escape(readout['name'])} ({what})</h3>" + _rows(["session", *names], rows)
+    return f"<h3>{escape(readout['name'])} ({what})</h3>" + table(["session", *names], rows)
 
 
 def _training(metrics: Mapping[str, Any]) -> str:
@@ -172,7 +142,7 @@ def _training(metrics: Mapping[str, Any]) -> str:
         f'<p class="warning">Warning: {escape(line)}.</p>' for line in training["warnings"]
     )
     return warnings + (
-        f'<p class="soft">{training["steps"]:,} steps in {_duration(training["seconds"])} on '
+        f'<p class="soft">{training["steps"]:,} steps in {duration(training["seconds"])} on '
         f"{ranks}{training['device']}, {training['precision']}, validation included; "
         f"{training['windows_per_second']:,.0f} windows and "
         f"{training['tokens_per_second']:,.0f} tokens a second, "
@@ -185,16 +155,3 @@ def _training(metrics: Mapping[str, Any]) -> str:
 def _versions(versions: Mapping[str, str]) -> str:
     listed = ", ".join(f"{escape(name)} {escape(version)}" for name, version in versions.items())
     return f'<p class="soft">Made with {listed}.</p>'
-
-
-def _figure(svg: str) -> str:
-    return f"<figure>{svg}</figure>"
-
-
-def _r2(value: float) -> str:
-    return f"{value:.3f}" if value == value else "–"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d} min" if minutes else f"{seconds:.0f} s"

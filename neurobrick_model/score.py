@@ -11,6 +11,7 @@ import numpy as np
 from neurobrick_model import report, run
 from neurobrick_model.baselines import Ridge, ridge
 from neurobrick_model.corpus import Corpus
+from neurobrick_model.embeddings import Map
 from neurobrick_model.evaluate import Classified, Decoded, mean_r2
 from neurobrick_model.files import to_json, write_text
 from neurobrick_model.readouts import Readout
@@ -25,10 +26,11 @@ def score(
     others: Mapping[str, Mapping[str, Decoded | Classified]],
     training: Mapping[str, Any],
     log: Sequence[Mapping[str, Any]],
+    maps: Sequence[Map],
 ) -> dict[str, Any]:
     """Score `decoded`, the test split by session, and `others`, the same of each further readout,
-    write `metrics.json` and the report, and return the metrics; `training` is what they say of how
-    it was trained."""
+    write `metrics.json` and the report, which shows the `maps` of embeddings, and return the
+    metrics; `training` is what they say of how it was trained."""
     baseline, ridges = ridge(corpus, recipe.baseline)
     metrics = {
         "run": recipe.name,
@@ -45,7 +47,7 @@ def score(
         "versions": run.versions(),
     }
     write_text(folder / run.METRICS, to_json(metrics) + "\n")
-    write_text(folder / run.REPORT, report.render(recipe, metrics, log, decoded, baseline))
+    write_text(folder / run.REPORT, report.render(recipe, metrics, log, decoded, baseline, maps))
     return metrics
 
 
@@ -60,6 +62,7 @@ def _sessions(
         {
             "id": id,
             "units": units,
+            "labels": labels,
             "samples": len(decoded[id].time),
             "decoder": {"r2": decoded[id].r2, "axes": decoded[id].r2_axes},
             "ridge": {
@@ -69,7 +72,9 @@ def _sessions(
                 "alpha": fitted.alpha,
             },
         }
-        for id, units, fitted in zip(vocabulary.sessions, vocabulary.units, ridges, strict=True)
+        for id, units, labels, fitted in zip(
+            vocabulary.sessions, vocabulary.units, corpus.label_seconds, ridges, strict=True
+        )
     ]
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from neurobrick import Dataset
-from neurobrick_model import run
+from neurobrick_model import embeddings, run
 from neurobrick_model.adaptation import resolve
 from neurobrick_model.batches import Batch, Cutter, Feed, shares
 from neurobrick_model.corpus import Corpus
@@ -391,7 +391,8 @@ class Trainer:
             "warnings": [r["warning"] for r in log.records if "warning" in r],
             **{name: statistics.median(r[name] for r in measured) for name in Reading.names()},
         }
-        return score(folder, self.recipe, self.corpus, decoded, others, facts, log.records)
+        maps = embeddings.maps(self.weights, self.corpus.origins)
+        return score(folder, self.recipe, self.corpus, decoded, others, facts, log.records, maps)
 
     def _ended_early(self) -> bool:
         """Whether the last validations have brought nothing better."""
