@@ -154,7 +154,7 @@ def efficiency(curves: Sequence[Curve]) -> str:
     baselines = [curve for curve in curves if curve.baseline]
     for curve, color in zip(ways, cycle(COLORS)):
         for session in curve.sessions.values():
-            axes.plot(curve.seconds, session, color=color, lw=0.8, alpha=0.25)
+            axes.plot(curve.seconds, session, ".-", color=color, lw=0.8, ms=4, alpha=0.3)
         _curve(axes, curve, color, "o-")
     for curve, kind in zip(baselines, cycle(("s--", "^:", "D-.", "v--"))):
         _curve(axes, curve, BASELINE, kind)
