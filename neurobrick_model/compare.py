@@ -63,7 +63,8 @@ def _group(runs: Sequence[Scored]) -> list[str]:
 
 def _runs(runs: Sequence[Scored]) -> str:
     baselines = list(dict.fromkeys(name for run in runs for name in run.baselines))
-    heads = ["run", "way", "base", "labels", "seed", "R²", *baselines, "training"]
+    labels = [figures.LABELS[name] for name in baselines]
+    heads = ["run", "way", "base", "labels", "seed", "R²", *labels, "training"]
     rows = [
         [
             escape(run.name),

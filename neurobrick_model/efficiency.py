@@ -70,7 +70,7 @@ class Scored:
     @classmethod
     def _of(cls, metrics: Mapping[str, Any], recipe: Recipe) -> Scored:
         sessions, training = metrics["sessions"], metrics["training"]
-        names = list(_baselines(sessions[0]))
+        names = list(sessions[0]["baselines"])
         return cls(
             name=metrics["run"],
             way=recipe.adapt.way if recipe.adapt else "train",
@@ -83,7 +83,7 @@ class Scored:
             samples={one["id"]: one["samples"] for one in sessions},
             decoder={one["id"]: _r2(one["decoder"]) for one in sessions},
             baselines={
-                name: {one["id"]: _r2(_baselines(one)[name]) for one in sessions} for name in names
+                name: {one["id"]: _r2(one["baselines"][name]) for one in sessions} for name in names
             },
         )
 
@@ -144,10 +144,6 @@ def mean(values: Iterable[float]) -> float:
     """The mean of those that are finite; NaN when there are none."""
     finite = [value for value in values if np.isfinite(value)]
     return float(np.mean(finite)) if finite else float("nan")
-
-
-def _baselines(session: Mapping[str, Any]) -> Mapping[str, Any]:
-    return session["baselines"] if "baselines" in session else {"ridge": session["ridge"]}
 
 
 def _r2(scores: Mapping[str, Any]) -> float:

@@ -31,6 +31,7 @@ th:first-child, td:first-child { text-align: left; }
 th { color: var(--soft); font-weight: 600; border-bottom: 1px solid var(--line); }
 tr + tr td { border-top: 1px solid var(--line); } td { font-variant-numeric: tabular-nums; }
 details { padding: 10px 18px; margin: 10px 0; } summary { cursor: pointer; font-weight: 600; }
+.ci { color: var(--soft); font-size: 12px; font-weight: 400; display: block; }
 .warning { color: #b42318; font-weight: 600; }
 pre { overflow-x: auto; font-size: 13px; line-height: 1.45; }
 """

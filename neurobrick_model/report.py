@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from math import inf
 from typing import Any
 
 from neurobrick_model import figures
+from neurobrick_model.baselines import Baseline
 from neurobrick_model.embeddings import Map
 from neurobrick_model.evaluate import Decoded
 from neurobrick_model.page import duration, figure, page, r2, table
 from neurobrick_model.recipe import Recipe
+from neurobrick_model.settings import EVALUATION
 
 SHOWN = 4  # sessions whose traces are drawn
+CONFIDENCE = "Below each score its 95 % interval, from trials drawn anew with replacement."
 TRACE = 15  # windows of trace drawn of each: a window is the length that the behavior changes in
 
 
@@ -21,7 +25,7 @@ def render(
     metrics: Mapping[str, Any],
     log: Sequence[Mapping[str, float]],
     decoded: Mapping[str, Decoded],
-    baseline: Mapping[str, Decoded],
+    baselines: Mapping[str, Baseline],
     maps: Sequence[Map],
 ) -> str:
     """The page: headline, R² by session, decoded traces and movements, embeddings, curves, recipe,
@@ -30,18 +34,28 @@ def render(
     seconds = TRACE * recipe.model.window
     shown = [id for id in decoded if len(decoded[id].time) > 1]
     shown = shown[:: max(1, len(shown) // SHOWN)][:SHOWN]
+    best = _best(metrics["mean"]["baselines"])
     parts = [
         _headline(metrics),
         "<h2>R² by session</h2>",
-        figure(figures.scores(metrics["sessions"])),
-        _table(metrics["sessions"], names),
+        figure(figures.scores(metrics["sessions"], list(baselines))),
+        _table(metrics["sessions"], list(baselines)),
+        f'<p class="soft">{CONFIDENCE}</p>',
+        _axes(metrics["sessions"], list(baselines), names),
+        _errors(metrics),
+        "<h2>Means over sessions</h2>",
+        _parts(metrics),
         f"<h2>Decoded {escape(target)}</h2>",
         '<p class="soft">From the middle of each test split, which training never saw.</p>',
     ]
     for id in shown:
         parts += [
             f"<h3>{escape(id)}</h3>",
-            figure(figures.traces(decoded[id], baseline[id], names, target, unit, seconds)),
+            figure(
+                figures.traces(
+                    decoded[id], best, baselines[best].decoded[id], names, target, unit, seconds
+                )
+            ),
         ]
     if len(names) == 2:
         parts += [
@@ -71,13 +85,17 @@ def render(
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:
-    sessions = metrics["sessions"]
-    scored = [s for s in sessions if s["decoder"]["r2"] == s["decoder"]["r2"]]
-    above = sum(s["decoder"]["r2"] > s["ridge"]["r2"] for s in scored)
+    sessions, mean = metrics["sessions"], metrics["mean"]
+    gains = [gain for s in sessions if (gain := _gain(s)) == gain]
+    best, several = _best(mean["baselines"]), len(mean["baselines"]) > 1
+    which = f"{figures.LABELS[best]}, the best baseline" if several else f"{best} baseline"
     cards = [
-        (r2(metrics["mean"]["decoder"]), "mean test R², decoder"),
-        (r2(metrics["mean"]["ridge"]), "mean test R², ridge baseline"),
-        (f"{above} of {len(scored)}", "sessions above the baseline"),
+        (r2(mean["decoder"]), "mean test R², decoder"),
+        (r2(mean["baselines"][best]), f"mean test R², {which}"),
+        (
+            f"{sum(gain > 0 for gain in gains)} of {len(gains)}",
+            f"sessions above {'every' if several else 'the'} baseline",
+        ),
         (duration(metrics["training"]["seconds"]), f"training on {metrics['training']['device']}"),
     ]
     shown = "".join(
@@ -94,31 +112,86 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _table(sessions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    heads = [
-        "session",
-        "units",
-        "samples",
-        "decoder R²",
-        *(f"{name}" for name in names),
-        "ridge R²",
-        *(f"{name}" for name in names),
-        "gain",
-    ]
+def _table(sessions: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> str:
+    """R² by session, and how far the decoder is above the best baseline of each."""
+    heads = ["session", "units", "samples", "trials", *_labels(baselines), "gain"]
     rows = [
         [
             escape(s["id"]),
             f"{s['units']:,}",
             f"{s['samples']:,}",
-            f"<b>{r2(s['decoder']['r2'])}</b>",
-            *map(r2, s["decoder"]["axes"]),
-            r2(s["ridge"]["r2"]),
-            *map(r2, s["ridge"]["axes"]),
-            f"{s['decoder']['r2'] - s['ridge']['r2']:+.3f}",
+            f"{s['trials']:,}",
+            f"<b>{_score(s['decoder'], 'r2')}</b>",
+            *(_score(s["baselines"][name], "r2") for name in baselines),
+            f"{gain:+.3f}" if (gain := _gain(s)) == gain else "–",
         ]
         for s in sessions
     ]
     return table(heads, rows)
+
+
+def _axes(
+    sessions: Sequence[Mapping[str, Any]], baselines: Sequence[str], names: Sequence[str]
+) -> str:
+    """R² by session and axis, folded away."""
+    rows = [
+        [
+            escape(f"{s['id']}, {axis}"),
+            f"<b>{r2(s['decoder']['axes'][k])}</b>",
+            *(r2(s["baselines"][name]["axes"][k]) for name in baselines),
+        ]
+        for s in sessions
+        for k, axis in enumerate(names)
+    ]
+    shown = table(["session, axis", *_labels(baselines)], rows)
+    return f"<details><summary>R² by axis</summary>{shown}</details>"
+
+
+def _errors(metrics: Mapping[str, Any]) -> str:
+    """RMSE and correlation by session and decoder, folded away."""
+    heads = ["session", "decoder", f"RMSE ({metrics['unit']})", "correlation"]
+    rows = [
+        [escape(s["id"]), label, _score(scores, "rmse"), _score(scores, "correlation")]
+        for s in metrics["sessions"]
+        for label, scores in _decoders(s)
+    ]
+    return f"<details><summary>RMSE and correlation</summary>{table(heads, rows)}</details>"
+
+
+def _parts(metrics: Mapping[str, Any]) -> str:
+    """Means over sessions of the headline, and of what is scored apart."""
+    heads = ["split, during", "sessions", "decoder", "R²", f"RMSE ({metrics['unit']})"]
+    rows = [
+        [
+            escape(f"{part['split']}, {part['during']}"),
+            str(sum(one["samples"] > 0 for one in part["sessions"])),
+            label,
+            *(_score(scores, name) for name in ("r2", "rmse", "correlation")),
+        ]
+        for part in [{**metrics, "during": EVALUATION}, *metrics["parts"]]
+        for label, scores in _decoders(part["summary"])
+    ]
+    return table([*heads, "correlation"], rows)
+
+
+def _decoders(scored: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The decoder and its baselines, each by its label."""
+    named = {"decoder": scored["decoder"], **scored["baselines"]}
+    return [(figures.LABELS[name], scores) for name, scores in named.items()]
+
+
+def _labels(baselines: Sequence[str]) -> list[str]:
+    return [figures.LABELS[name] for name in ("decoder", *baselines)]
+
+
+def _best(scores: Mapping[str, float]) -> str:
+    """The baseline that decodes best; of baselines without scores, the first."""
+    return max(scores, key=lambda name: scores[name] if scores[name] == scores[name] else -inf)
+
+
+def _gain(session: Mapping[str, Any]) -> float:
+    """How far the decoder is above the best baseline of a session."""
+    return session["decoder"]["r2"] - max(one["r2"] for one in session["baselines"].values())
 
 
 def _readout(readout: Mapping[str, Any]) -> str:
@@ -155,3 +228,15 @@ def _training(metrics: Mapping[str, Any]) -> str:
 def _versions(versions: Mapping[str, str]) -> str:
     listed = ", ".join(f"{escape(name)} {escape(version)}" for name, version in versions.items())
     return f'<p class="soft">Made with {listed}.</p>'
+
+
+def _score(scores: Mapping[str, Any], name: str) -> str:
+    """A score, and below it its interval."""
+    shown = _si if name == "rmse" else r2
+    low, high = scores["ci95"][name]
+    bounds = f'<span class="ci">{shown(low)} to {shown(high)}</span>' if low == low else ""
+    return shown(scores[name]) + bounds
+
+
+def _si(value: float) -> str:
+    return f"{value:.3g}" if value == value else "–"

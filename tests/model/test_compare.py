@@ -48,7 +48,7 @@ def write_run(
                 "labels": labels,
                 "samples": 100,
                 "decoder": {"r2": r2},
-                "ridge": {"r2": ridge},
+                "baselines": {"ridge": {"r2": ridge}},
             }
             for id, r2 in scores.items()
         ],
