@@ -174,6 +174,39 @@ def prune(run: Path, out: Path, sessions: tuple[str, ...]) -> None:
     click.echo(f"{out}: {len(vocabulary.sessions)} sessions, {vocabulary.n_units} units")
 
 
+@main.command()
+@click.argument(
+    "runs",
+    metavar="RUN…",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
+@click.option(
+    "--out",
+    default="comparison.html",
+    show_default=True,
+    metavar="PAGE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The page to write.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was compared as JSON.")
+def compare(runs: tuple[Path, ...], out: Path, as_json: bool) -> None:
+    """Compare finished runs on one page: R² against seconds of labels, by way of adapting, with
+    the baselines.
+
+    Runs are held against each other where they were scored on the same sessions.
+    """
+    try:
+        from neurobrick_model.compare import compare  # matplotlib is loaded when it is needed
+        from neurobrick_model.files import to_json
+
+        found = compare(runs, out)
+    except NeurobrickError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(to_json(found) if as_json else f"comparison: {out}")
+
+
 def fit(recipe: Recipe, resume: bool, as_json: bool) -> None:
     """Train as `recipe` says, and print the scores."""
     console = Console(highlight=False, stderr=as_json)

@@ -18,12 +18,13 @@ from torch import Tensor
 
 from neurobrick import Dataset, RecipeError, Session
 from neurobrick_model import memory, targets
+from neurobrick_model.embeddings import Origin
 from neurobrick_model.labels import choose
 from neurobrick_model.parts import read_asked, say_missing
 from neurobrick_model.readouts import NO_TERMS, Readout, Terms
 from neurobrick_model.settings import DataSettings, EvaluationSettings, ReadoutSettings
 from neurobrick_model.targets import Samples, Targets, axes, read_samples, sampling_rate, unit_of
-from neurobrick_model.timeline import Spans, Spikes, SpikeStore, Vocabulary, ticks
+from neurobrick_model.timeline import TICKS, Spans, Spikes, SpikeStore, Vocabulary, ticks
 
 Say = Callable[[str], None]
 
@@ -43,6 +44,7 @@ class Corpus:
     spikes: Spikes
     targets: Targets
     train: Spans
+    origins: tuple[Origin, ...]  # of each session
     trials: tuple[NDArray[np.float64], ...]  # (k, 2) s of each session, on its own clock
 
     @classmethod
@@ -95,6 +97,7 @@ class Corpus:
             spikes=store.finish(home),
             targets=gathered,
             train=_training_spans(parts, store, device),
+            origins=tuple(map(Origin.of, sessions)),
             trials=tuple(one.trials for one in asked),
         )
 
@@ -107,6 +110,17 @@ class Corpus:
     def columns(self) -> int:
         """Columns of a decoder's output: the target's axes, then those of each further readout."""
         return len(self.axes) + sum(one.readout.width for one in self.targets.readouts)
+
+    @property
+    def label_seconds(self) -> tuple[float, ...]:
+        """Seconds of labelled behavior that each session trains on."""
+        targets = self.targets
+        seconds = []
+        for row in range(len(self.vocabulary.sessions)):
+            mine = targets.session == row
+            rate = sampling_rate(targets.time[mine].cpu().numpy() / TICKS)
+            seconds.append(int(targets.train[mine].sum()) / rate if rate else 0.0)
+        return tuple(seconds)
 
     def fingerprint(self) -> str:
         """A checksum of all that training sees: ids, units, spikes, samples, weights, splits."""

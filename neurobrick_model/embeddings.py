@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neurobrick import Session
-from neurobrick_model.perceiver import Perceiver
+
+if TYPE_CHECKING:
+    from neurobrick_model.perceiver import Perceiver
 
 UNKNOWN = "unknown"
 

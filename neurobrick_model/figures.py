@@ -5,17 +5,21 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import Any
+from itertools import cycle, pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from neurobrick_model.efficiency import Curve
 from neurobrick_model.embeddings import Map
-from neurobrick_model.evaluate import Decoded
+
+if TYPE_CHECKING:  # which loads torch
+    from neurobrick_model.evaluate import Decoded
 
 TRUTH, DECODER, RIDGE = "#1f2430", "#2463eb", "#e08a1e"
 # What each way of decoding is called, and its color.
@@ -44,11 +48,17 @@ STYLE: Any = {
 }
 # Okabe & Ito 2008, told apart by color-blind readers too.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#1f2430")
+BASELINE = "#7d8697"
+NEAR = 1.15  # times of labels that are nearer to each other than this share a tick
+LEAST_R2 = -0.5  # the lowest that is drawn
 MOST_MARKS = 2000  # points that are drawn one by one; more are a picture
 MOST_NAMES = 12  # in a legend
 MARGIN = 0.03  # of R², left of the lowest
+MOST_PATHS = 80  # movements in a figure
 SPREAD = 0.22  # of the decoders in a row, either way, in rows
 PATH_SECONDS = 2.0  # longest piece over which a velocity is integrated
+LEAST_SECONDS = 0.2  # shortest movement
+ONSET = 0.1  # of the highest speed: above it there is movement
 
 
 @rc_context(STYLE)
@@ -112,22 +122,32 @@ def traces(
 
 
 @rc_context(STYLE)
-def paths(decoded: Decoded, names: Sequence[str], target: str, unit: str) -> str:
-    """Recorded and decoded paths in the plane; a velocity is integrated from the origin."""
+def movements(decoded: Decoded, names: Sequence[str], target: str, unit: str) -> str:
+    """Recorded and decoded movements in the plane, from where the recorded ones start; a velocity
+    is integrated. Both have the color of the recorded one's direction."""
     velocity = unit.endswith("/s")
-    figure = _figure(8.6, 3.8)
+    truth, guess = decoded.truth[:, :2], decoded.guess[:, :2]
+    motion = truth if velocity else np.gradient(truth, decoded.time, axis=0)
+    pieces = _movements(decoded.time, np.hypot(*motion.T))
+    figure = _figure(8.6, 4.4)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
-    for panel, values, color, label in (
-        (panels[0], decoded.truth, TRUTH, "recorded"),
-        (panels[1], decoded.guess, DECODER, "decoded"),
-    ):
-        for piece in _pieces(decoded.time, PATH_SECONDS if velocity else np.inf):
-            path = values[piece, :2]
-            if velocity:
-                path = np.cumsum(path * _period(decoded.time), axis=0)
-            panel.plot(path[:, 0], path[:, 1], color=color, lw=0.9, alpha=0.7)
-        panel.set_title(label, fontsize=10)
+    drawn: list[NDArray[np.float64]] = []
+    for piece in pieces[:: -(-len(pieces) // MOST_PATHS)] if pieces else []:
+        if velocity:
+            moved = [np.cumsum(x[piece] * _period(decoded.time), axis=0) for x in (truth, guess)]
+        else:
+            moved = [x[piece] - truth[piece][0] for x in (truth, guess)]
+        drawn += moved
+        color = _direction_color(*moved[0][-1])
+        for panel, path in zip(panels, moved, strict=True):
+            panel.plot(path[:, 0], path[:, 1], color=color, lw=1.1, alpha=0.8)
+            panel.plot(*path[-1], "o", color=color, ms=3)
+    furthest = max((np.abs(path).max() for path in drawn), default=1.0)
+    for panel, title in zip(panels, ("recorded", "decoded"), strict=True):
+        panel.set_title(title, fontsize=10)
         panel.set_aspect("equal")
+        panel.set_xlim(-1.05 * furthest, 1.05 * furthest)
+        panel.set_ylim(-1.05 * furthest, 1.05 * furthest)
         panel.set_xlabel(_path_label(names[0], target, unit))
     panels[0].set_ylabel(_path_label(names[1], target, unit))
     return _svg(figure)
@@ -144,6 +164,43 @@ def curves(log: Sequence[Mapping[str, float]]) -> str:
     _line(right, valid, DECODER, "validation R²", marker="o")
     left.set_yscale("log")
     return _svg(figure)
+
+
+@rc_context(STYLE)
+def efficiency(curves: Sequence[Curve]) -> str:
+    """R² against seconds of labels: the mean over sessions as a line, its range over seeds as bars,
+    and single sessions faint; baselines are dashed."""
+    figure = _figure(8.6, 4.6)
+    axes = figure.subplots()
+    ways = [curve for curve in curves if not curve.baseline]
+    baselines = [curve for curve in curves if curve.baseline]
+    for curve, color in zip(ways, cycle(COLORS)):
+        for session in curve.sessions.values():
+            axes.plot(curve.seconds, session, ".-", color=color, lw=0.8, ms=4, alpha=0.3)
+        _curve(axes, curve, color, "o-")
+    for curve, kind in zip(baselines, cycle(("s--", "^:", "D-.", "v--"))):
+        _curve(axes, curve, BASELINE, kind)
+    seconds = sorted({x for curve in curves for x in curve.seconds})
+    ticks = [x for last, x in pairwise([0, *seconds]) if x > last * NEAR]
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [_time(x) for x in ticks])
+    axes.minorticks_off()
+    lowest = min((y for curve in curves for y in curve.low if np.isfinite(y)), default=0.0)
+    axes.set_ylim(max(min(0.0, lowest - 0.05), LEAST_R2), 1.0)
+    axes.set_xlabel("labelled behavior of each session")
+    axes.set_ylabel("test R², mean over sessions")
+    figure.legend(loc="outside right upper", frameon=False)
+    return _svg(figure)
+
+
+def _curve(axes: Axes, curve: Curve, color: str, kind: str) -> None:
+    axes.vlines(curve.seconds, curve.low, curve.high, color=color, lw=2.5, alpha=0.4)
+    label = LABELS.get(curve.label, curve.label)
+    axes.plot(curve.seconds, curve.mean, kind, color=color, lw=1.8, ms=5, label=label)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 60:.3g} min" if seconds >= 60 else f"{seconds:.3g} s"
 
 
 @rc_context(STYLE)
@@ -211,15 +268,23 @@ def _stretch(time: NDArray[np.float64], seconds: float) -> tuple[slice, NDArray[
     return slice(first, first + n), np.arange(n) * _period(time)
 
 
-def _pieces(time: NDArray[np.float64], longest: float) -> list[slice]:
-    """Gap-free runs of samples, cut so that none is longer than `longest` seconds."""
-    edges = [0, *_breaks(time).tolist(), len(time)]
-    most = int(min(longest / _period(time), len(time))) or 1
+def _movements(time: NDArray[np.float64], speed: NDArray[np.float64]) -> list[slice]:
+    """Gap-free runs of samples above the speed of onset, cut so that none is longer than
+    `PATH_SECONDS`; what is too short is left out."""
+    fast = speed > ONSET * np.percentile(speed, 99)  # the very highest may be an artifact
+    edges = {0, *_breaks(time).tolist(), *(np.flatnonzero(np.diff(fast)) + 1).tolist(), len(time)}
+    most, least = (max(1, int(t / _period(time))) for t in (PATH_SECONDS, LEAST_SECONDS))
     return [
         slice(first, min(first + most, stop))
-        for start, stop in pairwise(edges)
+        for start, stop in pairwise(sorted(edges))
         for first in range(start, stop, most)
+        if fast[start] and min(first + most, stop) - first >= least
     ]
+
+
+def _direction_color(x: float, y: float) -> NDArray[np.floating]:
+    """A hue for each direction, so that near ones look alike."""
+    return hsv_to_rgb((np.arctan2(y, x) / (2 * np.pi) % 1, 0.75, 0.8))
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -12,13 +12,15 @@ import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
-import torch
-from torch import Tensor
+import safetensors
 
 from neurobrick import StoreError
+
+# torch is loaded with the first tensor: what compares runs, and reads none, is quick.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -90,15 +92,19 @@ def save_weights(
     path: Path, weights: Mapping[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
     """Write tensors as safetensors."""
+    from safetensors.torch import save_file
+
     with replacing(path) as aside:
         whole = {name: value.detach().contiguous() for name, value in weights.items()}
-        safetensors.torch.save_file(whole, aside, metadata)
+        save_file(whole, aside, metadata)
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
     """Read tensors from safetensors. Raises StoreError when the file is absent or damaged."""
+    from safetensors.torch import load_file
+
     try:
-        return safetensors.torch.load_file(path)
+        return load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise StoreError(f"cannot read the weights {path}: {error}") from error
 
@@ -118,6 +124,8 @@ def load_foreign(path: Path) -> Any:
 
     Raises StoreError when the file is absent or damaged, or holds anything else.
     """
+    import torch
+
     try:
         if zipfile.is_zipfile(path):  # torch.load does not look at its checksums
             with zipfile.ZipFile(path) as archive:

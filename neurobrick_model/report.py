@@ -9,7 +9,9 @@ from typing import Any
 
 from neurobrick_model import figures
 from neurobrick_model.baselines import Baseline
+from neurobrick_model.embeddings import Map
 from neurobrick_model.evaluate import Decoded
+from neurobrick_model.page import duration, figure, page, r2, table
 from neurobrick_model.recipe import Recipe
 from neurobrick_model.settings import EVALUATION
 
@@ -19,37 +21,6 @@ CONFIDENCE = (
 )
 TRACE = 15  # windows of trace drawn of each: a window is the length that the behavior changes in
 
-CSS = """
-:root { color-scheme: light; --ink: #1f2430; --soft: #5b6475; --line: #e3e7ee; --blue: #2463eb; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f6f7f9; color: var(--ink);
-  font: 16px/1.55 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-main { max-width: 1060px; margin: 0 auto; padding: 40px 24px 80px; }
-h1 { font-size: 30px; margin: 0 0 4px; letter-spacing: -.01em; }
-h2 { font-size: 19px; margin: 44px 0 10px; }
-h3 { font-size: 15px; margin: 26px 0 4px; font-weight: 600; }
-p { margin: 6px 0; } .soft { color: var(--soft); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 14px;
-  margin: 24px 0; }
-.card, figure, details, .table { background: #fff; border: 1px solid var(--line);
-  border-radius: 10px; }
-.card { padding: 14px 18px; } .card b { display: block; font-size: 28px; line-height: 1.25; }
-.card span { color: var(--soft); font-size: 14px; }
-.card.first b { color: var(--blue); }
-figure { margin: 8px 0; padding: 14px; overflow-x: auto; }
-figure svg { display: block; width: 100%; height: auto; min-width: 560px; }
-.table { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th, td { padding: 7px 11px; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-th { color: var(--soft); font-weight: 600; border-bottom: 1px solid var(--line); }
-tr + tr td { border-top: 1px solid var(--line); } td { font-variant-numeric: tabular-nums; }
-details { padding: 10px 18px; margin: 10px 0; } summary { cursor: pointer; font-weight: 600; }
-.ci { color: var(--soft); font-size: 12px; font-weight: 400; display: block; }
-.warning { color: #b42318; font-weight: 600; }
-pre { overflow-x: auto; font-size: 13px; line-height: 1.45; }
-"""
-
 
 def render(
     recipe: Recipe,
@@ -57,8 +28,10 @@ def render(
     log: Sequence[Mapping[str, float]],
     decoded: Mapping[str, Decoded],
     baselines: Mapping[str, Baseline],
+    maps: Sequence[Map],
 ) -> str:
-    """The page: headline, R² by session, decoded traces, paths, curves, recipe, versions."""
+    """The page: headline, R² by session, decoded traces and movements, embeddings, curves, recipe,
+    versions."""
     names, target, unit = metrics["axes"], metrics["target"], metrics["unit"]
     seconds = TRACE * recipe.model.window
     shown = [id for id in decoded if len(decoded[id].time) > 1]
@@ -67,7 +40,7 @@ def render(
     parts = [
         _headline(metrics),
         "<h2>R² by session</h2>",
-        _figure(figures.scores(metrics["sessions"], list(baselines))),
+        figure(figures.scores(metrics["sessions"], list(baselines))),
         _table(metrics["sessions"], list(baselines)),
         f'<p class="soft">{CONFIDENCE}</p>',
         _axes(metrics["sessions"], list(baselines), names),
@@ -80,34 +53,37 @@ def render(
     for id in shown:
         parts += [
             f"<h3>{escape(id)}</h3>",
-            _figure(
+            figure(
                 figures.traces(
                     decoded[id], best, baselines[best].decoded[id], names, target, unit, seconds
                 )
             ),
         ]
     if len(names) == 2:
-        parts += ["<h2>Paths</h2>"]
+        parts += [
+            "<h2>Movements</h2>",
+            '<p class="soft">Each from where the recorded speed rises to where it falls, such as a '
+            "reach; put to one start, and colored by where it was headed.</p>",
+        ]
         for id in shown:
             parts += [
                 f"<h3>{escape(id)}</h3>",
-                _figure(figures.paths(decoded[id], names, target, unit)),
+                figure(figures.movements(decoded[id], names, target, unit)),
             ]
     if metrics["readouts"]:
         parts += ["<h2>Further readouts</h2>", *map(_readout, metrics["readouts"])]
-    parts += ["<h2>Training</h2>", _figure(figures.curves(log)), _training(metrics)]
+    if maps:
+        parts += [
+            "<h2>Embeddings</h2>",
+            '<p class="soft">Units and sessions; the first two principal components.</p>',
+            figure(figures.embeddings(maps)),
+        ]
+    parts += ["<h2>Training</h2>", figure(figures.curves(log)), _training(metrics)]
     parts += [
         f"<details><summary>Recipe</summary><pre>{escape(recipe.to_yaml())}</pre></details>",
         _versions(metrics["versions"]),
     ]
-    title = f"{recipe.name}: decoding {target}"
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(parts)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return page(f"{recipe.name}: decoding {target}", parts)
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:
@@ -116,13 +92,13 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     best, several = _best(mean["baselines"]), len(mean["baselines"]) > 1
     which = f"{figures.LABELS[best]}, the best baseline" if several else f"{best} baseline"
     cards = [
-        (_r2(mean["decoder"]), "mean test R², decoder"),
-        (_r2(mean["baselines"][best]), f"mean test R², {which}"),
+        (r2(mean["decoder"]), "mean test R², decoder"),
+        (r2(mean["baselines"][best]), f"mean test R², {which}"),
         (
             f"{sum(gain > 0 for gain in gains)} of {len(gains)}",
             f"sessions above {'every' if several else 'the'} baseline",
         ),
-        (_duration(metrics["training"]["seconds"]), f"training on {metrics['training']['device']}"),
+        (duration(metrics["training"]["seconds"]), f"training on {metrics['training']['device']}"),
     ]
     shown = "".join(
         f'<div class="card{" first" if first else ""}"><b>{value}</b><span>{label}</span></div>'
@@ -153,7 +129,7 @@ def _table(sessions: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> s
         ]
         for s in sessions
     ]
-    return _rows(heads, rows)
+    return table(heads, rows)
 
 
 def _axes(
@@ -163,14 +139,14 @@ def _axes(
     rows = [
         [
             escape(f"{s['id']}, {axis}"),
-            f"<b>{_r2(s['decoder']['axes'][k])}</b>",
-            *(_r2(s["baselines"][name]["axes"][k]) for name in baselines),
+            f"<b>{r2(s['decoder']['axes'][k])}</b>",
+            *(r2(s["baselines"][name]["axes"][k]) for name in baselines),
         ]
         for s in sessions
         for k, axis in enumerate(names)
     ]
-    table = _rows(["session, axis", *_labels(baselines)], rows)
-    return f"<details><summary>R² by axis</summary>{table}</details>"
+    shown = table(["session, axis", *_labels(baselines)], rows)
+    return f"<details><summary>R² by axis</summary>{shown}</details>"
 
 
 def _errors(metrics: Mapping[str, Any]) -> str:
@@ -181,7 +157,7 @@ def _errors(metrics: Mapping[str, Any]) -> str:
         for s in metrics["sessions"]
         for name, label, scores in _decoders(s["id"], s)
     ]
-    return f"<details><summary>RMSE and correlation</summary>{_rows(heads, rows)}</details>"
+    return f"<details><summary>RMSE and correlation</summary>{table(heads, rows)}</details>"
 
 
 def _parts(metrics: Mapping[str, Any]) -> str:
@@ -197,7 +173,7 @@ def _parts(metrics: Mapping[str, Any]) -> str:
         for part in [{**metrics, "during": EVALUATION}, *metrics["parts"]]
         for name, label, scores in _decoders(f"{part['split']}, {part['during']}", part["summary"])
     ]
-    return _rows([*heads, "correlation"], rows)
+    return table([*heads, "correlation"], rows)
 
 
 def _decoders(name: str, scored: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -206,13 +182,6 @@ def _decoders(name: str, scored: Mapping[str, Any]) -> Iterator[tuple[str, str, 
     own = {"decoder": scored["decoder"], **scored["baselines"]}
     for row, (decoder, scores) in enumerate(own.items()):
         yield "" if row else escape(name), figures.LABELS[decoder], scores
-
-
-def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; its cells are HTML."""
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="table"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def _labels(baselines: Sequence[str]) -> list[str]:
@@ -235,12 +204,12 @@ def _readout(readout: Mapping[str, Any]) -> str:
     rows = [
         [
             escape(id),
-            *map(_r2, [one["r2"], *one["axes"]] if readout["axes"] else one.values()),
+            *map(r2, [one["r2"], *one["axes"]] if readout["axes"] else one.values()),
         ]
         for id, one in readout["sessions"].items()
     ]
     what = escape(readout["unit"]) or f"{len(readout['classes'])} classes"
-    return f"<h3>{escape(readout['name'])} ({what})</h3>" + _rows(["session", *names], rows)
+    return f"<h3>{escape(readout['name'])} ({what})</h3>" + table(["session", *names], rows)
 
 
 def _training(metrics: Mapping[str, Any]) -> str:
@@ -250,7 +219,7 @@ def _training(metrics: Mapping[str, Any]) -> str:
         f'<p class="warning">Warning: {escape(line)}.</p>' for line in training["warnings"]
     )
     return warnings + (
-        f'<p class="soft">{training["steps"]:,} steps in {_duration(training["seconds"])} on '
+        f'<p class="soft">{training["steps"]:,} steps in {duration(training["seconds"])} on '
         f"{ranks}{training['device']}, {training['precision']}, validation included; "
         f"{training['windows_per_second']:,.0f} windows and "
         f"{training['tokens_per_second']:,.0f} tokens a second, "
@@ -265,17 +234,9 @@ def _versions(versions: Mapping[str, str]) -> str:
     return f'<p class="soft">Made with {listed}.</p>'
 
 
-def _figure(svg: str) -> str:
-    return f"<figure>{svg}</figure>"
-
-
-def _r2(value: float) -> str:
-    return f"{value:.3f}" if value == value else "–"
-
-
 def _score(scores: Mapping[str, Any], name: str) -> str:
     """A score, and below it its interval."""
-    shown = _si if name == "rmse" else _r2
+    shown = _si if name == "rmse" else r2
     low, high = scores["ci95"][name]
     bounds = f'<span class="ci">{shown(low)} to {shown(high)}</span>' if low == low else ""
     return shown(scores[name]) + bounds
@@ -283,8 +244,3 @@ def _score(scores: Mapping[str, Any], name: str) -> str:
 
 def _si(value: float) -> str:
     return f"{value:#.3g}" if value == value else "–"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d} min" if minutes else f"{seconds:.0f} s"

@@ -13,6 +13,7 @@ from neurobrick_model import report, run
 from neurobrick_model.baselines import Baseline, baselines
 from neurobrick_model.breakdown import DECODER, break_down
 from neurobrick_model.corpus import Corpus
+from neurobrick_model.embeddings import Map
 from neurobrick_model.evaluate import Classified, Decoded, mean_r2, of_part
 from neurobrick_model.files import to_json, write_text
 from neurobrick_model.parts import HEADLINE
@@ -30,10 +31,11 @@ def score(
     others: Mapping[str, Mapping[str, Decoded | Classified]],
     training: Mapping[str, Any],
     log: Sequence[Mapping[str, Any]],
+    maps: Sequence[Map],
 ) -> dict[str, Any]:
     """Score `decoded`, the reported samples by session, and `others`, the test split of each
-    further readout, write `metrics.json` and the report, and return the metrics; `training` is what
-    they say of how it was trained."""
+    further readout, write `metrics.json` and the report, which shows the `maps` of embeddings, and
+    return the metrics; `training` is what they say of how it was trained."""
     seed = recipe.training.seed
     fitted = baselines(corpus, recipe.baseline, seed)
     decoders = {DECODER: decoded} | {name: one.decoded for name, one in fitted.items()}
@@ -65,7 +67,7 @@ def score(
         "versions": run.versions(),
     }
     write_text(folder / run.METRICS, to_json(metrics) + "\n")
-    write_text(folder / run.REPORT, report.render(recipe, metrics, log, decoded, fitted))
+    write_text(folder / run.REPORT, report.render(recipe, metrics, log, decoded, fitted, maps))
     return metrics
 
 
@@ -76,13 +78,16 @@ def _sessions(
         {
             "id": one["id"],
             "units": units,
+            "labels": labels,
             **one,
             "baselines": {
                 name: {**scores, **fitted[name].chosen[one["id"]]}
                 for name, scores in one["baselines"].items()
             },
         }
-        for one, units in zip(scored, corpus.vocabulary.units, strict=True)
+        for one, units, labels in zip(
+            scored, corpus.vocabulary.units, corpus.label_seconds, strict=True
+        )
     ]
 
 

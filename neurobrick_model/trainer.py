@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from neurobrick import Dataset
-from neurobrick_model import run
+from neurobrick_model import embeddings, run
 from neurobrick_model.adaptation import resolve
 from neurobrick_model.batches import Batch, Cutter, Feed, shares
 from neurobrick_model.corpus import Corpus
@@ -396,7 +396,8 @@ class Trainer:
             **{name: statistics.median(r[name] for r in measured) for name in Reading.names()},
         }
         self.watch.say(f"fitting what to compare with: {', '.join(self.recipe.baseline.which)}")
-        return score(folder, self.recipe, self.corpus, decoded, others, facts, log.records)
+        maps = embeddings.maps(self.weights, self.corpus.origins)
+        return score(folder, self.recipe, self.corpus, decoded, others, facts, log.records, maps)
 
     def _ended_early(self) -> bool:
         """Whether the last validations have brought nothing better."""

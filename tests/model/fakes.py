@@ -30,6 +30,8 @@ class FakeSession:
     others: dict[str, tuple[NDArray[np.float64], NDArray[np.float64], str]] = field(
         default_factory=dict
     )  # further behavior: timestamps, values, unit
+    subject: str | None = "M"
+    areas: tuple[str | None, ...] | None = None  # of each unit; none is told by default
 
     @property
     def span(self) -> tuple[float, float]:
@@ -38,6 +40,15 @@ class FakeSession:
     @property
     def n_spikes(self) -> int:
         return len(self.spike_times)
+
+    @property
+    def metadata(self) -> Any:
+        return SimpleNamespace(subject=SimpleNamespace(id=self.subject))
+
+    @property
+    def units(self) -> pa.Table:
+        table = pa.table({"quality": ["good"] * self.n_units})
+        return table.append_column("area", [list(self.areas)]) if self.areas else table
 
     @property
     def behavior(self) -> dict[str, Any]:

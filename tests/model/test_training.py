@@ -255,7 +255,8 @@ def test_the_report_needs_nothing_but_itself(run: Path) -> None:
     page = (run / "report.html").read_text()
     assert "://" not in page
     assert not re.search(r"<(script|link|img|iframe)\b|@import|url\((?!#)", page)
-    assert page.count("<svg") == page.count("</svg>") == 6  # scores, 2 × traces, 2 × paths, curves
+    assert page.count("<svg") == page.count("</svg>") == 7
+    # scores, 2 × traces, 2 × movements, units, curves
     for text in ("sim/a", "sim/b", "hand_vel", "m/s", "R²", "ridge", "RMSE", "valid"):
         assert text in page
     references = set(re.findall(r'(?:href="#|url\(#)([^")]+)', page))
