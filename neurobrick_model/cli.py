@@ -278,9 +278,11 @@ def table(metrics: Mapping[str, Any]) -> Table:
     """R² of the decoder and the baselines with their 95 % intervals: by session, their means, and
     the means of what is scored apart."""
     names = list(metrics["mean"]["baselines"])
-    shown = Table("session", title=f"test R², {metrics['target']}", title_justify="left")
+    shown = Table(
+        "session", title=f"test R² (95 % interval), {metrics['target']}", title_justify="left"
+    )
     for column in ("decoder", *names):
-        shown.add_column(f"{column} (95 %)", justify="right")
+        shown.add_column(column, justify="right")
     for session in metrics["sessions"]:
         shown.add_row(session["id"], *_r2(session))
     shown.add_section()
@@ -298,7 +300,8 @@ def table(metrics: Mapping[str, Any]) -> Table:
 def _r2(scored: Mapping[str, Any]) -> Iterator[str]:
     for one in (scored["decoder"], *scored["baselines"].values()):
         low, high = one["ci95"]["r2"]
-        yield f"{one['r2']:.3f} ({low:.2f} to {high:.2f})"
+        bounds = f" ({low:.2f} to {high:.2f})" if low == low else ""  # one trial has none
+        yield f"{one['r2']:.3f}{bounds}"
 
 
 @main.command("import")

@@ -54,6 +54,7 @@ LEAST_R2 = -0.5  # the lowest that is drawn
 MOST_MARKS = 2000  # points that are drawn one by one; more are a picture
 MOST_NAMES = 12  # in a legend
 MOST_PATHS = 80  # movements in a figure
+MARGIN = 0.03  # of R², left of the lowest
 SPREAD = 0.22  # of the decoders in a row, either way, in rows
 PATH_SECONDS = 2.0  # longest piece over which a velocity is integrated
 LEAST_SECONDS = 0.2  # shortest movement
@@ -70,7 +71,6 @@ def scores(sessions: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> s
     scored["decoder"] = [s["decoder"] for s in sessions]
     r2 = {name: [_number(one["r2"]) for one in own] for name, own in scored.items()}
     every = np.array(list(r2.values()))
-    axes.hlines(rows, every.min(0), every.max(0), color="#c9d3e6", lw=3)
     apart = np.linspace(SPREAD, -SPREAD, len(scored))  # so that the intervals of a row do not meet
     for (name, values), shift in zip(r2.items(), apart, strict=True):
         low, high = np.array([one["ci95"]["r2"] for one in scored[name]], dtype=np.float64).T
@@ -78,8 +78,8 @@ def scores(sessions: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> s
         axes.scatter(values, rows + shift, s=30, color=INKS[name], label=LABELS[name], zorder=3)
     axes.set_yticks(rows, [s["id"].rpartition("/")[2] for s in sessions])
     axes.set_ylim(-0.7, len(sessions) - 0.3)
-    axes.set_xlim(min([0.0, *every[np.isfinite(every)]]), 1.0)
-    axes.set_xlabel("R² on the test split, variance-weighted over axes")
+    axes.set_xlim(min([0.0, *(every[np.isfinite(every)] - MARGIN)]), 1.0)
+    axes.set_xlabel("R² on the test split, variance-weighted over axes; lines: 95 % intervals")
     axes.grid(axis="y", visible=False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(r2), frameon=False)
     return _svg(figure)

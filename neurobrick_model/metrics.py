@@ -46,6 +46,9 @@ class Scores:
 # What metrics.json calls them.
 NAMES = {field.name: field.name for field in fields(Scores)} | {"r2_axes": "axes"}
 
+# What they cannot leave, as an interval less its bias may where trials are few.
+LIMITS = {"r2": (-np.inf, 1.0), "rmse": (0.0, np.inf), "correlation": (-1.0, 1.0)}
+
 
 @dataclass(frozen=True)
 class Assessed:
@@ -59,7 +62,10 @@ class Assessed:
         pairs = {name: (getattr(self.scores, name), getattr(self.redrawn, name)) for name in NAMES}
         return {
             **{NAMES[name]: score.tolist() for name, (score, _) in pairs.items()},
-            "ci95": {NAMES[name]: interval(*pair).tolist() for name, pair in pairs.items()},
+            "ci95": {
+                NAMES[name]: interval(*pair).clip(*LIMITS[name.removesuffix("_axes")]).tolist()
+                for name, pair in pairs.items()
+            },
         }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from math import inf
 from typing import Any
@@ -16,7 +16,9 @@ from neurobrick_model.recipe import Recipe
 from neurobrick_model.settings import EVALUATION
 
 SHOWN = 4  # sessions whose traces are drawn
-CONFIDENCE = "Below each score its 95 % interval, from trials drawn anew with replacement."
+CONFIDENCE = (
+    "Below a score its 95 % interval, by trials, or blocks of time, drawn with replacement."
+)
 TRACE = 15  # windows of trace drawn of each: a window is the length that the behavior changes in
 
 
@@ -151,9 +153,9 @@ def _errors(metrics: Mapping[str, Any]) -> str:
     """RMSE and correlation by session and decoder, folded away."""
     heads = ["session", "decoder", f"RMSE ({metrics['unit']})", "correlation"]
     rows = [
-        [escape(s["id"]), label, _score(scores, "rmse"), _score(scores, "correlation")]
+        [name, label, _score(scores, "rmse"), _score(scores, "correlation")]
         for s in metrics["sessions"]
-        for label, scores in _decoders(s)
+        for name, label, scores in _decoders(s["id"], s)
     ]
     return f"<details><summary>RMSE and correlation</summary>{table(heads, rows)}</details>"
 
@@ -163,21 +165,23 @@ def _parts(metrics: Mapping[str, Any]) -> str:
     heads = ["split, during", "sessions", "decoder", "R²", f"RMSE ({metrics['unit']})"]
     rows = [
         [
-            escape(f"{part['split']}, {part['during']}"),
-            str(sum(one["samples"] > 0 for one in part["sessions"])),
+            name,
+            str(sum(one["samples"] > 0 for one in part["sessions"])) if name else "",
             label,
-            *(_score(scores, name) for name in ("r2", "rmse", "correlation")),
+            *(_score(scores, what) for what in ("r2", "rmse", "correlation")),
         ]
         for part in [{**metrics, "during": EVALUATION}, *metrics["parts"]]
-        for label, scores in _decoders(part["summary"])
+        for name, label, scores in _decoders(f"{part['split']}, {part['during']}", part["summary"])
     ]
     return table([*heads, "correlation"], rows)
 
 
-def _decoders(scored: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """The decoder and its baselines, each by its label."""
-    named = {"decoder": scored["decoder"], **scored["baselines"]}
-    return [(figures.LABELS[name], scores) for name, scores in named.items()]
+def _decoders(name: str, scored: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """The decoder's and each baseline's row of a table: `name` in the first one only, the label,
+    and the scores."""
+    own = {"decoder": scored["decoder"], **scored["baselines"]}
+    for row, (decoder, scores) in enumerate(own.items()):
+        yield "" if row else escape(name), figures.LABELS[decoder], scores
 
 
 def _labels(baselines: Sequence[str]) -> list[str]:
@@ -239,4 +243,4 @@ def _score(scores: Mapping[str, Any], name: str) -> str:
 
 
 def _si(value: float) -> str:
-    return f"{value:.3g}" if value == value else "–"
+    return f"{value:#.3g}" if value == value else "–"

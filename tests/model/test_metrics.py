@@ -161,3 +161,16 @@ def test_samples_are_grouped_by_trial_and_elsewhere_by_block() -> None:
     np.testing.assert_array_equal(found[:, None] == found, alike)
     assert len(trial_groups(np.zeros(0), trials, 4.0)) == 0
     assert trial_groups(time, np.zeros((0, 2)), 100.0).max() == 1
+
+
+def test_an_interval_stays_where_scores_can_be() -> None:
+    """Of two trials, one decoded well, resamples of the good one alone would say more than 1."""
+    truth, guess, trial = reaches(np.random.default_rng(6), 2)
+    guess[trial == 1] = 0.0
+    guess[trial == 0] = truth[trial == 0]
+    found = assess(truth, guess, trial)
+    assert interval(found.scores.r2, found.redrawn.r2)[1] > 1
+    intervals = found.record()["ci95"]
+    assert intervals["r2"][1] == 1
+    assert np.max(intervals["axes"]) <= 1
+    assert min(intervals["rmse"]) >= 0
