@@ -129,7 +129,7 @@ def movements(decoded: Decoded, names: Sequence[str], target: str, unit: str) ->
     truth, guess = decoded.truth[:, :2], decoded.guess[:, :2]
     motion = truth if velocity else np.gradient(truth, decoded.time, axis=0)
     pieces = _movements(decoded.time, np.hypot(*motion.T))
-    figure = _figure(8.6, 4.4)
+    figure = _figure(8.6, 4.8)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     drawn: list[NDArray[np.float64]] = []
     for piece in pieces[:: -(-len(pieces) // MOST_PATHS)] if pieces else []:
@@ -148,6 +148,7 @@ def movements(decoded: Decoded, names: Sequence[str], target: str, unit: str) ->
         panel.set_aspect("equal")
         panel.set_xlim(-1.05 * furthest, 1.05 * furthest)
         panel.set_ylim(-1.05 * furthest, 1.05 * furthest)
+        panel.locator_params(nbins=5)
         panel.set_xlabel(_path_label(names[0], target, unit))
     panels[0].set_ylabel(_path_label(names[1], target, unit))
     return _svg(figure)
