@@ -26,7 +26,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-# The best of a few rates each, tried at these sizes on a corpus of another seed.
+# One rate each, of the order that each is used with; others are given by --optimizer.
 OPTIMIZERS = ("adamw=0.002", "muon=0.004", "lamb=0.01")
 RECIPE = {
     "data": {

@@ -242,23 +242,30 @@ def _state(loss: float, reading: Reading) -> str:
 
 
 def table(metrics: Mapping[str, Any]) -> Table:
-    """R² of decoder and ridge by session, and their means."""
+    """R² of the decoder and the baselines with their 95 % intervals: by session, their means, and
+    the means of what is scored apart."""
+    names = list(metrics["mean"]["baselines"])
     shown = Table("session", title=f"test R², {metrics['target']}", title_justify="left")
-    for column in ("decoder", "ridge"):
-        shown.add_column(column, justify="right")
+    for column in ("decoder", *names):
+        shown.add_column(f"{column} (95 %)", justify="right")
     for session in metrics["sessions"]:
-        shown.add_row(
-            session["id"], f"{session['decoder']['r2']:.4f}", f"{session['ridge']['r2']:.4f}"
-        )
+        shown.add_row(session["id"], *_r2(session))
     shown.add_section()
-    mean = metrics["mean"]
-    shown.add_row("mean", f"{mean['decoder']:.4f}", f"{mean['ridge']:.4f}")
+    shown.add_row("mean", *_r2(metrics["summary"]))
+    for part in metrics["parts"]:
+        shown.add_row(f"mean, {part['split']} {part['during']}", *_r2(part["summary"]))
     shown.add_section()
     for readout in metrics["readouts"]:
         for name, value in readout["mean"].items():
             label = "R²" if name == "r2" else name
-            shown.add_row(f"{readout['name']}, mean {label}", f"{value:.4f}", "")
+            shown.add_row(f"{readout['name']}, mean {label}", f"{value:.4f}")
     return shown
+
+
+def _r2(scored: Mapping[str, Any]) -> Iterator[str]:
+    for one in (scored["decoder"], *scored["baselines"].values()):
+        low, high = one["ci95"]["r2"]
+        yield f"{one['r2']:.3f} ({low:.2f} to {high:.2f})"
 
 
 @main.command("import")

@@ -11,14 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neurobrick import Dataset, RecipeError, Session
 from neurobrick_model import memory, targets
 from neurobrick_model.labels import choose
+from neurobrick_model.parts import read_asked, say_missing
 from neurobrick_model.readouts import NO_TERMS, Readout, Terms
-from neurobrick_model.settings import DataSettings, ReadoutSettings
+from neurobrick_model.settings import DataSettings, EvaluationSettings, ReadoutSettings
 from neurobrick_model.targets import Samples, Targets, axes, read_samples, sampling_rate, unit_of
 from neurobrick_model.timeline import Spans, Spikes, SpikeStore, Vocabulary, ticks
 
@@ -40,6 +43,7 @@ class Corpus:
     spikes: Spikes
     targets: Targets
     train: Spans
+    trials: tuple[NDArray[np.float64], ...]  # (k, 2) s of each session, on its own clock
 
     @classmethod
     def from_dataset(
@@ -50,10 +54,12 @@ class Corpus:
         say: Say = lambda line: None,
         seed: int = 0,
         terms: Terms = NO_TERMS,
+        evaluation: EvaluationSettings | None = None,
     ) -> Corpus:
-        """Read every session that `settings.sessions` selects; `say` is told what goes where.
-        Where only some labels are wanted, `seed` chooses them. What is to be decoded is told in
-        `terms`, where they are given, and otherwise in those of the sessions.
+        """Read every session that `settings.sessions` selects, with what `evaluation` scores of it;
+        `say` is told what goes where, and what is missing. Where only some labels are wanted,
+        `seed` chooses them. What is to be decoded is told in `terms`, where they are given, and
+        otherwise in those of the sessions.
 
         Raises RecipeError when there is none, when one lacks the target or has no units, when the
         targets differ in unit or number of axes, when there is nothing to train on, or when there
@@ -65,12 +71,15 @@ class Corpus:
         names = [_target(session, settings.target) for session in sessions]
         _check_alike(sessions, names, settings)
         home = _home(sessions, names, settings, device, say)
+        asked = [read_asked(session, evaluation or EvaluationSettings()) for session in sessions]
+        say_missing(ids, asked, say)
         store = SpikeStore(len(sessions), sum(session.n_spikes for session in sessions))
         parts = []
         for row, (session, name) in enumerate(zip(sessions, names, strict=True)):
             spikes = session.slice(*session.span).spikes
             store.add(row, spikes.times, spikes.units, session.domain)
-            parts.append(_labelled(read_samples(session, name, settings), settings, seed, session))
+            samples = read_samples(session, name, settings, asked[row])
+            parts.append(_labelled(samples, settings, seed, session))
         others = {
             name: (_readout(sessions, name, own, terms), own.weight)
             for name, own in settings.readouts.items()
@@ -86,6 +95,7 @@ class Corpus:
             spikes=store.finish(home),
             targets=gathered,
             train=_training_spans(parts, store, device),
+            trials=tuple(one.trials for one in asked),
         )
 
     @property

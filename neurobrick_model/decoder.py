@@ -5,7 +5,7 @@ On disk it is two files of a run's folder, `decoder.json` and `weights.safetenso
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from neurobrick import Dataset, NeurobrickError, RecipeError, StoreError
+from neurobrick_model.causal import decode_causally
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.evaluate import stitch
 from neurobrick_model.files import load_weights, save_weights, write_text
@@ -23,8 +24,10 @@ from neurobrick_model.perceiver import Perceiver
 from neurobrick_model.readouts import Readout
 from neurobrick_model.recipe import Recipe
 from neurobrick_model.settings import ModelSettings
+from neurobrick_model.sliding import SlidingWindow
+from neurobrick_model.stream import Stream, StreamError
 from neurobrick_model.targets import Targets
-from neurobrick_model.timeline import Spikes, Vocabulary, ticks
+from neurobrick_model.timeline import TICKS, Spikes, Vocabulary, ticks
 from neurobrick_model.vocabulary import keep, listed, matching, units_checksum
 
 SPEC = "decoder.json"
@@ -212,7 +215,13 @@ class Decoder:
         self.spec.save(Path(folder), self.model.state_dict())
 
     def predict(
-        self, dataset: Dataset, session_id: str, t0: float, t1: float, readout: str | None = None
+        self,
+        dataset: Dataset,
+        session_id: str,
+        t0: float,
+        t1: float,
+        readout: str | None = None,
+        lag: float | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Decode `[t0, t1)` seconds of a session that the decoder was trained on: its target, or
         the `readout` of that name.
@@ -221,11 +230,16 @@ class Decoder:
         recorded, and values (n, d) in SI, in the readout's unit; of a discrete readout, the
         probabilities (n, classes) of its classes.
 
+        Each sample is told by all windows that hold it. With a `lag` in seconds it is decoded as by
+        `stream` while the session is recorded, from the one window that ends that much later: a
+        window a sample, which takes accordingly longer.
+
         Raises UnknownSession for a session that is not in the vocabulary, StoreError when its units
-        are not those of training, and KeyError for a readout that the decoder does not have.
+        are not those of training, KeyError for a readout that the decoder does not have, and
+        StreamError for a lag that is longer than a window.
         """
-        columns, scale = self._readout(readout, session_id, dataset.root)
-        session, row = dataset[session_id], self._row(session_id, dataset.root)
+        row = self._row(session_id, dataset.root)
+        restore, session = self._restoring(readout, row), dataset[session_id]
         spikes = session.slice(*session.span).spikes
         self._check_units(row, session.n_units, spikes.units)
         n = max(0, int(np.ceil((t1 - t0) * self.spec.rate - 1e-9)))
@@ -236,24 +250,60 @@ class Decoder:
             len(self.spec.sessions),
             self._device,
         )
-        guess = stitch(
-            self.model,
-            self.spec.vocabulary,
-            recording,
-            torch.from_numpy(ticks(times)).to(self._device) + recording.base[row],
-            self.spec.model.window,
-            self.spec.step,
-        )
-        said = guess[:, columns].cpu().double()
-        if scale is None:
-            return times, said.softmax(-1).numpy()
-        return times, said.numpy() * np.array(scale.std) + np.array(scale.mean)
+        at = torch.from_numpy(ticks(times)).to(self._device) + recording.base[row]
+        vocabulary, window = self.spec.vocabulary, self.spec.model.window
+        if lag is None:
+            output = stitch(self.model, vocabulary, recording, at, window, self.spec.step)
+        else:
+            self._check_lag(lag)
+            output = decode_causally(self.model, vocabulary, recording, at, window, lag)
+        return times, restore(output)
 
-    def _readout(
-        self, name: str | None, session_id: str, root: str | Path | None = None
-    ) -> tuple[slice, Scale | None]:
+    def stream(
+        self,
+        session_id: str,
+        *,
+        start: float = 0.0,
+        lag: float = 0.0,
+        readout: str | None = None,
+    ) -> Stream:
+        """A Stream that decodes this session while it is recorded: its target, or the `readout` of
+        that name.
+
+        `start`, when the recording begins, or goes on after a gap, s on its clock: windows do not
+        reach back beyond it. `lag`, how long before the end of its window the behavior is asked
+        for, s: a little later it is decoded better.
+
+        Raises UnknownSession for a session that is not in the vocabulary, KeyError for a readout
+        that the decoder does not have, and StreamError for a lag that is longer than a window.
+        """
+        self._check_lag(lag)
+        row = self._row(session_id)
+        restore = self._restoring(readout, row)
+        sliding = SlidingWindow(self.model, self.spec.vocabulary, row, round(lag * TICKS))
+        units = self.spec.sessions[row].units
+        return Stream(sliding, self.spec.model.window, units, start, restore)
+
+    def _check_lag(self, lag: float) -> None:
+        if not 0 <= lag <= self.spec.model.window:
+            raise StreamError(
+                f"a lag of {lag} s is not within the window of {self.spec.model.window} s"
+            )
+
+    def _restoring(self, readout: str | None, row: int) -> Callable[[Tensor], NDArray[np.float64]]:
+        """What makes a session's values (n, d) of a readout of the model's output (n, columns)."""
+        columns, scale = self._readout(readout, self.spec.sessions[row])
+
+        def restore(output: Tensor) -> NDArray[np.float64]:
+            said = output[:, columns].cpu().double()
+            if scale is None:
+                return said.softmax(-1).numpy()
+            return said.numpy() * np.array(scale.std) + np.array(scale.mean)
+
+        return restore
+
+    def _readout(self, name: str | None, entry: SessionEntry) -> tuple[slice, Scale | None]:
         """The columns of a readout, and the scale of its values, None for a discrete one."""
-        entry = self.spec.sessions[self._row(session_id, root)]
         first = len(self.spec.axes)
         if name is None or name == self.spec.target:
             return slice(0, first), Scale(mean=entry.mean, std=entry.std)

@@ -2,12 +2,12 @@
 
 A window may read spikes from outside the split that is scored, as they are input and no labels,
 but never from outside the recording. Only samples inside the split and inside the session's
-evaluation intervals are scored.
+evaluation intervals are scored, and those of parts that are scored by themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.distributed import Ranks
+from neurobrick_model.metrics import score
+from neurobrick_model.parts import Part
 from neurobrick_model.perceiver import Perceiver
 from neurobrick_model.readouts import ReadoutTargets
 from neurobrick_model.timeline import TICKS, Spans, Spikes, Vocabulary, ragged
@@ -35,24 +37,19 @@ class Decoded:
     truth: NDArray[np.float64]
     guess: NDArray[np.float64]
 
+    def __getitem__(self, rows: NDArray[np.bool_]) -> Decoded:
+        return Decoded(self.time[rows], self.truth[rows], self.guess[rows])
+
     @property
     def r2_axes(self) -> list[float]:
         """Coefficient of determination of each axis, NaN for an axis that does not move."""
-        error, total = self._sums()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(total > 0, 1 - error / total, np.nan).tolist()
+        axes: list[float] = score(self.truth, self.guess).r2_axes.tolist()
+        return axes
 
     @property
     def r2(self) -> float:
         """Variance-weighted R² over the axes."""
-        error, total = self._sums()
-        return float(1 - error.sum() / total.sum()) if total.sum() > 0 else float("nan")
-
-    def _sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        if not len(self.truth):
-            return np.zeros(self.truth.shape[1]), np.zeros(self.truth.shape[1])
-        error = ((self.truth - self.guess) ** 2).sum(0)
-        return error, ((self.truth - self.truth.mean(0)) ** 2).sum(0)
+        return float(score(self.truth, self.guess).r2)
 
 
 @dataclass(frozen=True)
@@ -127,16 +124,15 @@ def stitch(
     return ranks.sum(total) / ranks.sum(weight).clamp(min=LEAST_TRUST)
 
 
-def decode_split(
+def decode_rows(
     model: Perceiver,
     corpus: Corpus,
-    split: str,
+    rows: Tensor,
     window: float,
     step: float,
     ranks: Ranks | None = None,
 ) -> dict[str, Decoded]:
-    """Stitch every scored sample of a split: by session id."""
-    rows = corpus.targets.scored[split]
+    """Stitch the samples at `rows` (k,), sorted, of the corpus's targets: by session id."""
     time = corpus.targets.time[rows]
     guess = stitch(model, corpus.vocabulary, corpus.spikes, time, window, step, ranks)
     return by_session(corpus, rows, guess[:, : len(corpus.axes)])
@@ -194,6 +190,17 @@ def by_session(corpus: Corpus, rows: Tensor, guess: Tensor) -> dict[str, Decoded
             targets.restore(guess[mine], session).cpu().numpy(),
         )
     return decoded
+
+
+def of_part(corpus: Corpus, decoded: Mapping[str, Decoded], part: Part) -> dict[str, Decoded]:
+    """The samples of one part, of those `decoded` at all rows that are reported."""
+    targets = corpus.targets
+    session = targets.session[targets.reported]
+    inside = torch.isin(targets.reported, targets.parts[part])
+    return {
+        name: decoded[name][inside[session == row].cpu().numpy()]
+        for row, name in enumerate(corpus.vocabulary.sessions)
+    }
 
 
 def mean_r2(decoded: Iterable[Decoded]) -> float:

@@ -18,6 +18,15 @@ from neurobrick_model.embeddings import Map
 from neurobrick_model.evaluate import Decoded
 
 TRUTH, DECODER, RIDGE = "#1f2430", "#2463eb", "#e08a1e"
+# What each way of decoding is called, and its color.
+LABELS = {"decoder": "decoder", "ridge": "ridge", "kalman": "Kalman", "mlp": "MLP", "gru": "GRU"}
+INKS = {
+    "decoder": DECODER,
+    "ridge": RIDGE,
+    "kalman": "#009e73",
+    "mlp": "#cc79a7",
+    "gru": "#a63a00",
+}
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "neurobrick",
@@ -37,53 +46,61 @@ STYLE: Any = {
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#1f2430")
 MOST_MARKS = 2000  # points that are drawn one by one; more are a picture
 MOST_NAMES = 12  # in a legend
+SPREAD = 0.22  # of the decoders in a row, either way, in rows
 PATH_SECONDS = 2.0  # longest piece over which a velocity is integrated
 
 
 @rc_context(STYLE)
-def scores(sessions: Sequence[Mapping[str, Any]]) -> str:
-    """R² of decoder and ridge, one row a session."""
-    height = 1.1 + 0.32 * len(sessions)
-    figure = _figure(8.6, height)
+def scores(sessions: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> str:
+    """R² of the decoder and of each of `baselines`, with 95 % intervals, one row a session."""
+    figure = _figure(8.6, 1.1 + max(0.32, 0.14 * (1 + len(baselines))) * len(sessions))
     axes = figure.subplots()
     rows = np.arange(len(sessions))[::-1]
-    decoder, ridge = ([_number(s[name]["r2"]) for s in sessions] for name in ("decoder", "ridge"))
-    axes.hlines(rows, ridge, decoder, color="#c9d3e6", lw=3)
-    axes.scatter(ridge, rows, s=46, color=RIDGE, label="ridge", zorder=3)
-    axes.scatter(decoder, rows, s=46, color=DECODER, label="decoder", zorder=3)
+    scored = {name: [s["baselines"][name] for s in sessions] for name in baselines}
+    scored["decoder"] = [s["decoder"] for s in sessions]
+    r2 = {name: [_number(one["r2"]) for one in own] for name, own in scored.items()}
+    every = np.array(list(r2.values()))
+    axes.hlines(rows, every.min(0), every.max(0), color="#c9d3e6", lw=3)
+    apart = np.linspace(SPREAD, -SPREAD, len(scored))  # so that the intervals of a row do not meet
+    for (name, values), shift in zip(r2.items(), apart, strict=True):
+        low, high = np.array([one["ci95"]["r2"] for one in scored[name]], dtype=np.float64).T
+        axes.hlines(rows + shift, low, high, color=INKS[name], lw=1.3)
+        axes.scatter(values, rows + shift, s=30, color=INKS[name], label=LABELS[name], zorder=3)
     axes.set_yticks(rows, [s["id"].rpartition("/")[2] for s in sessions])
     axes.set_ylim(-0.7, len(sessions) - 0.3)
-    axes.set_xlim(min([0.0, *(v for v in ridge + decoder if np.isfinite(v))]), 1.0)
+    axes.set_xlim(min([0.0, *every[np.isfinite(every)]]), 1.0)
     axes.set_xlabel("R² on the test split, variance-weighted over axes")
     axes.grid(axis="y", visible=False)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(r2), frameon=False)
     return _svg(figure)
 
 
 @rc_context(STYLE)
 def traces(
     decoded: Decoded,
+    name: str,
     baseline: Decoded,
     names: Sequence[str],
     target: str,
     unit: str,
     seconds: float,
 ) -> str:
-    """True, decoded and ridge-decoded behavior over `seconds` of scored samples, by axis."""
+    """True and decoded behavior over `seconds` of scored samples, by axis, and what the baseline
+    `name` decodes."""
     rows, time = _stretch(decoded.time, seconds)
     breaks = _breaks(decoded.time[rows])
     figure = _figure(8.6, 0.8 + 1.5 * len(names))
-    for axis, (panel, name) in enumerate(
+    for axis, (panel, axis_name) in enumerate(
         zip(figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0], names, strict=True)
     ):
         for values, color, label, width in (
-            (baseline.guess, RIDGE, "ridge", 1.0),
+            (baseline.guess, INKS[name], LABELS[name], 1.0),
             (decoded.truth, TRUTH, "recorded", 1.6),
             (decoded.guess, DECODER, "decoder", 1.4),
         ):
             shown = np.insert(values[rows, axis], breaks, np.nan)
             panel.plot(np.insert(time, breaks, np.nan), shown, color=color, lw=width, label=label)
-        panel.set_ylabel(f"{target} {name}\n({unit})")
+        panel.set_ylabel(f"{target} {axis_name}\n({unit})")
         panel.grid(axis="x", visible=False)
         panel.margins(x=0.01)
         if len(breaks) <= len(time) / 20:

@@ -39,8 +39,10 @@ class Recipe(Settings):
     adapt: AdaptSettings | None = Field(
         None, description="the trained decoder that it takes to new sessions; none by default"
     )
-    evaluation: EvaluationSettings = Field(EvaluationSettings(), description="stitching")
-    baseline: BaselineSettings = Field(BaselineSettings(), description="the ridge decoder")
+    evaluation: EvaluationSettings = Field(
+        EvaluationSettings(), description="stitching, and what is scored"
+    )
+    baseline: BaselineSettings = Field(BaselineSettings(), description="what to compare with")
 
     @property
     def folder(self) -> Path:

@@ -1,20 +1,25 @@
-"""The end of a run: what it decodes of the test split, beside the baseline, scored and reported."""
+"""The end of a run: what it decodes of held-out data, beside baselines, scored and reported."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neurobrick_model import report, run
-from neurobrick_model.baselines import Ridge, ridge
+from neurobrick_model.baselines import Baseline, baselines
+from neurobrick_model.breakdown import DECODER, break_down
 from neurobrick_model.corpus import Corpus
-from neurobrick_model.evaluate import Classified, Decoded, mean_r2
+from neurobrick_model.evaluate import Classified, Decoded, mean_r2, of_part
 from neurobrick_model.files import to_json, write_text
+from neurobrick_model.parts import HEADLINE
 from neurobrick_model.readouts import Readout
 from neurobrick_model.recipe import Recipe
+
+BLOCK = 2  # windows, each as long as the behavior takes to change: what outlasts its correlation
 
 
 def score(
@@ -26,18 +31,33 @@ def score(
     training: Mapping[str, Any],
     log: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Score `decoded`, the test split by session, and `others`, the same of each further readout,
-    write `metrics.json` and the report, and return the metrics; `training` is what they say of how
-    it was trained."""
-    baseline, ridges = ridge(corpus, recipe.baseline)
+    """Score `decoded`, the reported samples by session, and `others`, the test split of each
+    further readout, write `metrics.json` and the report, and return the metrics; `training` is what
+    they say of how it was trained."""
+    seed = recipe.training.seed
+    fitted = baselines(corpus, recipe.baseline, seed)
+    decoders = {DECODER: decoded} | {name: one.decoded for name, one in fitted.items()}
+    block = BLOCK * recipe.model.window
+    parts = {part: break_down(corpus, decoders, part, block, seed) for part in corpus.targets.parts}
+    headline = parts.pop(HEADLINE)
+    decoded = of_part(corpus, decoded, HEADLINE)
+    fitted = {
+        name: replace(one, decoded=of_part(corpus, one.decoded, HEADLINE))
+        for name, one in fitted.items()
+    }
     metrics = {
         "run": recipe.name,
         "target": corpus.target,
         "unit": corpus.unit,
         "axes": list(corpus.axes),
         "split": "test",
-        "mean": {"decoder": mean_r2(decoded.values()), "ridge": mean_r2(baseline.values())},
-        "sessions": _sessions(corpus, decoded, baseline, ridges),
+        "mean": {
+            "decoder": mean_r2(decoded.values()),
+            "baselines": {name: mean_r2(one.decoded.values()) for name, one in fitted.items()},
+        },
+        "summary": headline["summary"],
+        "sessions": _sessions(corpus, headline["sessions"], fitted),
+        "parts": [part for one in parts.values() if (part := _held(one))["sessions"]],
         "readouts": [
             _readout(one.readout, others[one.readout.name]) for one in corpus.targets.readouts
         ],
@@ -45,32 +65,30 @@ def score(
         "versions": run.versions(),
     }
     write_text(folder / run.METRICS, to_json(metrics) + "\n")
-    write_text(folder / run.REPORT, report.render(recipe, metrics, log, decoded, baseline))
+    write_text(folder / run.REPORT, report.render(recipe, metrics, log, decoded, fitted))
     return metrics
 
 
 def _sessions(
-    corpus: Corpus,
-    decoded: Mapping[str, Decoded],
-    baseline: Mapping[str, Decoded],
-    ridges: Sequence[Ridge],
+    corpus: Corpus, scored: Sequence[Mapping[str, Any]], fitted: Mapping[str, Baseline]
 ) -> list[dict[str, Any]]:
-    vocabulary = corpus.vocabulary
     return [
         {
-            "id": id,
+            "id": one["id"],
             "units": units,
-            "samples": len(decoded[id].time),
-            "decoder": {"r2": decoded[id].r2, "axes": decoded[id].r2_axes},
-            "ridge": {
-                "r2": baseline[id].r2,
-                "axes": baseline[id].r2_axes,
-                "bin": fitted.bin,
-                "alpha": fitted.alpha,
+            **one,
+            "baselines": {
+                name: {**scores, **fitted[name].chosen[one["id"]]}
+                for name, scores in one["baselines"].items()
             },
         }
-        for id, units, fitted in zip(vocabulary.sessions, vocabulary.units, ridges, strict=True)
+        for one, units in zip(scored, corpus.vocabulary.units, strict=True)
     ]
+
+
+def _held(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the sessions that have no samples in it."""
+    return {**part, "sessions": [one for one in part["sessions"] if one["samples"]]}
 
 
 def _readout(readout: Readout, decoded: Mapping[str, Decoded | Classified]) -> dict[str, Any]:

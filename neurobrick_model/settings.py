@@ -14,6 +14,7 @@ from neurobrick import IntervalRule, SplitSpec
 from neurobrick_model.labels import Seconds
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+EVALUATION = "evaluation"  # the name of the session's own evaluation intervals
 
 
 class Settings(BaseModel):
@@ -253,25 +254,57 @@ class AdaptSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """How windows are stitched when decoding is scored, and after."""
+    """How windows are stitched when decoding is scored, and after; and what is scored."""
 
     step: float | None = Field(
         None, gt=0, description="seconds between window starts; half a window by default"
     )
+    splits: tuple[Literal["train", "valid", "test"], ...] = Field(
+        ("test",), description="splits that are scored; test, the headline, is one of them"
+    )
+    during: dict[str, IntervalRule] = Field(
+        {},
+        description="by name, rows of an interval table that are scored by themselves too, within "
+        "each split and whether or not they lie in the session's evaluation intervals",
+    )
+    trials: IntervalRule | None = Field(
+        None,
+        description="rows that confidence intervals draw whole; by default those of the table "
+        "trials, and blocks of time where there is none",
+    )
+
+    @model_validator(mode="after")
+    def _headline(self) -> EvaluationSettings:
+        if "test" not in self.splits:
+            raise ValueError("splits must hold test, which is what a report says first")
+        if EVALUATION in self.during:
+            raise ValueError(f"during may not name {EVALUATION!r}, which is scored anyhow")
+        return self
 
 
 class BaselineSettings(Settings):
-    """The ridge decoder that every report compares with. The bin and the penalty that validate
-    best are used, for each session."""
+    """The decoders of binned spikes that the report compares with, each fitted to one session: what
+    validates best of that which is to be tried."""
 
+    which: tuple[Literal["ridge", "kalman", "mlp", "gru"], ...] = Field(
+        ("ridge",), min_length=1, description="those to compare with; networks take minutes"
+    )
     bins: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (0.02, 0.05, 0.1), min_length=1, description="seconds of a spike count, each tried"
     )
-    lags: int = Field(9, ge=1, description="bins around each sample, an odd number")
+    lags: int = Field(
+        9, ge=1, description="bins around each sample, an odd number; the Kalman filter needs none"
+    )
     alphas: tuple[float, ...] = Field(
         (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
         min_length=1,
-        description="penalties, each tried, in mean variances of the features",
+        description="penalties of the ridge decoder, each tried, in mean variances of the features",
+    )
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (128, 32), min_length=1, description="widths of mlp and gru, each tried"
+    )
+    dropout: tuple[Share, ...] = Field(
+        (0.2, 0.5), min_length=1, description="dropout of mlp and gru, each tried"
     )
 
     @model_validator(mode="after")

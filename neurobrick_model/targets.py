@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,11 +19,13 @@ from torch import Tensor
 from neurobrick import BehaviorInfo, IntervalRule, Intervals, RecipeError, Session, split
 from neurobrick_model import readouts
 from neurobrick_model.normalize import moments, zscores
+from neurobrick_model.parts import Asked, Part
 from neurobrick_model.readouts import Readout, ReadoutSamples, ReadoutTargets, Terms
 from neurobrick_model.settings import DataSettings, Weights
 from neurobrick_model.timeline import flat, rows, ticks
 
 SPLITS = ("train", "valid", "test")
+NOTHING = Asked()
 GAP = 1.5  # sample intervals without a sample that a derivative does not reach across
 
 
@@ -31,8 +34,9 @@ class Targets:
     """Samples of the behavior to decode, over all sessions: `time` (m,) int64 corpus ticks, sorted;
     `value` (m, d) float32, z-scored, 0 where the source has NaN; `weight` (m,) float32 in the loss,
     0 there too; `session` (m,) int32; `train` (m,) bool, in the train split with some weight;
-    `scored`, for each split the rows (k,) int64 that evaluation looks at; `mean` and `std`
-    (sessions, d) float64 in SI; `readouts`, what else is decoded at the same samples."""
+    `scored`, for each split the rows (k,) int64 that evaluation looks at; `parts`, the rows of each
+    part that a report scores; `mean` and `std` (sessions, d) float64 in SI; `readouts`, what else
+    is decoded at the same samples."""
 
     time: Tensor
     value: Tensor
@@ -40,9 +44,15 @@ class Targets:
     session: Tensor
     train: Tensor
     scored: Mapping[str, Tensor]
+    parts: Mapping[Part, Tensor]
     mean: Tensor
     std: Tensor
     readouts: tuple[ReadoutTargets, ...] = ()
+
+    @cached_property
+    def reported(self) -> Tensor:
+        """The rows (k,) of all parts together: what is decoded for a report."""
+        return torch.unique(torch.cat(list(self.parts.values())))
 
     def restore(self, value: Tensor, session: int) -> Tensor:
         """z-scored values (n, d) of one session back in SI, float64."""
@@ -60,6 +70,7 @@ class Samples:
     train: Intervals
     trained: NDArray[np.bool_]
     scored: Mapping[str, NDArray[np.bool_]]
+    parts: Mapping[Part, NDArray[np.bool_]]
     readouts: Mapping[str, ReadoutSamples]
 
     def labelled(self, train: Intervals, valid: Intervals) -> Samples:
@@ -90,7 +101,9 @@ def _within(
     return {**scored, "valid": scored["valid"] & valid}
 
 
-def read_samples(session: Session, target: str, settings: DataSettings) -> Samples:
+def read_samples(
+    session: Session, target: str, settings: DataSettings, asked: Asked = NOTHING
+) -> Samples:
     """The samples of `target`, thinned out to the wanted rate, as velocities where asked.
 
     Raises RecipeError when none of them has any weight in the train split.
@@ -125,6 +138,11 @@ def read_samples(session: Session, target: str, settings: DataSettings) -> Sampl
         train=splits["train"] & session.domain,
         trained=trained,
         scored=scored,
+        parts={
+            Part(name, during): finite & (divided[name] & spans).contains(times)
+            for name in asked.splits
+            for during, spans in asked.during.items()
+        },
         readouts={
             name: readouts.read(session, name, own, frame)
             for name, own in settings.readouts.items()
@@ -154,6 +172,7 @@ def gather(
         session=flat(session, device),
         train=flat([part.trained for part in parts], device),
         scored={name: rows([part.scored[name] for part in parts], device) for name in SPLITS},
+        parts={name: rows([part.parts[name] for part in parts], device) for name in parts[0].parts},
         mean=torch.from_numpy(mean).to(device),
         std=torch.from_numpy(std).to(device),
         readouts=tuple(

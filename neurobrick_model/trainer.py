@@ -33,7 +33,7 @@ from neurobrick_model.device import (
     compiles,
 )
 from neurobrick_model.distributed import Ranks
-from neurobrick_model.evaluate import Decoded, decode_readouts, decode_split, mean_r2
+from neurobrick_model.evaluate import Decoded, decode_readouts, decode_rows, mean_r2
 from neurobrick_model.health import Health
 from neurobrick_model.log import Log
 from neurobrick_model.meter import Meter, Reading
@@ -91,8 +91,9 @@ class Trainer:
         dataset = dataset if dataset is not None else Dataset(recipe.data.root, cache_bytes=CACHE)
         self.origin = origin(recipe)
         self.corpus = Corpus.from_dataset(
-            dataset, recipe.data, self.device, self.watch.say, settings.seed, self.origin.terms
-        )
+            dataset, recipe.data, self.device, self.watch.say, settings.seed, self.origin.terms,
+            recipe.evaluation,
+        )  # fmt: skip
         self.spec = DecoderSpec.describe(recipe, self.corpus)
         self.origin.check(self.spec)
         with torch.random.fork_rng():
@@ -247,8 +248,11 @@ class Trainer:
     def decode(self, split: str) -> dict[str, Decoded]:
         """The scored samples of a split as the kept weights decode them, by session; every rank
         decodes a part, and all get the whole."""
-        return decode_split(
-            self.weights, self.corpus, split, self.recipe.model.window, self.spec.step, self.ranks
+        return self._decode(self.corpus.targets.scored[split])
+
+    def _decode(self, rows: Tensor) -> dict[str, Decoded]:
+        return decode_rows(
+            self.weights, self.corpus, rows, self.recipe.model.window, self.spec.step, self.ranks
         )
 
     def _start(self, folder: Path, resume: bool) -> None:
@@ -366,10 +370,10 @@ class Trainer:
             )
 
     def _finish(self, folder: Path, log: Log | None) -> dict[str, Any]:
-        """Score the kept weights on the test split; every rank decodes, the first one writes."""
+        """Score the kept weights on what is held out; every rank decodes, the first one writes."""
         self.ranks.wait()
         self.weights.load_state_dict(self.origin.load(folder, self.spec))
-        decoded = self.decode("test")
+        decoded = self._decode(self.corpus.targets.reported)
         window, ranks = self.recipe.model.window, self.ranks
         others = decode_readouts(self.weights, self.corpus, "test", window, self.spec.step, ranks)
         if log is None:
@@ -391,6 +395,7 @@ class Trainer:
             "warnings": [r["warning"] for r in log.records if "warning" in r],
             **{name: statistics.median(r[name] for r in measured) for name in Reading.names()},
         }
+        self.watch.say(f"fitting what to compare with: {', '.join(self.recipe.baseline.which)}")
         return score(folder, self.recipe, self.corpus, decoded, others, facts, log.records)
 
     def _ended_early(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,7 @@ def test_training_exits_0_and_prints_scores(
     assert result.exit_code == 0, result.output
     for text in ("2 sessions, 21 units", "step 2/2", "sim/a", "mean", "report.html"):
         assert text in result.output
+    assert re.search(r"sim/a .* -?\d\.\d{3} \(-?\d\.\d\d to -?\d\.\d\d\)", result.output)
     again = call(recipe_file, "--set", "training.steps=2", "--resume", "--json")
     assert again.exit_code == 0, again.output
     assert json.loads(again.stdout)["training"]["steps"] == 2

@@ -1,23 +1,27 @@
-"""Stitching, R² and the ridge baseline against oracles written another way."""
+"""Stitching and R² against oracles written another way."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from neurobrick import IntervalRule, Intervals
 from neurobrick_model import evaluate
-from neurobrick_model.baselines import features, fit, ridge, unit_times
+from neurobrick_model.baselines import baselines
+from neurobrick_model.breakdown import break_down
 from neurobrick_model.corpus import Corpus
-from neurobrick_model.evaluate import Decoded, covering, mean_r2, stitch
-from neurobrick_model.settings import BaselineSettings, DataSettings
-from neurobrick_model.timeline import TICKS, Spans, ticks
+from neurobrick_model.evaluate import Decoded, covering, decode_rows, mean_r2, of_part, stitch
+from neurobrick_model.parts import HEADLINE, Part
+from neurobrick_model.settings import BaselineSettings, DataSettings, EvaluationSettings
+from neurobrick_model.timeline import TICKS, Spans
 from neurobrick_model.tokens import KINDS, Keys, Queries
-from tests.model.fakes import FakeDataset
+from tests.model.fakes import FakeDataset, FakeSession
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +42,23 @@ class Counter(torch.nn.Module):
         )
 
 
+def stitched(session: FakeSession, when: Intervals) -> NDArray[np.float64]:
+    """What Counter says (n, 2) of a session's samples in `when`: window by window, by hand."""
+    first, last = session.domain.span
+    starts = [*np.arange(first, last - 1.0 - 1e-9, 0.4), last - 1.0]
+    found = []
+    for t in session.timestamps[when.contains(session.timestamps)]:
+        total = weight = 0.0
+        for start in starts:
+            if start <= t < start + 1.0:
+                trust = max(1 - abs(2 * (t - start) - 1), 1e-3)
+                n = len(session.slice(start, start + 1.0).spikes.times)
+                total = total + trust * np.array([n, t - start])
+                weight += trust
+        found.append(total / weight)
+    return np.array(found).reshape(-1, 2)
+
+
 def test_stitching_is_the_weighted_average_over_windows(
     corpus: Corpus, dataset: FakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,22 +72,107 @@ def test_stitching_is_the_weighted_average_over_windows(
         1.0,
         0.4,  # type: ignore[arg-type]
     )
-    expected = []
-    for session in dataset.values():
-        first, last = session.domain.span
-        starts = [*np.arange(first, last - 1.0 - 1e-9, 0.4), last - 1.0]
-        inside = (session.splits["test"] & session.evaluation).contains(session.timestamps)
-        for t in session.timestamps[inside]:
-            total = weight = 0.0
-            for start in starts:
-                if start <= t < start + 1.0:
-                    trust = max(1 - abs(2 * (t - start) - 1), 1e-3)
-                    n = len(session.slice(start, start + 1.0).spikes.times)
-                    total = total + trust * np.array([n, t - start])
-                    weight += trust
-            expected.append(total / weight)
+    expected = np.concatenate(
+        [stitched(one, one.splits["test"] & one.evaluation) for one in dataset.values()]
+    )
     # A window whose edge falls on a sample may or may not hold it, at a weight of 1e-3.
     np.testing.assert_allclose(found.numpy(), expected, rtol=2e-3)
+
+
+HOLD = IntervalRule.model_validate({"table": "trials", "stop": "go"})
+REACH = IntervalRule.model_validate({"table": "trials", "start": "go"})
+
+
+@pytest.fixture(scope="module")
+def in_parts(dataset: FakeDataset) -> tuple[FakeDataset, Corpus, list[str]]:
+    """Trials of 3 s in one session, so that holds lie in and outside what is evaluated, and none in
+    the other; their corpus; and what was said."""
+    start = np.arange(0.0, 60.0, 3.5)
+    trials = pa.table({"start": start, "go": start + 1.2, "stop": start + 3.0})
+    both = FakeDataset(dataset["sim/a"].with_(intervals={"trials": trials}), dataset["sim/b"])
+    asked = EvaluationSettings(splits=("test", "valid"), during={"hold": HOLD, "reach": REACH})
+    said: list[str] = []
+    corpus = Corpus.from_dataset(both, DataSettings(), say=said.append, evaluation=asked)  # type: ignore[arg-type]
+    return both, corpus, said
+
+
+def test_parts_are_decoded_once_and_scored_apart(
+    in_parts: tuple[FakeDataset, Corpus, list[str]],
+) -> None:
+    sessions, corpus, _ = in_parts
+    targets = corpus.targets
+    decoded = decode_rows(Counter(), corpus, targets.reported, 1.0, 0.4)  # type: ignore[arg-type]
+    trials = sessions["sim/a"].intervals
+    rules = {"hold": HOLD.intervals(trials), "reach": REACH.intervals(trials)}
+    for id, session in sessions.items():
+        when = {"evaluation": session.evaluation, "hold": Intervals(), "reach": Intervals()}
+        if id == "sim/a":
+            when |= rules
+        std, mean = targets.std[0].numpy(), targets.mean[0].numpy()
+        for part in targets.parts:
+            inside = session.splits[part.split] & when[part.during]
+            found = of_part(corpus, decoded, part)[id]
+            rows = inside.contains(session.timestamps)
+            np.testing.assert_allclose(found.time, session.timestamps[rows], atol=1e-7)
+            np.testing.assert_allclose(found.truth, session.values[rows], atol=1e-7)
+            expected = stitched(session, inside)
+            np.testing.assert_allclose((found.guess - mean) / std, expected, rtol=2e-3)
+    assert set(targets.parts) == {
+        (split, during) for split in ("test", "valid") for during in ("evaluation", "hold", "reach")
+    }
+    held = of_part(corpus, decoded, Part("test", "hold"))["sim/a"].time
+    evaluated = sessions["sim/a"].evaluation.contains(held)
+    assert 0 < evaluated.sum() < len(held)
+
+
+def test_a_session_without_the_table_is_left_out_and_that_is_said(
+    in_parts: tuple[FakeDataset, Corpus, list[str]],
+) -> None:
+    _, corpus, said = in_parts
+    lines = [line for line in said if line.startswith("evaluation.during.")]
+    assert len(lines) == 2
+    assert "hold: nothing in 1 of 2 sessions, as in sim/b: the recording has no" in lines[0]
+    decoded = decode_rows(Counter(), corpus, corpus.targets.reported, 1.0, 0.5)  # type: ignore[arg-type]
+    assert len(of_part(corpus, decoded, Part("test", "hold"))["sim/b"].time) == 0
+    assert len(of_part(corpus, decoded, HEADLINE)["sim/b"].time) == 200
+
+
+def test_what_is_asked_beside_the_headline_does_not_change_it(
+    corpus: Corpus, in_parts: tuple[FakeDataset, Corpus, list[str]]
+) -> None:
+    wide = in_parts[1]
+    alone, beside = (
+        of_part(c, decode_rows(Counter(), c, c.targets.reported, 1.0, 0.4), HEADLINE)  # type: ignore[arg-type]
+        for c in (corpus, wide)
+    )
+    for id, one in alone.items():
+        np.testing.assert_array_equal(one.time, beside[id].time)
+        np.testing.assert_array_equal(one.guess, beside[id].guess)
+
+
+def test_a_breakdown_has_every_session_and_resamples_its_trials(
+    in_parts: tuple[FakeDataset, Corpus, list[str]],
+) -> None:
+    _, corpus, _ = in_parts
+    which = BaselineSettings(which=("ridge", "kalman"), bins=(0.05,))
+    found = {name: one.decoded for name, one in baselines(corpus, which, 0).items()}
+    decoders = {"decoder": found["ridge"], **found}
+    reach = break_down(corpus, decoders, Part("test", "reach"), block=2.0, seed=0)
+    first, second = reach["sessions"]
+    inside = of_part(corpus, found["ridge"], Part("test", "reach"))["sim/a"]
+    assert first["samples"] == len(inside.time)
+    assert first["trials"] == len(np.unique(inside.time // 3.5))
+    assert first["decoder"]["r2"] == inside.r2
+    low, high = first["decoder"]["ci95"]["r2"]
+    assert low < inside.r2 < high < 1
+    assert first["baselines"]["ridge"] == first["decoder"]  # decoded alike, and resampled alike
+    assert list(first["baselines"]) == list(reach["summary"]["baselines"]) == ["ridge", "kalman"]
+    kalman = of_part(corpus, found["kalman"], Part("test", "reach"))["sim/a"]
+    assert first["baselines"]["kalman"]["r2"] == kalman.r2 != inside.r2
+    assert (second["samples"], second["trials"]) == (0, 0)
+    assert reach["summary"]["decoder"]["r2"] == inside.r2
+    evaluated = break_down(corpus, decoders, HEADLINE, block=2.0, seed=0)["sessions"]
+    assert evaluated[1]["trials"] == 2  # in blocks of 2 s, of which one second each is evaluated
 
 
 def test_windows_cover_spans_and_never_leave_them() -> None:
@@ -94,63 +200,3 @@ def test_r2_by_hand() -> None:
     assert np.isnan(empty.r2_axes).all()
     assert mean_r2([decoded, still, empty]) == decoded.r2
     assert np.isnan(mean_r2([empty]))
-
-
-SETTINGS = BaselineSettings(bins=(0.1,), lags=5, alphas=(0.01,))
-
-
-def test_ridge_features_are_roots_of_counts_around_each_sample(
-    corpus: Corpus, dataset: FakeDataset
-) -> None:
-    session = dataset["sim/b"]
-    units = unit_times(corpus, 1)
-    base = corpus.spikes.base[1]
-    times = np.array([1003.017, 1020.5])
-    found = features(torch.from_numpy(ticks(times)) + base, units, 0.1, 5).numpy()
-    assert found.shape == (2, 9 * 5)
-    for row, t in enumerate(times):
-        for unit in range(9):
-            mine = session.spike_times[session.spike_units == unit]
-            edges = t - 0.25 + 0.1 * np.arange(6)
-            counts = [np.sum((mine >= a) & (mine < b)) for a, b in pairwise(edges)]
-            np.testing.assert_allclose(found[row, unit * 5 : unit * 5 + 5], np.sqrt(counts))
-
-
-def test_ridge_is_the_weighted_least_squares_solution(dataset: FakeDataset) -> None:
-    settings = DataSettings.model_validate(
-        {"weights": {"elsewhere": 0.2, "rules": [{"during": "evaluation", "weight": 1.0}]}}
-    )
-    corpus = Corpus.from_dataset(dataset, settings)  # type: ignore[arg-type]
-    units = unit_times(corpus, 0)
-    model = fit(corpus, 0, units, SETTINGS)
-
-    session = dataset["sim/a"]
-    train = session.splits["train"].contains(session.timestamps)
-    at = torch.from_numpy(ticks(session.timestamps[train])) + corpus.spikes.base[0]
-    x = features(at, units, 0.1, 5).numpy()
-    y = (session.values[train] - corpus.targets.mean[0].numpy()) / corpus.targets.std[0].numpy()
-    w = np.where(session.evaluation.contains(session.timestamps[train]), 1.0, 0.2)
-    w = w / w.sum()
-    x_centred, y_centred = x - w @ x, y - w @ y
-    penalty = 0.01 * np.mean(w @ x_centred**2)
-    stacked = np.vstack([x_centred * np.sqrt(w)[:, None], np.sqrt(penalty) * np.eye(x.shape[1])])
-    right = np.vstack([y_centred * np.sqrt(w)[:, None], np.zeros((x.shape[1], 2))])
-    expected = np.linalg.lstsq(stacked, right, rcond=None)[0]
-    np.testing.assert_allclose(model.weight.numpy(), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(model.feature_mean.numpy(), w @ x, rtol=1e-6)
-
-
-def test_ridge_decodes_tuned_units_and_chooses_on_the_validation_split(corpus: Corpus) -> None:
-    wide = BaselineSettings(bins=(0.002, 0.1), lags=5, alphas=(1e-3, 1e-1, 1e3))
-    decoded, models = ridge(corpus, wide)
-    for one, model in zip(decoded.values(), models, strict=True):
-        assert one.r2 > 0.5
-        assert model.bin == 0.1
-        assert model.alpha < 1e3
-    for id, one in decoded.items():
-        row = corpus.vocabulary.sessions.index(id)
-        rows = corpus.targets.scored["test"]
-        mine = rows[corpus.targets.session[rows] == row]
-        np.testing.assert_allclose(
-            one.time, (corpus.targets.time[mine] - corpus.spikes.base[row]).numpy() / TICKS
-        )

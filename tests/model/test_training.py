@@ -35,7 +35,8 @@ def run(dataset: FakeDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.model.conftest import TINY
 
     runs = tmp_path_factory.mktemp("runs")
-    recipe = Recipe.model_validate({"name": "done", "runs": runs, **TINY})
+    settings = {"name": "done", "runs": runs, "evaluation": {"splits": ["test", "valid"]}, **TINY}
+    recipe = Recipe.model_validate(settings)
     trainer(recipe, dataset, ema=0.9).fit()
     return runs / "done"
 
@@ -238,9 +239,15 @@ def test_a_run_leaves_its_files(run: Path) -> None:
     assert [s["id"] for s in metrics["sessions"]] == ["sim/a", "sim/b"]
     for session in metrics["sessions"]:
         assert session["samples"] == 200  # 2 of 6 s are evaluated, at 100 Hz
-        for name in ("decoder", "ridge"):
-            assert len(session[name]["axes"]) == 2
-    assert metrics["mean"]["ridge"] > 0.3
+        for scores in (session["decoder"], session["baselines"]["ridge"]):
+            assert len(scores["axes"]) == 2
+            low, high = scores["ci95"]["r2"]
+            assert low < scores["r2"] < high
+    mean, summary = metrics["mean"], metrics["summary"]
+    assert mean["baselines"]["ridge"] > 0.3
+    assert summary["baselines"]["ridge"]["r2"] == pytest.approx(mean["baselines"]["ridge"])
+    assert summary["decoder"]["r2"] == pytest.approx(mean["decoder"])
+    assert [(p["split"], p["during"]) for p in metrics["parts"]] == [("valid", "evaluation")]
     assert Recipe.from_yaml(run / "recipe.yaml").training.steps == 6
 
 
@@ -249,7 +256,7 @@ def test_the_report_needs_nothing_but_itself(run: Path) -> None:
     assert "://" not in page
     assert not re.search(r"<(script|link|img|iframe)\b|@import|url\((?!#)", page)
     assert page.count("<svg") == page.count("</svg>") == 6  # scores, 2 × traces, 2 × paths, curves
-    for text in ("sim/a", "sim/b", "hand_vel", "m/s", "R²", "ridge"):
+    for text in ("sim/a", "sim/b", "hand_vel", "m/s", "R²", "ridge", "RMSE", "valid"):
         assert text in page
     references = set(re.findall(r'(?:href="#|url\(#)([^")]+)', page))
     assert references <= set(re.findall(r'\bid="([^"]+)"', page))

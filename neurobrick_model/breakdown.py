@@ -1,0 +1,52 @@
+"""The breakdown of scores: by part of a session, by session, by decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from neurobrick_model.corpus import Corpus
+from neurobrick_model.evaluate import Decoded, of_part
+from neurobrick_model.metrics import Assessed, assess, mean, trial_groups
+from neurobrick_model.parts import Part
+
+DECODER = "decoder"  # what is trained, beside baselines, which have names of their own
+
+
+def break_down(
+    corpus: Corpus,
+    decoders: Mapping[str, Mapping[str, Decoded]],
+    part: Part,
+    block: float,
+    seed: int,
+) -> dict[str, Any]:
+    """What `metrics.json` says of one part, from what each of the `decoders` made of the reported
+    samples: the scores of each by session, and as `summary` their means over sessions. All but the
+    DECODER are baselines.
+
+    `trials` counts what is resampled: trials, and blocks of `block` s outside them. All decoders of
+    a session are given the same resamples.
+    """
+    held = {name: of_part(corpus, decoded, part) for name, decoded in decoders.items()}
+    found, sessions = [], []
+    for row, id in enumerate(corpus.vocabulary.sessions):
+        samples = next(iter(held.values()))[id].time
+        groups = trial_groups(samples, corpus.trials[row], block)
+        scores = {
+            name: assess(decoded[id].truth, decoded[id].guess, groups, [seed, row])
+            for name, decoded in held.items()
+        }
+        trials = int(groups.max(initial=-1)) + 1
+        sessions.append({"id": id, "samples": len(samples), "trials": trials, **_records(scores)})
+        found.append(scores)
+    return {
+        "split": part.split,
+        "during": part.during,
+        "summary": _records({name: mean([one[name] for one in found]) for name in decoders}),
+        "sessions": sessions,
+    }
+
+
+def _records(scores: Mapping[str, Assessed]) -> dict[str, Any]:
+    records = {name: one.record() for name, one in scores.items()}
+    return {DECODER: records.pop(DECODER), "baselines": records}
