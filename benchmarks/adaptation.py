@@ -3,8 +3,8 @@
 Simulates subjects that are each tuned in their own way, and trains one decoder on all but the last
 subject and the last day of each. Every session that was held out is then learned by itself, by each
 way and from few to all labels of its training split: test R², beside a decoder from scratch and the
-ridge with the same labels, and what of the claims in docs/adapting.md holds. Writes the figure that
-is shown there, and prints the tables.
+baselines with the same labels, and what of the claims in docs/adapting.md holds. Writes the figure
+that is shown there, and prints the tables.
 
     python benchmarks/adaptation.py [--subjects 5] [--days 5] [--minutes 10] [--steps 6000]
                                     [--seed 0] [--label-seeds 1] [--jobs 2] [--folder DIR]
@@ -48,7 +48,7 @@ PICTURE = TOP / "docs" / "images" / "adaptation.svg"
 DANDISET, UNITS = "000128", 60
 
 WAYS = ("identify", "unfreeze", "finetune", "scratch")
-RIDGE = "ridge"
+BASELINES = ("ridge", "kalman", "mlp", "gru")
 LABELS = (15.0, 30.0, 60.0, 120.0, 300.0, None)  # s; None is all
 FEW, SOME = 60.0, 300.0  # s of labels that the claims are about
 CLOSE = 0.05  # R²
@@ -58,14 +58,20 @@ Score = dict[str, Any]
 
 @dataclass(frozen=True)
 class Work:
-    """What is simulated, what is trained on it, and where both are kept."""
+    """What is simulated, what is trained on it, and where both are kept: in a folder of `place`."""
 
-    folder: Path
+    place: Path
     subjects: int
     days: int
     minutes: float
     steps: int
     seed: int
+
+    @property
+    def folder(self) -> Path:
+        """What belongs to these sizes."""
+        corpus = f"{self.subjects}-subjects-{self.days}-days-{self.minutes:g}-min"
+        return self.place / f"{corpus}-{self.steps}-steps-seed-{self.seed}"
 
     @property
     def root(self) -> Path:
@@ -161,20 +167,23 @@ def pretrain(work: Work, known: Sequence[str]) -> None:
 def learn(work: Work, case: Case) -> None:
     """Adapt as `case` says, and keep its score."""
     torch.set_num_threads(1)
+    overrides = [f"runs={work.runs}", f"training.seed={case.seed}"]
+    if case.way == "scratch":  # once for all ways, as the labels are the same
+        overrides.append(f"baseline.which=[{', '.join(BASELINES)}]")
     recipe = adapt(
         work.base,
         [case.session],
         way=case.way,
         labels=case.labels,
         name=case.name,
-        overrides=[f"runs={work.runs}", f"training.seed={case.seed}"],
+        overrides=overrides,
     )
     began = time.process_time()
     metrics = Trainer(recipe).fit(resume=True)
     score = {
         **asdict(case),
         "r2": metrics["mean"]["decoder"],
-        RIDGE: metrics["mean"][RIDGE],
+        "baselines": metrics["mean"]["baselines"],
         "best_step": metrics["training"]["best_step"],
         "steps": metrics["training"]["steps"],
         "cpu_s": time.process_time() - began,
@@ -201,12 +210,13 @@ def learn_all(work: Work, cases: Sequence[Case], jobs: int) -> list[Score]:
 
 
 def by_session(scores: Iterable[Score], way: str, labels: float | None) -> dict[str, float]:
-    """R² of each session by a way and seconds of labels, the mean over seeds."""
-    of, key = ("scratch", RIDGE) if way == RIDGE else (way, "r2")
+    """R² of each session by a way or a baseline and seconds of labels, the mean over seeds."""
+    of = "scratch" if way in BASELINES else way
     found: dict[str, list[float]] = {}
     for score in scores:
         if score["way"] == of and score["labels"] == labels:
-            found.setdefault(score["session"], []).append(score[key])
+            r2 = score["baselines"][way] if way in BASELINES else score["r2"]
+            found.setdefault(score["session"], []).append(r2)
     return {session: mean(values) for session, values in found.items()}
 
 
@@ -258,7 +268,7 @@ def markdown(scores: Sequence[Score], held_out: Mapping[str, str]) -> str:
         lines += [f"Sessions of {what} ({sessions}):", ""]
         lines += ["| " + " | ".join(["way", *amounts, f"run, {FEW:g} s"]) + " |"]
         lines += ["|" + "---|" * (len(LABELS) + 2)]
-        for way in (*WAYS, RIDGE):
+        for way in (*WAYS, *BASELINES):
             found = [by_session(own, way, labels).values() for labels in LABELS]
             cells = [f"{mean(r2):.3f} ({min(r2):.3f})" for r2 in found]
             spent = [s["cpu_s"] for s in own if s["way"] == way and s["labels"] == FEW]
@@ -275,13 +285,13 @@ def draw(scores: Sequence[Score], held_out: Mapping[str, str]) -> None:
     panels = figure.subplots(1, 2, sharey=True)
     groups = grouped(scores, held_out)
     for panel, (what, own) in zip(panels, groups.items(), strict=True):
-        for way, color in zip((*WAYS, RIDGE), COLORS, strict=False):
+        for way, color in zip((*WAYS, *BASELINES), COLORS, strict=False):
             _line(panel, own, way, color)
         panel.set_title(f"sessions of {what}", fontsize=10)
         panel.set_xlabel("seconds of labels")
     panels[0].set_ylabel("test R² of hand velocity")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center",
-                  ncols=len(WAYS) + 1, frameon=False)  # fmt: skip
+                  ncols=len(WAYS) + len(BASELINES), frameon=False)  # fmt: skip
     figure.savefig(PICTURE, metadata={"Date": None})
 
 
