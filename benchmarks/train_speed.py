@@ -83,7 +83,7 @@ def cutting(trainer: Any, steps: int) -> float:
     for step in range(steps):
         wait()
         began = time.perf_counter()
-        trainer.feed.prepare(step)
+        trainer.gradients.feed.prepare(step)
         wait()
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)

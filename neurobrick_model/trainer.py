@@ -11,9 +11,8 @@ import math
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from torch import Tensor
 from neurobrick import Dataset
 from neurobrick_model import embeddings, run
 from neurobrick_model.adaptation import resolve
-from neurobrick_model.batches import Batch, Cutter, Feed, shares
+from neurobrick_model.batches import Cutter
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.decoder import DecoderSpec
 from neurobrick_model.device import (
@@ -34,6 +33,7 @@ from neurobrick_model.device import (
 )
 from neurobrick_model.distributed import Ranks
 from neurobrick_model.evaluate import Decoded, decode_readouts, decode_rows, mean_r2
+from neurobrick_model.gradients import Gradients
 from neurobrick_model.health import Health
 from neurobrick_model.log import Log
 from neurobrick_model.meter import Meter, Reading
@@ -104,7 +104,6 @@ class Trainer:
         self.average = averaged(self.model, settings.ema) if settings.ema else None
         self.optimizers = make_optimizers(self.model, settings)
         self.objective = Objective(self.model, self.precision, self.corpus.targets.readouts)
-        self.parallel: torch.nn.Module = self.objective
         compiled = compiles(settings, self.device)
         if compiled:
             compile_parts(self.model)
@@ -117,15 +116,7 @@ class Trainer:
         )
         threads = torch.get_num_threads()
         alone = self.device.type == "cpu" and self.ranks.count == 1 and not compiled
-        self.team = Team(threads) if alone and threads > 1 else None
-        self.shares = shares(
-            settings.batch,
-            settings.microbatch,
-            self.ranks.rank,
-            self.ranks.count,
-            least=self.team.size if self.team else 1,
-        )
-        self.feed = Feed(self.cutter, self.shares)
+        team = Team(threads) if alone and threads > 1 else None
         self.meter = Meter(
             recipe.model,
             settings.queries,
@@ -133,6 +124,9 @@ class Trainer:
             self.device,
             self.precision,
             self.ranks.count,
+        )
+        self.gradients = Gradients(
+            self.objective, self.cutter, settings, self.ranks, team, self.meter
         )
         self.progress = Progress()
         self._stop = False
@@ -165,14 +159,8 @@ class Trainer:
     @contextmanager
     def joined(self) -> Iterator[None]:
         """While the ranks can talk to each other, and average their gradients."""
-        with self.ranks.joined(self.device):
-            self.parallel = self.ranks.parallel(self.objective)
-            try:
-                yield
-            finally:
-                # Before the ranks part: what averages would be the last to hold their group, and
-                # free it with the interpreter locked, waiting for threads that wait for the lock.
-                self.parallel = self.objective
+        with self.ranks.joined(self.device), self.gradients.averaged():
+            yield
 
     @property
     def weights(self) -> Perceiver:
@@ -184,9 +172,9 @@ class Trainer:
         """One optimizer step. Returns the sums (readouts, 4) of `Objective` over this rank's
         windows."""
         settings = self.recipe.training
-        if self.origin.set_learning(self.model, step) and self.parallel is not self.objective:
-            self.parallel = self.ranks.parallel(self.objective)  # which looks at them once
-        sums = self._by_team(self.team, step) if self.team else self._in_turn(step)
+        if self.origin.set_learning(self.model, step):
+            self.gradients.others_learn()
+        sums = self.gradients.compute(step)
         if settings.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
         rate = learning_rate(step, settings)
@@ -198,52 +186,6 @@ class Trainer:
         if self.average:
             self.average.update_parameters(self.model)
         return sums
-
-    def _in_turn(self, step: int) -> Tensor:
-        """Gradients of the batch's loss, by one microbatch after the other, over all ranks."""
-        ranks = self.ranks
-        batches = self.feed.take(step)
-        self.meter.count(batches)
-        weights = ranks.sum(torch.stack([batch.weights for batch in batches]).sum(0))
-        sums = self._no_sums()
-        for number, batch in enumerate(batches, 1):
-            last = number == len(batches)
-            with nullcontext() if last else ranks.apart(self.parallel):
-                part = self.parallel(batch)
-                # Ranks are averaged over; what is wanted is the sum of what they have.
-                (self.objective.loss(part, weights) * ranks.count).backward()
-            sums += part.detach()
-        if step + 1 < self.recipe.training.steps:
-            self.feed.look_ahead(step + 1)
-        return sums
-
-    def _by_team(self, team: Team, step: int) -> Tensor:
-        """The same by the cores of a CPU, each of which cuts and computes microbatches of its own.
-        They are added up in their order, so that which core was faster is no matter."""
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        batches = list(team.map(partial(self.cutter.cut, step), self.shares))
-        self.meter.count(batches)
-        weights = torch.stack([batch.weights for batch in batches]).sum(0)
-
-        def compute(batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
-            part = self.objective(batch)
-            loss = self.objective.loss(part, weights)
-            return part.detach(), torch.autograd.grad(loss, parameters)
-
-        sums = self._no_sums()
-        total: list[Tensor] = []
-        for part, gradients in team.map(compute, batches):
-            sums += part
-            if total:
-                torch._foreach_add_(total, gradients)
-            else:
-                total = list(gradients)
-        for parameter, gradient in zip(parameters, total, strict=True):
-            parameter.grad = gradient
-        return sums
-
-    def _no_sums(self) -> Tensor:
-        return torch.zeros(1 + len(self.corpus.targets.readouts), 4, device=self.device)
 
     def decode(self, split: str) -> dict[str, Decoded]:
         """The scored samples of a split as the kept weights decode them, by session; every rank
@@ -289,7 +231,7 @@ class Trainer:
         settings, progress = self.recipe.training, self.progress
         matrices, _ = split_parameters(self.model)
         health = Health(matrices, settings.steps, round(settings.warmup * settings.steps))
-        sums = self._no_sums()
+        sums = self.gradients.no_sums()
         before, began = progress.seconds, time.perf_counter()
         checkpoint_every = settings.checkpoint_every or settings.validate_every
         self.meter.restart()

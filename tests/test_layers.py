@@ -59,7 +59,7 @@ MODEL_LAYERS = [
     {"objective", "meter", "decoder", "ridge", "kalman", "networks", "figures", "breakdown"},
     {"fitting"},
     {"baselines"},
-    {"health", "report", "compare", "run", "card", "program", "adaptation", "origin"},
+    {"health", "gradients", "report", "compare", "run", "card", "program", "adaptation", "origin"},
     {"score", "foreign", "export"},
     {"trainer"},
     {"cli"},

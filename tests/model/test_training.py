@@ -49,8 +49,8 @@ def test_a_tiny_batch_is_learned_by_heart(recipe: Recipe, dataset: FakeDataset) 
     train = trainer(
         recipe, dataset, batch=2, steps=10**6, learning_rate=5e-3, warmup=0.0, unit_dropout=None
     )
-    batch = train.feed.take(0)
-    train.feed = SimpleNamespace(take=lambda step: batch, look_ahead=lambda step: None)  # type: ignore[assignment]
+    batch = train.gradients.feed.take(0)
+    train.gradients.feed = SimpleNamespace(take=lambda step: batch, look_ahead=lambda step: None)  # type: ignore[assignment]
     losses = [Scores.of(train.train_step(step)[0]).loss for step in range(150)]
     assert losses[-1] < 0.02 * losses[0]
 
@@ -107,12 +107,12 @@ def test_threads_that_share_a_batch_give_the_same_weights_every_time(
     recipe: Recipe, dataset: FakeDataset
 ) -> None:
     alone = trainer(recipe, dataset)
-    assert alone.team is None
+    assert alone.gradients.team is None
     torch.set_num_threads(3)
     try:
         teams = [trainer(recipe, dataset, microbatch=2) for _ in range(2)]
-        assert teams[0].team
-        assert len(teams[0].shares) == 4
+        assert teams[0].gradients.team
+        assert len(teams[0].gradients.shares) == 4
         for step in range(6):
             sums = [t.train_step(step) for t in (alone, *teams)]
             torch.testing.assert_close(sums[0], sums[1], rtol=1e-4, atol=1e-4)
