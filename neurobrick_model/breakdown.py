@@ -1,4 +1,4 @@
-"""The breakdown of scores: by part of a session, by session, by decoder."""
+"""The breakdown of scores: by part of a session or readout, by session, by decoder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from neurobrick_model.corpus import Corpus
-from neurobrick_model.evaluate import Decoded, of_part
-from neurobrick_model.metrics import Assessed, assess, mean, trial_groups
+from neurobrick_model.evaluate import Classified, Decoded, of_part
+from neurobrick_model.metrics import Assessed, Scores, assess, assess_classes, mean, trial_groups
 from neurobrick_model.parts import Part
+from neurobrick_model.readouts import Readout
 
 DECODER = "decoder"  # what is trained, beside baselines, which have names of their own
 
@@ -47,6 +48,39 @@ def break_down(
     }
 
 
-def _records(scores: Mapping[str, Assessed]) -> dict[str, Any]:
+def break_down_readout(
+    corpus: Corpus,
+    readout: Readout,
+    decoded: Mapping[str, Decoded | Classified],
+    block: float,
+    seed: int,
+) -> dict[str, Any]:
+    """The same of what the decoder alone tells beside the target: of a behavior its scores, of
+    what is discrete its accuracy, and what `guessing` the most frequent class would reach. Sessions
+    that have no samples of it are left out."""
+    found: list[Assessed[Any]] = []
+    sessions = {}
+    for row, id in enumerate(corpus.vocabulary.sessions):
+        one = decoded[id]
+        if not len(one.time):
+            continue
+        groups = trial_groups(one.time, corpus.trials[row], block)
+        more: dict[str, Any] = {}
+        scores: Assessed[Any]
+        if isinstance(one, Classified):
+            scores = assess_classes(one.right, groups, [seed, row])
+            more = {"guessing": one.guessing}
+        else:
+            scores = assess(one.truth, one.guess, groups, [seed, row])
+        sessions[id] = {"samples": len(one.time), **scores.record(), **more}
+        found.append(scores)
+    return {
+        **readout.model_dump(mode="json"),
+        "summary": mean(found).record() if found else None,
+        "sessions": sessions,
+    }
+
+
+def _records(scores: Mapping[str, Assessed[Scores]]) -> dict[str, Any]:
     records = {name: one.record() for name, one in scores.items()}
     return {DECODER: records.pop(DECODER), "baselines": records}

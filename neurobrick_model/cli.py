@@ -291,17 +291,21 @@ def table(metrics: Mapping[str, Any]) -> Table:
         shown.add_row(f"mean, {part['split']} {part['during']}", *_r2(part["summary"]))
     shown.add_section()
     for readout in metrics["readouts"]:
-        for name, value in readout["mean"].items():
-            label = "R²" if name == "r2" else name
-            shown.add_row(f"{readout['name']}, mean {label}", f"{value:.4f}")
+        if summary := readout["summary"]:
+            name, label = ("r2", "R²") if readout["axes"] else ("accuracy", "accuracy")
+            shown.add_row(f"{readout['name']}, mean {label}", _with_interval(summary, name))
     return shown
 
 
 def _r2(scored: Mapping[str, Any]) -> Iterator[str]:
     for one in (scored["decoder"], *scored["baselines"].values()):
-        low, high = one["ci95"]["r2"]
-        bounds = f" ({low:.2f} to {high:.2f})" if low == low else ""  # one trial has none
-        yield f"{one['r2']:.3f}{bounds}"
+        yield _with_interval(one, "r2")
+
+
+def _with_interval(scores: Mapping[str, Any], name: str) -> str:
+    low, high = scores["ci95"][name]
+    bounds = f" ({low:.2f} to {high:.2f})" if low == low else ""  # one trial has none
+    return f"{scores[name]:.3f}{bounds}"
 
 
 @main.command("import")

@@ -222,7 +222,7 @@ def _home(
 ) -> torch.device:
     """Where the spikes go, by an estimate of what they take."""
     spikes = memory.spike_bytes(sessions)
-    others = memory.target_bytes(sessions, names)
+    others = memory.target_bytes(sessions, names, settings.readouts)
     free = memory.free_bytes(device)
     home = memory.place(
         settings.place, spikes, others, device, free, memory.free_bytes(torch.device("cpu"))

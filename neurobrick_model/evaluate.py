@@ -62,10 +62,10 @@ class Classified:
     chances: NDArray[np.float64]
 
     @property
-    def accuracy(self) -> float:
-        """Share of samples whose likeliest class is the true one; NaN without samples."""
-        right = self.chances.argmax(1) == self.truth
-        return float(right.mean()) if len(right) else float("nan")
+    def right(self) -> NDArray[np.bool_]:
+        """(n,) whether a sample's likeliest class is the true one."""
+        right: NDArray[np.bool_] = self.chances.argmax(1) == self.truth
+        return right
 
     @property
     def guessing(self) -> float:
@@ -155,19 +155,25 @@ def decode_readouts(
         guess = stitch(model, corpus.vocabulary, corpus.spikes, time, window, step, ranks)
         guess = guess[:, first : first + one.readout.width]
         first += one.readout.width
-        found[one.readout.name] = dict(_parted(corpus, one, rows, guess))
+        found[one.readout.name] = dict(_of_readout(corpus, one, rows, guess))
     return found
 
 
-def _parted(
+def by_session(corpus: Corpus, rows: Tensor, guess: Tensor) -> dict[str, Decoded]:
+    """Part the z-scored `guess` (k, d) at the sample rows (k,) by session, back in SI."""
+    targets, decoded = corpus.targets, {}
+    for session, (name, time, mine) in enumerate(_sessions(corpus, rows)):
+        values = (targets.value[rows[mine]], guess[mine])
+        decoded[name] = Decoded(time, *(targets.restore(x, session).cpu().numpy() for x in values))
+    return decoded
+
+
+def _of_readout(
     corpus: Corpus, one: ReadoutTargets, rows: Tensor, guess: Tensor
 ) -> Iterator[tuple[str, Decoded | Classified]]:
-    """A readout's `guess` (k, columns) at sample rows (k,), by session id."""
-    for session, name in enumerate(corpus.vocabulary.sessions):
-        mine = corpus.targets.session[rows] == session
-        own = rows[mine]
-        ticks = corpus.targets.time[own] - corpus.spikes.base[session].to(own.device)
-        time, truth = ticks.cpu().numpy() / TICKS, one.value[own]
+    """The same of another readout's `guess` (k, columns)."""
+    for session, (name, time, mine) in enumerate(_sessions(corpus, rows)):
+        truth = one.value[rows[mine]]
         if one.readout.classes:
             chances = guess[mine].double().softmax(-1)
             yield name, Classified(time, truth.cpu().numpy(), chances.cpu().numpy())
@@ -176,20 +182,14 @@ def _parted(
             yield name, Decoded(time, *values)
 
 
-def by_session(corpus: Corpus, rows: Tensor, guess: Tensor) -> dict[str, Decoded]:
-    """Part the z-scored `guess` (k, d) at the sample rows (k,) by session, back in SI."""
+def _sessions(corpus: Corpus, rows: Tensor) -> Iterator[tuple[str, NDArray[np.float64], Tensor]]:
+    """Of each session, in order: its id, the times of its samples among `rows` (k,) on its own
+    clock, and which (k,) these are."""
     targets = corpus.targets
-    decoded = {}
     for session, name in enumerate(corpus.vocabulary.sessions):
         mine = targets.session[rows] == session
-        own = rows[mine]
-        ticks = targets.time[own] - corpus.spikes.base[session].to(own.device)
-        decoded[name] = Decoded(
-            ticks.cpu().numpy() / TICKS,
-            targets.restore(targets.value[own], session).cpu().numpy(),
-            targets.restore(guess[mine], session).cpu().numpy(),
-        )
-    return decoded
+        ticks = targets.time[rows[mine]] - corpus.spikes.base[session].to(rows.device)
+        yield name, ticks.cpu().numpy() / TICKS, mine
 
 
 def of_part(corpus: Corpus, decoded: Mapping[str, Decoded], part: Part) -> dict[str, Decoded]:

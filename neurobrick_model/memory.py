@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from neurobrick import RecipeError, Session
+from neurobrick_model.settings import ReadoutSettings
 from neurobrick_model.timeline import BIN_BITS, TICKS
 
 SPIKE_BYTES = 6  # a tick and a unit
 BIN_BYTES = 8  # of the index, for each bin
 SAMPLE_BYTES = 25  # time, weight, session, split, row; and 4 for each axis
+READOUT_BYTES = 12  # weight, split row; and its value
 RESIDENT_SHARE = 0.5  # of what is free on a device may be spikes; the rest is for the model
 
 
@@ -23,12 +25,31 @@ def spike_bytes(sessions: Sequence[Session]) -> int:
     return spikes * SPIKE_BYTES + int(seconds * TICKS / 2**BIN_BITS) * BIN_BYTES
 
 
-def target_bytes(sessions: Sequence[Session], targets: Sequence[str]) -> int:
-    """Bytes of their samples, at most: a recipe may thin them out."""
+def target_bytes(
+    sessions: Sequence[Session],
+    targets: Sequence[str],
+    readouts: Mapping[str, ReadoutSettings] | None = None,
+) -> int:
+    """Bytes of their samples and of what else is decoded at these, at most: a recipe may thin them
+    out."""
+    each = sum(
+        READOUT_BYTES + _value_bytes(sessions, name, own) for name, own in (readouts or {}).items()
+    )
     shapes = [
         session.behavior[target].shape for session, target in zip(sessions, targets, strict=True)
     ]
-    return sum(m * (SAMPLE_BYTES + 4 * d) for m, d in shapes)
+    return sum(m * (SAMPLE_BYTES + 4 * d + each) for m, d in shapes)
+
+
+def _value_bytes(sessions: Sequence[Session], name: str, settings: ReadoutSettings) -> int:
+    """Of one sample of a readout: a class, or axes, as many as the sessions have that have it."""
+    if settings.column:
+        return 8
+    behavior = settings.behavior or name
+    return max(
+        (4 * one.behavior[behavior].shape[1] for one in sessions if behavior in one.behavior),
+        default=0,
+    )
 
 
 def free_bytes(device: torch.device) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,30 +43,45 @@ class Scores:
     correlation_axes: Floats
 
 
-# What metrics.json calls them.
-NAMES = {field.name: field.name for field in fields(Scores)} | {"r2_axes": "axes"}
+@dataclass(frozen=True)
+class Hits:
+    """Of one set of classified samples, or of many at once: `accuracy` (...,) is the share of them
+    whose class is the true one."""
+
+    accuracy: Floats
+
+
+# What metrics.json calls what it does not call by its name.
+NAMES = {"r2_axes": "axes"}
 
 # What they cannot leave, as an interval less its bias may where trials are few.
-LIMITS = {"r2": (-np.inf, 1.0), "rmse": (0.0, np.inf), "correlation": (-1.0, 1.0)}
+LIMITS = {
+    "r2": (-np.inf, 1.0),
+    "rmse": (0.0, np.inf),
+    "correlation": (-1.0, 1.0),
+    "accuracy": (0.0, 1.0),
+}
+
+S = TypeVar("S", Scores, Hits)
 
 
 @dataclass(frozen=True)
-class Assessed:
+class Assessed(Generic[S]):
     """The `scores` of a decoder, and the same (n,) of the samples `redrawn` n times."""
 
-    scores: Scores
-    redrawn: Scores
+    scores: S
+    redrawn: S
 
     def record(self) -> dict[str, Any]:
         """Numbers and lists of them by name, and below `ci95` the interval of each."""
-        pairs = {name: (getattr(self.scores, name), getattr(self.redrawn, name)) for name in NAMES}
-        return {
-            **{NAMES[name]: score.tolist() for name, (score, _) in pairs.items()},
-            "ci95": {
-                NAMES[name]: interval(*pair).clip(*LIMITS[name.removesuffix("_axes")]).tolist()
-                for name, pair in pairs.items()
-            },
-        }
+        record: dict[str, Any] = {}
+        intervals = {}
+        for name in _names(self.scores):
+            score, told = getattr(self.scores, name), NAMES.get(name, name)
+            record[told] = score.tolist()
+            bounds = interval(score, getattr(self.redrawn, name))
+            intervals[told] = bounds.clip(*LIMITS[name.removesuffix("_axes")]).tolist()
+        return {**record, "ci95": intervals}
 
 
 def score(truth: Floats, guess: Floats) -> Scores:
@@ -87,43 +102,39 @@ def bootstrap(
     One group, or none, says nothing of how groups differ: all is NaN. Decoders of the same samples
     and seed are given the same resamples, and so may be compared one resample at a time.
     """
-    columns = _columns(truth, guess)
-    count = int(groups.max(initial=-1)) + 1
-    if count < 2:
-        return _scores(np.full((n, columns.shape[1]), np.nan))
-    sums = np.stack([np.bincount(groups, column, count) for column in columns.T], axis=1)
-    random = np.random.default_rng(seed)
-    most = max(1, DRAWS // count)
-    resampled = []
-    for first in range(0, n, most):
-        rows = min(most, n - first)
-        drawn = random.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
-        resampled.append(times.astype(np.float64) @ sums)
-    return _scores(np.concatenate(resampled))
+    return _scores(_redrawn(_columns(truth, guess), groups, n, seed))
 
 
 def assess(
     truth: Floats, guess: Floats, groups: NDArray[np.int64], seed: int | Sequence[int] = 0
-) -> Assessed:
+) -> Assessed[Scores]:
     """The scores of (m, d) decoded samples, and those of resamples of their groups (m,)."""
     return Assessed(score(truth, guess), bootstrap(truth, guess, groups, seed=seed))
 
 
-def mean(sessions: Sequence[Assessed]) -> Assessed:
+def assess_classes(
+    right: NDArray[np.bool_], groups: NDArray[np.int64], seed: int | Sequence[int] = 0
+) -> Assessed[Hits]:
+    """The same of classified samples, of which those `right` (m,) were given their class."""
+    columns = np.stack([np.ones(len(right)), right.astype(np.float64)], axis=1)
+    return Assessed(_hits(columns.sum(0)), _hits(_redrawn(columns, groups, RESAMPLES, seed)))
+
+
+def mean(sessions: Sequence[Assessed[S]]) -> Assessed[S]:
     """The mean over sessions of each score, those left out where it is NaN.
 
     It is redrawn within the sessions, not over them: its interval is about these sessions, and says
     nothing of what another one would score.
     """
     scores, redrawn = {}, {}
-    for name in NAMES:
+    kind = type(sessions[0].scores)
+    for name in _names(sessions[0].scores):
         whole = np.stack([getattr(one.scores, name) for one in sessions])
         drawn = np.stack([getattr(one.redrawn, name) for one in sessions])
         there = np.isfinite(whole)
         scores[name] = _mean(whole, there, axis=0)
         redrawn[name] = _mean(drawn, np.broadcast_to(there[:, None], drawn.shape), axis=0)
-    return Assessed(Scores(**scores), Scores(**redrawn))
+    return Assessed(kind(**scores), kind(**redrawn))
 
 
 def interval(score: Floats, redrawn: Floats) -> Floats:
@@ -166,6 +177,25 @@ def _columns(truth: Floats, guess: Floats) -> Floats:
     return np.concatenate([one, y, p, y * y, p * p, y * p, (truth - guess) ** 2], axis=1)
 
 
+def _redrawn(
+    columns: Floats, groups: NDArray[np.int64], n: int, seed: int | Sequence[int]
+) -> Floats:
+    """Sums (n, k) of columns (m, k) over the samples of resampled groups."""
+    count = int(groups.max(initial=-1)) + 1
+    if count < 2:
+        return np.full((n, columns.shape[1]), np.nan)
+    sums = np.stack([np.bincount(groups, column, count) for column in columns.T], axis=1)
+    random = np.random.default_rng(seed)
+    most = max(1, DRAWS // count)
+    resampled = []
+    for first in range(0, n, most):
+        rows = min(most, n - first)
+        drawn = random.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
+        resampled.append(times.astype(np.float64) @ sums)
+    return np.concatenate(resampled)
+
+
 def _scores(sums: Floats) -> Scores:
     """From the sums (..., 1 + 6 d) of `_columns`."""
     n = sums[..., :1]
@@ -185,6 +215,16 @@ def _scores(sums: Floats) -> Scores:
             correlation=_mean(correlation, moves, axis=-1),
             correlation_axes=correlation,
         )
+
+
+def _hits(sums: Floats) -> Hits:
+    """From the sums (..., 2) of samples and of those that are right."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Hits(sums[..., 1] / sums[..., 0])
+
+
+def _names(scores: Scores | Hits) -> list[str]:
+    return [field.name for field in fields(scores)]
 
 
 def _varying(squares: Floats, sums: Floats, n: Floats) -> Floats:

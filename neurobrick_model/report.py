@@ -200,14 +200,18 @@ def _gain(session: Mapping[str, Any]) -> float:
 
 def _readout(readout: Mapping[str, Any]) -> str:
     """One row a session: R² of a behavior, or accuracy of what is discrete, beside guessing."""
-    names = ["R²", *readout["axes"]] if readout["axes"] else ["accuracy", "most frequent class"]
-    rows = [
-        [
-            escape(id),
-            *map(r2, [one["r2"], *one["axes"]] if readout["axes"] else one.values()),
+    if readout["axes"]:
+        names = ["R²", *readout["axes"]]
+        rows = [
+            [escape(id), _score(one, "r2"), *map(r2, one["axes"])]
+            for id, one in readout["sessions"].items()
         ]
-        for id, one in readout["sessions"].items()
-    ]
+    else:
+        names = ["accuracy", "most frequent class"]
+        rows = [
+            [escape(id), _score(one, "accuracy"), r2(one["guessing"])]
+            for id, one in readout["sessions"].items()
+        ]
     what = escape(readout["unit"]) or f"{len(readout['classes'])} classes"
     return f"<h3>{escape(readout['name'])} ({what})</h3>" + table(["session", *names], rows)
 

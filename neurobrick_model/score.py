@@ -7,17 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from neurobrick_model import report, run
 from neurobrick_model.baselines import Baseline, baselines
-from neurobrick_model.breakdown import DECODER, break_down
+from neurobrick_model.breakdown import DECODER, break_down, break_down_readout
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.embeddings import Map
 from neurobrick_model.evaluate import Classified, Decoded, mean_r2, of_part
 from neurobrick_model.files import to_json, write_text
 from neurobrick_model.parts import HEADLINE
-from neurobrick_model.readouts import Readout
 from neurobrick_model.recipe import Recipe
 
 BLOCK = 2  # windows, each as long as the behavior takes to change: what outlasts its correlation
@@ -61,7 +58,8 @@ def score(
         "sessions": _sessions(corpus, headline["sessions"], fitted),
         "parts": [part for one in parts.values() if (part := _held(one))["sessions"]],
         "readouts": [
-            _readout(one.readout, others[one.readout.name]) for one in corpus.targets.readouts
+            break_down_readout(corpus, one.readout, others[one.readout.name], block, seed)
+            for one in corpus.targets.readouts
         ],
         "training": dict(training),
         "versions": run.versions(),
@@ -94,23 +92,3 @@ def _sessions(
 def _held(part: Mapping[str, Any]) -> dict[str, Any]:
     """Without the sessions that have no samples in it."""
     return {**part, "sessions": [one for one in part["sessions"] if one["samples"]]}
-
-
-def _readout(readout: Readout, decoded: Mapping[str, Decoded | Classified]) -> dict[str, Any]:
-    """Of a behavior its R², of what is discrete its accuracy, of each session that has scored
-    samples, and their mean."""
-    by_session: dict[str, dict[str, Any]] = {}
-    for id, one in decoded.items():
-        if not len(one.time):
-            continue
-        if isinstance(one, Classified):
-            by_session[id] = {"accuracy": one.accuracy, "guessing": one.guessing}
-        else:
-            by_session[id] = {"r2": one.r2, "axes": one.r2_axes}
-    name = "accuracy" if readout.classes else "r2"
-    scores = [scores[name] for scores in by_session.values()]
-    return {
-        **readout.model_dump(mode="json"),
-        "mean": {name: float(np.mean(scores)) if scores else float("nan")},
-        "sessions": by_session,
-    }

@@ -11,6 +11,7 @@ from neurobrick_model import memory
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.settings import DataSettings
 from tests.model.fakes import FakeDataset, fake_session
+from tests.model.test_readouts import READOUTS, with_more
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda", 0)
 GB = 10**9
@@ -27,6 +28,24 @@ def test_the_estimate_is_what_it_takes() -> None:
     taken = sum(x.numel() * x.element_size() for x in [*parts, *targets.scored.values()])
     names = ["hand_vel"] * 3
     assert memory.target_bytes(sessions, names) == pytest.approx(taken, rel=0.25)  # type: ignore[arg-type]
+
+
+def test_so_is_that_of_further_readouts() -> None:
+    dataset = FakeDataset(*(with_more(fake_session(f"sim/{k}", k), k) for k in range(2)))
+    sessions = [dataset[id] for id in dataset.sessions]
+    settings = DataSettings.model_validate({"readouts": READOUTS})
+    targets = Corpus.from_dataset(dataset, settings).targets  # type: ignore[arg-type]
+    taken = sum(
+        x.numel() * x.element_size()
+        for one in targets.readouts
+        for x in (one.value, one.weight, *one.scored.values())
+    )
+    names = ["hand_vel"] * 2
+    without, estimate = (
+        memory.target_bytes(sessions, names, asked)  # type: ignore[arg-type]
+        for asked in ({}, settings.readouts)
+    )
+    assert taken < estimate - without < 1.3 * taken
 
 
 def test_a_spike_takes_six_bytes() -> None:

@@ -7,7 +7,15 @@ import pytest
 from numpy.typing import NDArray
 
 from neurobrick_model import metrics
-from neurobrick_model.metrics import assess, bootstrap, interval, mean, score, trial_groups
+from neurobrick_model.metrics import (
+    assess,
+    assess_classes,
+    bootstrap,
+    interval,
+    mean,
+    score,
+    trial_groups,
+)
 
 Floats = NDArray[np.float64]
 
@@ -161,6 +169,20 @@ def test_samples_are_grouped_by_trial_and_elsewhere_by_block() -> None:
     np.testing.assert_array_equal(found[:, None] == found, alike)
     assert len(trial_groups(np.zeros(0), trials, 4.0)) == 0
     assert trial_groups(time, np.zeros((0, 2)), 100.0).max() == 1
+
+
+def test_accuracy_is_drawn_by_trial_too() -> None:
+    random = np.random.default_rng(7)
+    trial = np.repeat(np.arange(30), 20)
+    right = np.repeat(random.random(30) < 0.8, 20)  # all samples of a reach, or none
+    found = assess_classes(right, trial, seed=3)
+    assert found.scores.accuracy == right.mean()
+    draws = np.random.default_rng(3)
+    drawn = right[::20][draws.integers(30, size=(len(found.redrawn.accuracy), 30))]
+    np.testing.assert_allclose(found.redrawn.accuracy, drawn.mean(1))
+    low, high = found.record()["ci95"]["accuracy"]
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.8 * 0.2 / 30), rel=0.3)
+    assert np.isnan(assess_classes(np.zeros(0, bool), np.zeros(0, np.int64)).scores.accuracy)
 
 
 def test_an_interval_stays_where_scores_can_be() -> None:

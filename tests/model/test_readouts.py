@@ -156,7 +156,10 @@ def test_all_are_learned_at_once_and_reported(run: tuple[Path, Any]) -> None:
     position, side = metrics["readouts"]
     assert metrics["mean"]["decoder"] > 0.3
     assert set(position["sessions"]) == set(side["sessions"]) == {"sim/a", "sim/b"}
-    assert np.isfinite(position["mean"]["r2"])
+    for readout, name in ((position, "r2"), (side, "accuracy")):
+        for one in (readout["summary"], *readout["sessions"].values()):
+            low, high = one["ci95"][name]
+            assert low < one[name] < high
     for one in side["sessions"].values():
         assert one["accuracy"] > one["guessing"] + 0.1
     page = (folder / "report.html").read_text()
