@@ -29,6 +29,7 @@ from rich.table import Table
 TOP = Path(__file__).resolve().parents[1]
 RECORDINGS = TOP.parent / "shared" / "data"
 REAL = "900001"  # a folder of the recordings
+LAYOUT = "000128"  # of what is simulated, as the registry knows it
 BASELINES = ("ridge", "kalman", "mlp", "gru")
 
 
@@ -98,9 +99,10 @@ def main(sessions: int, minutes: float, seed: int, steps: int | None, recordings
     corpora = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run("neurobrick", "simulate", folder / "nwb", "--sessions", sessions, "--minutes", minutes,
-            "--seed", seed)  # fmt: skip
-        run("neurobrick", "prepare", "nwb", folder / "nwb", "--root", folder / "simulated")
+        run("neurobrick", "simulate", folder / "nwb", "--layout", LAYOUT, "--sessions", sessions,
+            "--minutes", minutes, "--seed", seed)  # fmt: skip
+        run("neurobrick", "prepare", "nwb", folder / "nwb", "--dataset", LAYOUT,
+            "--root", folder / "simulated")  # fmt: skip
         runs = folder / "runs"
         corpora["simulated"] = compare("multisession", folder / "simulated", runs, steps, seed)
         if (recordings / REAL).is_dir():

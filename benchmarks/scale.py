@@ -207,7 +207,7 @@ def train(work: Work, report: Report) -> None:
         trainer = Trainer(recipe)
     trainer.meter.restart()
     with measured(report, "train"):
-        scores = [Scores.of(trainer.train_step(step)) for step in range(work.steps)]
+        scores = [Scores.of(trainer.train_step(step)[0]) for step in range(work.steps)]
     reading = trainer.meter.read()
     report["train"] |= {
         "device": str(trainer.device),

@@ -30,7 +30,14 @@ TRAINING: Mapping[Way, Mapping[str, Any]] = {
     # Its second part may pay late: it has all its steps. The rate has fallen by then.
     "unfreeze": {**_COMMON, "learning_rate": 5e-3, "patience": None},
     "finetune": {**_COMMON, "learning_rate": 5e-4},
-    "scratch": {**_COMMON, "learning_rate": 2e-3, "steps": 1000, "validate_every": 100},
+    # What it is compared with must have learned what it can: as long as it helps.
+    "scratch": {
+        **_COMMON,
+        "learning_rate": 2e-3,
+        "steps": 3000,
+        "validate_every": 150,
+        "patience": 5,
+    },
 }
 # Of the optimization, what is the machine's and the recording's, and not the way's.
 INHERITED = ("queries", "unit_dropout", "precision", "compile", "device")
