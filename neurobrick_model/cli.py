@@ -278,9 +278,8 @@ def table(metrics: Mapping[str, Any]) -> Table:
     """R² of the decoder and the baselines with their 95 % intervals: by session, their means, and
     the means of what is scored apart."""
     names = list(metrics["mean"]["baselines"])
-    shown = Table(
-        "session", title=f"test R² (95 % interval), {metrics['target']}", title_justify="left"
-    )
+    shown = Table(title=f"test R² (95 % interval), {metrics['target']}", title_justify="left")
+    shown.add_column("session", overflow="fold")  # to be copied from where it is narrow, too
     for column in ("decoder", *names):
         shown.add_column(column, justify="right")
     for session in metrics["sessions"]:
