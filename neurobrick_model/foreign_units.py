@@ -49,11 +49,12 @@ def place(
     """Where the `wanted` sessions, by our ids, lie in the embeddings of `units` and `sessions`;
     all sessions under their own ids, when none is wanted.
 
-    Raises RecipeError when it cannot be told whose a unit is, or in which row, and when a session
-    or unit is not there.
+    Raises RecipeError when it cannot be told whose a unit is, or in which row, when a unit is taken
+    twice, and when a session or unit is not there.
     """
     wanted = wanted or {id: SessionSource(session=id) for id in sessions}
     placed = []
+    owner: dict[str, str] = {}
     for id, source in wanted.items():
         if source.session not in sessions:
             raise RecipeError(
@@ -63,6 +64,13 @@ def place(
         unknown = [unit for unit in mine if unit not in units]
         if unknown:
             raise RecipeError(f"the checkpoint has no units {_some(unknown)}, as {id} lists them")
+        for unit in mine:
+            if unit in owner:
+                raise RecipeError(
+                    f"unit {unit!r} is taken twice, for {owner[unit]} and for {id}: a unit is one "
+                    "row of one session; correct the lists of units"
+                )
+            owner[unit] = id
         placed.append(Placed(id, sessions[source.session], tuple(units[unit] for unit in mine)))
     return placed
 

@@ -166,6 +166,12 @@ def renamed(state: State, old: str, new: str) -> State:
     }
 
 
+def listing(*units: str) -> dict[str, Any]:
+    """A session of the peer's whose units are said to be these."""
+    session = "monkey/center_out"
+    return {"session": session, "units": [f"{session}/group_M1/elec0/{unit}" for unit in units]}
+
+
 @pytest.mark.parametrize(
     ("change", "told", "message"),
     [
@@ -178,6 +184,16 @@ def renamed(state: State, old: str, new: str) -> State:
             lambda s: s,
             {"sessions": {"a": {"session": "monkey/center_out", "units": ["x"]}}},
             "no units x",
+        ),
+        (
+            lambda s: s,
+            {"sessions": {"a": listing("unit_0", "unit_5", "unit_0")}},
+            "elec0/unit_0' is taken twice",
+        ),
+        (
+            lambda s: s,
+            {"sessions": {"a": listing("unit_0"), "b": listing("unit_5", "unit_0")}},
+            "is taken twice, for a and for b",
         ),
         (lambda s: renamed(s, "monkey/", ""), {}, "whose units are those of 'monkey/center_out'"),
         (lambda s: renamed(s, "unit_3", "unit_33"), {}, "in which rows are the units of"),
