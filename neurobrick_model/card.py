@@ -52,7 +52,8 @@ def card(
 def _front(name: str, spec: DecoderSpec, metrics: Mapping[str, Any] | None) -> dict[str, Any]:
     front: dict[str, Any] = {"library_name": "neurobrick", "tags": TAGS}
     if metrics:
-        datasets = ", ".join(sorted({session.id.partition("/")[0] for session in spec.sessions}))
+        ids = [session["id"] for session in metrics["sessions"]]  # those that were scored
+        datasets = ", ".join(sorted({id.partition("/")[0] for id in ids}))
         result = {
             "task": {"type": "neural-decoding", "name": f"{spec.target} from spikes"},
             "dataset": {"type": "neurobrick", "name": datasets, "split": metrics["split"]},
