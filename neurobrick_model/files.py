@@ -42,15 +42,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(folder: Path, names: Collection[str], *, force: bool) -> Iterator[Path]:
+def replacing_folder(
+    folder: Path, names: Collection[str], mark: str, *, force: bool
+) -> Iterator[Path]:
     """A folder to write files of these `names` to, moved to `folder` when the block ends well and
-    removed when it does not. What is in `folder` is replaced with `force`, if it has such names.
+    removed when it does not. What is in `folder` is replaced with `force`, if it has such names
+    only, the file `mark` among them.
 
     Raises StoreError when it is not replaced, or cannot be written; what was there stays.
     """
     folder = folder.resolve()
     there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    others = [name for name in there if name not in names]
+    others = [name for name in there if name not in names or mark not in there]
     if others:
         raise StoreError(f"{folder} is not empty, it holds {others[0]}: name a new folder")
     if there and not force:
@@ -61,7 +64,12 @@ def replacing_folder(folder: Path, names: Collection[str], *, force: bool) -> It
         yield aside
         if there:
             folder.replace(old)
-        aside.replace(folder)
+        try:
+            aside.replace(folder)
+        except OSError:
+            if there:
+                old.replace(folder)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise StoreError(f"cannot write {folder}: {error}") from error

@@ -15,10 +15,11 @@ import yaml
 from click.testing import CliRunner, Result
 
 from neurobrick import Intervals, StoreError
-from neurobrick_model import Decoder, Recipe, Trainer
+from neurobrick_model import Decoder, Recipe, Trainer, adapt
 from neurobrick_model.cli import main
 from neurobrick_model.decoder import DecoderSpec, Scale, SessionEntry
 from neurobrick_model.export import export
+from neurobrick_model.files import replacing_folder
 from neurobrick_model.readouts import Readout
 from neurobrick_model.settings import ModelSettings
 from tests.model.conftest import TINY
@@ -34,8 +35,22 @@ def run(dataset: FakeDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs / "done"
 
 
+@pytest.fixture(scope="module")
+def adapted(run: Path) -> Path:
+    """The same taken to a session of another dataset, and what it keeps of its own."""
+    recipe = adapt(run, ["new/*"], name="adapted", overrides=["training.steps=3"])
+    Trainer(recipe, FakeDataset(fake_session("new/c", 3, n_units=7))).fit()  # type: ignore[arg-type]
+    return recipe.folder
+
+
 def call(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def front(folder: Path) -> dict[str, Any]:
+    """What the card begins with, as model hubs read it."""
+    found: dict[str, Any] = yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
+    return found
 
 
 def test_the_folder_decodes_as_the_run(run: Path, dataset: FakeDataset, tmp_path: Path) -> None:
@@ -53,15 +68,23 @@ def test_the_folder_decodes_as_the_run(run: Path, dataset: FakeDataset, tmp_path
 
 def test_the_card_says_what_it_decodes_and_how_well(run: Path, tmp_path: Path) -> None:
     export(run, tmp_path / "out")
-    _, front, page = (tmp_path / "out" / "README.md").read_text().split("---\n", 2)
+    page = (tmp_path / "out" / "README.md").read_text()
     metrics = yaml.safe_load((run / "metrics.json").read_text())  # JSON is YAML
-    (result,) = yaml.safe_load(front)["model-index"][0]["results"]
+    (result,) = front(tmp_path / "out")["model-index"][0]["results"]
     assert result["metrics"][0]["value"] == metrics["mean"]["decoder"]
     assert "`hand_vel` (x, y; m/s)" in page
     for session in metrics["sessions"]:
         row = f"| {session['id']} | {session['units']} | {session['decoder']['r2']:.4f} |"
         assert row in page
     assert f"torch {torch.__version__}" in page
+
+
+def test_the_card_claims_a_score_on_what_was_scored(adapted: Path, tmp_path: Path) -> None:
+    decoder = export(adapted, tmp_path / "out")
+    assert [session.id for session in decoder.spec.sessions] == ["sim/a", "sim/b", "new/c"]
+    (result,) = front(tmp_path / "out")["model-index"][0]["results"]
+    assert result["dataset"]["name"] == "new"
+    assert "| sim/b | 9 | – |" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_an_export_takes_no_others_place(run: Path, tmp_path: Path) -> None:
@@ -75,6 +98,25 @@ def test_an_export_takes_no_others_place(run: Path, tmp_path: Path) -> None:
     before = sorted(path.name for path in run.iterdir())
     assert call("export", out, run, "--force").exit_code == 1
     assert sorted(path.name for path in run.iterdir()) == before
+
+
+def test_a_page_of_ones_own_is_no_earlier_export(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    result = call("export", run, tmp_path, "--force")
+    assert result.exit_code == 1
+    assert "it holds README.md: name a new folder" in result.output
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_an_earlier_export_is_back_when_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "decoder.json").write_text("earlier")
+    replacing = replacing_folder(out, ["decoder.json"], "decoder.json", force=True)
+    with pytest.raises(StoreError, match="cannot write"), replacing as aside:
+        aside.rmdir()
+    assert (out / "decoder.json").read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_a_failed_export_leaves_nothing(run: Path, tmp_path: Path) -> None:
