@@ -5,6 +5,7 @@ by `torch.export`. It reads one window, of any number of spikes and queries.
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 from torch.nn import functional
 
 from neurobrick_model.decoder import SPEC, Decoder, DecoderSpec, Scale, SessionEntry
+from neurobrick_model.files import replacing
 from neurobrick_model.timeline import TICKS
 from neurobrick_model.tokens import END, KINDS, SPIKE, START, Keys, Queries
 
@@ -98,6 +100,12 @@ def export_program(decoder: Decoder) -> ExportedProgram:
 
 def save_program(decoder: Decoder, path: Path) -> None:
     """Write the program to a `.pt2` file, with `decoder.json` among its extra files: what its
-    sessions, their rows and its axes are."""
-    told = {SPEC: decoder.spec.model_dump_json(indent=2)}
-    torch.export.save(export_program(decoder), path, extra_files=told)
+    sessions, their rows and its axes are.
+
+    Raises StoreError when it cannot be written.
+    """
+    told, whole = {SPEC: decoder.spec.model_dump_json(indent=2)}, io.BytesIO()
+    # Not to the path: on a full disk torch's own writer ends the process.
+    torch.export.save(export_program(decoder), whole, extra_files=told)
+    with replacing(path) as aside:
+        aside.write_bytes(whole.getbuffer())

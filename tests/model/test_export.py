@@ -119,14 +119,21 @@ def test_an_earlier_export_is_back_when_the_new_one_cannot_take_its_place(tmp_pa
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_a_failed_export_leaves_nothing(run: Path, tmp_path: Path) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+# The decoder's weights fit, its program does not.
+FULL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+from neurobrick_model.cli import main
+main(["export", *sys.argv[1:], "--program"])
+"""
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("neurobrick_model.export.save_program", full)
-        with pytest.raises(StoreError, match="No space left"):
-            export(run, tmp_path / "out", program=True)
+
+def test_a_full_disk_is_said_and_nothing_is_left(run: Path, tmp_path: Path) -> None:
+    """In a process of its own, as torch's writer would end it."""
+    command = [sys.executable, "-c", FULL, run, tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.fullmatch(r"Error: cannot write \S+decoder.pt2: .*File too large\n", done.stderr)
     assert list(tmp_path.iterdir()) == []
 
 
