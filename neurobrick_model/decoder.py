@@ -8,18 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
 from neurobrick import Dataset, NeurobrickError, RecipeError, StoreError
 from neurobrick_model.causal import decode_causally
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.evaluate import stitch
-from neurobrick_model.files import load_weights, save_weights, write_text
+from neurobrick_model.files import load_weights, save_weights, weight_shapes, write_text
 from neurobrick_model.perceiver import Perceiver
 from neurobrick_model.readouts import Readout
 from neurobrick_model.recipe import Recipe
@@ -27,7 +28,7 @@ from neurobrick_model.settings import ModelSettings
 from neurobrick_model.sliding import SlidingWindow
 from neurobrick_model.stream import Stream, StreamError
 from neurobrick_model.targets import Targets
-from neurobrick_model.timeline import TICKS, Spikes, Vocabulary, ticks
+from neurobrick_model.timeline import MOST_UNITS, TICKS, Spikes, Vocabulary, ticks
 from neurobrick_model.vocabulary import keep, listed, matching, units_checksum
 
 SPEC = "decoder.json"
@@ -53,7 +54,9 @@ class SessionEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
-    units: int = Field(description="rows of its units table, in the vocabulary in that order")
+    units: int = Field(
+        ge=1, le=MOST_UNITS, description="rows of its units table, in the vocabulary in that order"
+    )
     mean: tuple[float, ...] = Field(description="mean of the target over training samples, SI")
     std: tuple[float, ...] = Field(description="its deviation, SI")
     readouts: dict[str, Scale] = Field({}, description="of further continuous readouts, by name")
@@ -77,18 +80,30 @@ class Parent(BaseModel):
 class DecoderSpec(BaseModel):
     """What `decoder.json` holds: everything about a decoder but its weights."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    format: int = 1
+    format: Literal[1] = 1
     target: str
     unit: str
-    axes: tuple[str, ...]
+    axes: tuple[str, ...] = Field(min_length=1)
     readouts: tuple[Readout, ...] = Field((), description="what it decodes beside the target")
-    rate: float = Field(description="Hz of the samples that it was trained on")
-    step: float = Field(description="seconds between stitched windows")
+    rate: float = Field(gt=0, description="Hz of the samples that it was trained on")
+    step: float = Field(gt=0, description="seconds between stitched windows")
     model: ModelSettings
-    sessions: tuple[SessionEntry, ...]
+    sessions: tuple[SessionEntry, ...] = Field(min_length=1)
     parent: Parent | None = Field(None, description="the decoder that it was adapted from")
+
+    @model_validator(mode="after")
+    def _scaled(self) -> DecoderSpec:
+        others = {readout.name: readout.width for readout in self.readouts if readout.axes}
+        widths = {self.target: len(self.axes), **others}
+        for session in self.sessions:
+            scales = {self.target: session, **session.readouts}
+            for moment in ("mean", "std"):
+                found = {name: len(getattr(scale, moment)) for name, scale in scales.items()}
+                if found != widths:
+                    raise ValueError(f"{session.id} has not one {moment} for each axis")
+        return self
 
     @classmethod
     def read(cls, folder: str | Path) -> DecoderSpec:
@@ -98,12 +113,16 @@ class DecoderSpec(BaseModel):
         """
         path = Path(folder) / SPEC
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            return cls.model_validate_json(path.read_bytes())
         except OSError as error:
             raise StoreError(f"{folder} holds no decoder: no {SPEC} in it") from error
         except ValidationError as error:
-            where = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise StoreError(f"{path} is not a decoder of this version: {where}") from error
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "all of it"
+            fault = f"{where}: {first['msg'].removeprefix('Value error, ')}"
+            if where == "format":
+                fault = f"it is of format {first['input']!r}, upgrade neurobrick to read it"
+            raise StoreError(f"{path} is not a decoder of this version: {fault}") from error
 
     @classmethod
     def describe(cls, recipe: Recipe, corpus: Corpus) -> DecoderSpec:
@@ -150,6 +169,19 @@ class DecoderSpec(BaseModel):
         columns = len(self.axes) + sum(readout.width for readout in self.readouts)
         return Perceiver(self.model, self.vocabulary.n_units, len(self.sessions), columns)
 
+    def misfit(self, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+        """The first of these `shapes` of weights, by name, that is none of this decoder's, in
+        words; None if all are its. Nothing of these sizes is allocated."""
+        with torch.device("meta"):
+            wanted = {name: tuple(w.shape) for name, w in self.build().state_dict().items()}
+        for name in sorted({*wanted, *shapes}):
+            if wanted.get(name) != shapes.get(name):
+                return (
+                    f"its {name} is of shape {shapes.get(name, 'none')}, the rest of it asks for "
+                    f"{wanted.get(name, 'none')}"
+                )
+        return None
+
     def save(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
         """Write the decoder that these weights make into `folder`."""
         write_text(folder / SPEC, self.model_dump_json(indent=2) + "\n")
@@ -180,12 +212,11 @@ class Decoder:
 
         Raises StoreError when there is none, or when it is damaged or of another make.
         """
-        spec = DecoderSpec.read(folder)
+        spec, weights = DecoderSpec.read(folder), Path(folder) / WEIGHTS
+        if fault := spec.misfit(weight_shapes(weights)):
+            raise StoreError(f"the weights in {folder} do not fit its {SPEC}: {fault}")
         model = spec.build()
-        try:
-            model.load_state_dict(load_weights(Path(folder) / WEIGHTS))
-        except RuntimeError as error:
-            raise StoreError(f"the weights in {folder} do not fit its {SPEC}") from error
+        model.load_state_dict(load_weights(weights))
         return cls(spec, model.to(device), Path(folder))
 
     def prune(self, globs: Sequence[str]) -> Decoder:

@@ -117,6 +117,17 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise StoreError(f"cannot read the weights {path}: {error}") from error
 
 
+def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors in a safetensors file, by name, out of its header. Raises
+    StoreError when the file is absent or damaged."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            names = file.keys()  # not a dictionary's: it cannot be iterated over
+            return {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise StoreError(f"cannot read the weights {path}: {error}") from error
+
+
 def sha256(path: Path) -> str:
     """The digest of a file, as `sha256sum` prints it. Raises StoreError when it cannot be read."""
     try:

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
@@ -120,7 +119,8 @@ def convert(checkpoint: Any, supplement: Supplement) -> tuple[DecoderSpec, dict[
         ("kind_embedding.weight", range(KINDS)),  # no token is of their fourth
     ):
         weights[name] = _tensor(weights, name)[list(rows)]
-    _check(weights, spec)
+    if fault := spec.misfit({name: tuple(weight.shape) for name, weight in weights.items()}):
+        raise StoreError(f"the checkpoint's sizes do not agree: {fault}, by our names")
     return spec, weights
 
 
@@ -248,19 +248,6 @@ def _spec(
             for session in placed
         ),
     )
-
-
-def _check(weights: Mapping[str, Tensor], spec: DecoderSpec) -> None:
-    """Raises StoreError unless these are the weights of `spec`, name by name and size by size."""
-    with torch.device("meta"):
-        wanted = {name: tuple(w.shape) for name, w in spec.build().state_dict().items()}
-    found = {name: tuple(weight.shape) for name, weight in weights.items()}
-    for name in sorted({*wanted, *found}):
-        if wanted.get(name) != found.get(name):
-            raise StoreError(
-                f"the checkpoint's sizes do not agree: its {name}, as we call it, is of shape "
-                f"{found.get(name, 'none')}, the rest of it asks for {wanted.get(name, 'none')}"
-            )
 
 
 def _vocabulary(state: Mapping[str, Any], kind: str) -> dict[str, int]:

@@ -14,6 +14,7 @@ from neurobrick import IntervalRule, SplitSpec
 from neurobrick_model.labels import Seconds
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+MOST_LATENTS = 100_000  # of a window
 EVALUATION = "evaluation"  # the name of the session's own evaluation intervals
 
 
@@ -119,20 +120,27 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 class ModelSettings(Settings):
-    """Size of the Perceiver, and the window it reads."""
+    """Size of the Perceiver, and the window it reads. The upper bounds are far beyond what has been
+    trained: they are for files that lie."""
 
     preset: Literal["poyo-1.3m", "poyo-11.8m"] | None = Field(
         None, description="published sizes; what is set beside it takes precedence"
     )
     window: float = Field(1.0, gt=0, le=100, description="seconds of spikes that one window holds")
-    dim: int = Field(64, ge=1, description="width of tokens and latents")
-    depth: int = Field(2, ge=0, description="self-attention layers over the latents")
-    head_dim: int = Field(32, ge=4, multiple_of=4, description="width of an attention head")
-    cross_heads: int = Field(2, ge=1, description="heads of the two cross-attentions")
-    self_heads: int = Field(4, ge=1, description="heads of each self-attention")
+    dim: int = Field(64, ge=1, le=2**16, description="width of tokens and latents")
+    depth: int = Field(2, ge=0, le=2**10, description="self-attention layers over the latents")
+    head_dim: int = Field(
+        32, ge=4, le=2**12, multiple_of=4, description="width of an attention head"
+    )
+    cross_heads: int = Field(2, ge=1, le=2**10, description="heads of the two cross-attentions")
+    self_heads: int = Field(4, ge=1, le=2**10, description="heads of each self-attention")
     latent_step: float = Field(0.125, gt=0, description="seconds between latent time points")
-    latents_per_step: int = Field(8, ge=1, description="latents at each time point")
-    feedforward: int = Field(4, ge=1, description="hidden width of feed-forwards, in dims")
+    latents_per_step: int = Field(
+        8, ge=1, le=MOST_LATENTS, description="latents at each time point"
+    )
+    feedforward: int = Field(
+        4, ge=1, le=2**10, description="hidden width of feed-forwards, in dims"
+    )
     rotary_periods: tuple[float, ...] = Field(
         (1e-4, 2.0627),
         min_length=2,
@@ -161,6 +169,8 @@ class ModelSettings(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelSettings:
+        if self.window / self.latent_step * self.latents_per_step > MOST_LATENTS:
+            raise ValueError(f"latent_step leaves a window more than {MOST_LATENTS:,} latents")
         if not math.isclose(self.steps * self.latent_step, self.window) or not self.steps:
             raise ValueError("window must be a multiple of latent_step")
         if len(self.rotary_periods) not in (2, self.head_dim // 4):
