@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
@@ -30,6 +31,7 @@ MARK = "unit_emb.weight"  # by which a POYO is found inside of what wraps it
 VOCABULARY = ".vocab"
 PADDING = "NA"  # their word for no unit
 FEEDFORWARD_DROPOUT, RESIDUAL_DROPOUT = 0.2, 0.4  # theirs, where none is told
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 BLOCKS = {  # theirs, ours
     r"enc_atn": "read",
     r"enc_ffn": "read_feedforward",
@@ -116,9 +118,9 @@ def convert(checkpoint: Any, supplement: Supplement) -> tuple[DecoderSpec, dict[
     for name, rows in (
         ("unit_embedding.weight", [row for session in placed for row in session.units]),
         ("session_embedding.weight", [session.row for session in placed]),
-        ("kind_embedding.weight", range(KINDS)),  # no token is of their fourth
+        ("kind_embedding.weight", slice(KINDS)),  # no token is of their fourth
     ):
-        weights[name] = _tensor(weights, name)[list(rows)]
+        weights[name] = _tensor(weights, name)[rows]
     if fault := spec.misfit({name: tuple(weight.shape) for name, weight in weights.items()}):
         raise StoreError(f"the checkpoint's sizes do not agree: {fault}, by our names")
     return spec, weights
@@ -137,7 +139,9 @@ def unwrap(checkpoint: Any) -> tuple[dict[str, Any], Mapping[str, Any]]:
     if len(marks) != 1:
         raise StoreError(
             f"the checkpoint holds {len(marks)} tensors {MARK}, a POYO of torch_brain one; "
-            f"its first names are: {', '.join(names[:5]) or 'none'}"
+            f"its first names are: {', '.join(names[:5]) or 'none'}. Save the state dict of the "
+            "one model alone: torch.save(model.state_dict(), path), or "
+            "torch.save(checkpoint['model'], path)"
         )
     prefix = marks[0].removesuffix(MARK)
     mine = {n.removeprefix(prefix): state[n] for n in names if n.startswith(prefix)}
@@ -254,7 +258,7 @@ def _vocabulary(state: Mapping[str, Any], kind: str) -> dict[str, int]:
     """Ids of units or sessions, and the row of each in its embedding."""
     words, rows = state.get(f"{kind}_emb{VOCABULARY}"), len(_tensor(state, f"{kind}_emb.weight"))
     found = dict(words) if isinstance(words, Mapping) else {}
-    numbers = all(isinstance(row, int) for row in found.values())
+    numbers = len(found) == rows and all(isinstance(row, int) for row in found.values())
     if not numbers or sorted(found.values()) != list(range(rows)):
         raise StoreError(
             f"the checkpoint's {kind}_emb{VOCABULARY} does not name each of its {rows} rows once"
@@ -263,10 +267,16 @@ def _vocabulary(state: Mapping[str, Any], kind: str) -> dict[str, int]:
 
 
 def _tensor(tensors: Mapping[str, Any], name: str) -> Tensor:
-    """The tensor of that name, which has at least one row."""
+    """The tensor of that name, which has at least one row.
+
+    Strides may make a few numbers a tensor of any size: those that it claims have to be there.
+    """
     value = tensors.get(name)
-    if not isinstance(value, Tensor) or not value.is_floating_point() or not value.numel():
+    if not isinstance(value, Tensor) or value.dtype not in FLOATS or not value.numel():
         raise StoreError(f"the checkpoint's {name} is missing, or no array of numbers")
+    plain = value.layout == torch.strided and not (value.is_meta or value.is_nested)
+    if not plain or value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        raise StoreError(f"the checkpoint's {name} is no plain tensor: it claims more than it has")
     return value if value.dim() else value[None]
 
 

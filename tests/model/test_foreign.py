@@ -22,7 +22,7 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
-from neurobrick import Intervals, NeurobrickError
+from neurobrick import Intervals, NeurobrickError, StoreError
 from neurobrick_model import Decoder
 from neurobrick_model.cli import main
 from neurobrick_model.foreign import Supplement, load
@@ -210,6 +210,17 @@ def listing(*units: str) -> dict[str, Any]:
             {},
             "does not name each of its 18 rows once",
         ),
+        (
+            lambda s: {**s, "token_type_emb.weight": s["token_type_emb.weight"][:2]},
+            {},
+            r"sizes do not agree: its kind_embedding.weight is of shape \(2, 16\)",
+        ),
+        (lambda s: {"model": s, "epoch": 3}, {}, "first names are: model, epoch. Save the state "),
+        (
+            lambda s: {f"{of}.{name}": x for of in ("raw", "ema") for name, x in s.items()},
+            {},
+            r"holds 2 tensors .* one model alone: torch.save\(model.state_dict\(\), path\)",
+        ),
         (lambda s: {"layer.weight": torch.ones(2)}, {}, "first names are: layer.weight"),
         (lambda s: [1, 2], {}, "holds 0 tensors unit_emb.weight"),
     ],
@@ -220,6 +231,27 @@ def test_what_is_missing_or_wrong_is_said(
     path = save(tmp_path, change(peer.state))
     with pytest.raises(NeurobrickError, match=message):
         load(path, Supplement.of(**{**TOLD, **told}))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of torch, about what hardly anybody saves
+@pytest.mark.parametrize("name", ["unit_emb.weight", "readout.weight", "rotary_emb.omega"])
+@pytest.mark.parametrize(
+    "claim",
+    [
+        lambda: torch.ones(1).expand(2**28, 2**20),  # a petabyte, of one number
+        lambda: torch.ones(2**28, 2**20, device="meta"),
+        lambda: torch.eye(3).to_sparse(),
+        lambda: torch.eye(3).to_sparse_csr(),
+        lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+        lambda: torch.zeros(2, dtype=torch.float8_e8m0fnu),
+    ],
+)
+def test_a_tensor_that_is_not_all_there_is_refused(
+    peer: Peer, tmp_path: Path, name: str, claim: Callable[[], torch.Tensor]
+) -> None:
+    path = save(tmp_path, {**peer.state, name: claim()})
+    with pytest.raises(StoreError, match=rf"the checkpoint's {name} is "):
+        load(path, Supplement.of(**TOLD))
 
 
 class Hostile:
