@@ -39,7 +39,7 @@ def card(
         f"---\n{yaml.safe_dump(_front(name, spec, metrics), sort_keys=False)}---",
         f"# {name}",
         _what(spec, parameters),
-        *_origin(notes),
+        *_origin(spec, notes),
         _loading(spec),
         *([_program(spec, program)] if program else []),
         _sessions(spec, metrics),
@@ -86,12 +86,18 @@ def _beside(spec: DecoderSpec) -> str:
     return f" Beside it, it decodes {', '.join(names)}." if names else ""
 
 
-def _origin(notes: Mapping[str, Any]) -> Iterator[str]:
+def _origin(spec: DecoderSpec, notes: Mapping[str, Any]) -> Iterator[str]:
+    if spec.parent:
+        yield (
+            f"Adapted, by way of {spec.parent.way}, from the decoder `{spec.parent.name}`, whose "
+            f"weights are of sha256 {spec.parent.sha256}."
+        )
     if "imported" in notes:
         source = notes["imported"]
+        trained = "All later training was" if spec.parent else "It was not trained"
         yield (
             f"Imported from a checkpoint of {source['project']}, `{source['file']}` (sha256 "
-            f"{source['sha256']}). It was not trained by neurobrick."
+            f"{source['sha256']}). {trained} by neurobrick."
         )
 
 

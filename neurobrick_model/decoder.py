@@ -71,7 +71,7 @@ class Parent(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    path: str = Field(description="its folder, as it was given")
+    path: str = Field(description="its folder, as it was given; none in an export")
     way: str = Field(description="how it was adapted")
     sha256: str = Field(description="of its weights.safetensors")
     steps: int | None = Field(description="after which it had these weights, where that is known")

@@ -4,14 +4,12 @@ program that needs no neurobrick.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from neurobrick import StoreError
 from neurobrick_model.card import card
 from neurobrick_model.decoder import SPEC, WEIGHTS, Decoder
-from neurobrick_model.files import replacing_folder, to_json, write_text
+from neurobrick_model.files import read_json, replacing_folder, to_json, write_text
 from neurobrick_model.program import save_program
 from neurobrick_model.run import METRICS, RUN
 
@@ -27,7 +25,11 @@ def export(run: Path, folder: Path, *, program: bool = False, force: bool = Fals
     no earlier export, or `force` is not given.
     """
     decoder = Decoder.load(run)
-    notes, metrics = _read(run / RUN) or {}, _read(run / METRICS)
+    notes, metrics = read_json(run / RUN) or {}, read_json(run / METRICS)
+    if parent := decoder.spec.parent:
+        parent = parent.model_copy(update={"path": ""})  # which is of this machine
+        decoder.spec = decoder.spec.model_copy(update={"parent": parent})
+        notes["parent"] = parent.model_dump()
     write(decoder, folder, run.resolve().name, notes, metrics, program=program, force=force)
     return decoder
 
@@ -57,14 +59,3 @@ def write(
             write_text(aside / METRICS, to_json(metrics) + "\n")
         if program:
             save_program(decoder, aside / PROGRAM)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """What a JSON file of the run says, None when there is none."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {path}: {error}") from error
-    return found

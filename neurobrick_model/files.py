@@ -83,6 +83,18 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What a JSON file of a run says, None when there is none. Raises StoreError when it is
+    damaged."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {path}: {error}") from error
+    return found
+
+
 def to_json(value: Any, *, indent: int | None = 2) -> str:
     """`value` as JSON; NaN and infinities become null, as JSON knows none."""
     return json.dumps(_finite(value), indent=indent, ensure_ascii=False)

@@ -21,7 +21,7 @@ import neurobrick
 from neurobrick import NeurobrickError, RecipeError
 from neurobrick_model.checkpoint import Checkpoints
 from neurobrick_model.decoder import WEIGHTS, Parent
-from neurobrick_model.files import to_json, write_text
+from neurobrick_model.files import read_json, to_json, write_text
 from neurobrick_model.log import CURVES, LOG
 from neurobrick_model.recipe import Recipe
 
@@ -72,6 +72,9 @@ def begin(folder: Path, recipe: Recipe, fingerprint: str, parent: Parent | None)
     told: dict[str, Any] = {"corpus": fingerprint, "versions": versions()}
     if parent:
         told["parent"] = parent.model_dump()
+        base = read_json(Path(parent.path) / RUN) or {}
+        if "imported" in base:  # what the weights go back to, however often they were adapted
+            told["imported"] = base["imported"]
     write_text(folder / RUN, to_json(told) + "\n")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -18,12 +20,14 @@ from neurobrick import Intervals, StoreError
 from neurobrick_model import Decoder, Recipe, Trainer, adapt
 from neurobrick_model.cli import main
 from neurobrick_model.decoder import DecoderSpec, Scale, SessionEntry
-from neurobrick_model.export import export
+from neurobrick_model.export import export, write
 from neurobrick_model.files import replacing_folder
 from neurobrick_model.readouts import Readout
 from neurobrick_model.settings import ModelSettings
 from tests.model.conftest import TINY
 from tests.model.fakes import FakeDataset, fake_session
+
+SOURCE = {"project": "torch_brain", "file": "poyo.ckpt", "sha256": "0123abcd"}
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +41,11 @@ def run(dataset: FakeDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def adapted(run: Path) -> Path:
-    """The same taken to a session of another dataset, and what it keeps of its own."""
-    recipe = adapt(run, ["new/*"], name="adapted", overrides=["training.steps=3"])
+    """The same, as if it had been imported, taken to a session of another dataset."""
+    imported = run.with_name("imported")
+    write(Decoder.load(run), imported, "imported", {"imported": SOURCE})
+    few = ["training.steps=3", "training.device=cpu", "baseline.bins=[0.1]", f"runs={run.parent}"]
+    recipe = adapt(imported, ["new/*"], overrides=few)
     Trainer(recipe, FakeDataset(fake_session("new/c", 3, n_units=7))).fit()  # type: ignore[arg-type]
     return recipe.folder
 
@@ -85,6 +92,24 @@ def test_the_card_claims_a_score_on_what_was_scored(adapted: Path, tmp_path: Pat
     (result,) = front(tmp_path / "out")["model-index"][0]["results"]
     assert result["dataset"]["name"] == "new"
     assert "| sim/b | 9 | – |" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_what_an_adapted_decoder_goes_back_to_is_said_but_not_where_it_lay(
+    adapted: Path, tmp_path: Path
+) -> None:
+    export(adapted, tmp_path / "out")
+    texts = {path.name: path.read_text() for path in (tmp_path / "out").glob("*.[jm]*")}
+    assert set(texts) == {"README.md", "decoder.json", "metrics.json", "run.json"}
+    weights = (adapted.with_name("imported") / "weights.safetensors").read_bytes()
+    digest = hashlib.sha256(weights).hexdigest()
+    assert (
+        f"from the decoder `imported`, whose weights are of sha256 {digest}" in texts["README.md"]
+    )
+    assert "a checkpoint of torch_brain, `poyo.ckpt` (sha256 0123abcd)" in texts["README.md"]
+    assert json.loads(texts["run.json"])["imported"] == SOURCE
+    for name, text in texts.items():
+        assert str(adapted.parent) not in text, name
+    assert DecoderSpec.read(tmp_path / "out").parent
 
 
 def test_an_export_takes_no_others_place(run: Path, tmp_path: Path) -> None:
