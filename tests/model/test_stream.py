@@ -96,8 +96,16 @@ def follow(
     return np.array(values)
 
 
-@pytest.mark.parametrize("start", [1000.25, 2.0**31], ids=["seconds", "since 1970"])
-@pytest.mark.parametrize("lag", [0.0, 4 / RATE, 0.1])
+@pytest.mark.parametrize(
+    ("start", "lag"),
+    [
+        (1000.25, 0.0),
+        (1000.25, 4 / RATE),
+        (1000.25, 0.1),  # no whole number of ticks
+        (2.0**31, 0.0),  # seconds since 1970
+        (2.0**31, 4 / RATE),
+    ],
+)
 def test_a_stream_gives_what_predict_gives(decoder: Decoder, lag: float, start: float) -> None:
     """From the first moment of each stretch of the recording to its last."""
     session = hard_session(start)
