@@ -51,7 +51,7 @@ def write(
     weights = decoder.model.state_dict()
     parameters = sum(parameter.numel() for parameter in decoder.model.parameters())
     page = card(name, decoder.spec, parameters, notes, metrics, PROGRAM if program else None)
-    with replacing_folder(folder, FILES, SPEC, force=force) as aside:
+    with replacing_folder(folder, FILES, force=force) as aside:
         decoder.spec.save(aside, weights)
         write_text(aside / CARD, page)
         write_text(aside / RUN, to_json(notes) + "\n")

@@ -9,7 +9,7 @@ import os
 import pickle
 import shutil
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,18 +42,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(
-    folder: Path, names: Collection[str], mark: str, *, force: bool
-) -> Iterator[Path]:
+def replacing_folder(folder: Path, names: Sequence[str], *, force: bool) -> Iterator[Path]:
     """A folder to write files of these `names` to, moved to `folder` when the block ends well and
-    removed when it does not. What is in `folder` is replaced with `force`, if it has such names
-    only, the file `mark` among them.
+    removed when it does not. What is in `folder` is replaced with `force`, if it has only such
+    names, and the first of them.
 
     Raises StoreError when it is not replaced, or cannot be written; what was there stays.
     """
     folder = folder.resolve()
     there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    others = [name for name in there if name not in names or mark not in there]
+    others = [name for name in there if name not in names or names[0] not in there]
     if others:
         raise StoreError(f"{folder} is not empty, it holds {others[0]}: name a new folder")
     if there and not force:

@@ -8,12 +8,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from neurobrick import IntervalRule, SplitSpec
 from neurobrick_model.labels import Seconds
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+# Text, as a path would take a URL apart.
+Root = Annotated[str, BeforeValidator(lambda root: str(root) if isinstance(root, Path) else root)]
 MOST_LATENTS = 100_000  # of a window
 EVALUATION = "evaluation"  # the name of the session's own evaluation intervals
 
@@ -64,7 +66,9 @@ class ReadoutSettings(Settings):
 class DataSettings(Settings):
     """Which sessions are read, what is decoded from them, and how they are divided."""
 
-    root: Path = Field(Path("data"), description="root folder of the prepared stores")
+    root: Root = Field(
+        "data", description="root of the prepared stores: a folder, or a URL (s3://…)"
+    )
     sessions: tuple[str, ...] = Field(("*",), min_length=1, description="globs of session ids")
     target: str | None = Field(
         None, description="behavior to decode; by default the one that each session names"

@@ -91,7 +91,7 @@ def test_what_is_not_said_is_as_in_the_base(base: Path) -> None:
     assert recipe.training.unit_dropout == was.training.unit_dropout
     assert recipe.training.learning_rate != was.training.learning_rate  # the way's own
     assert resolve(recipe) == recipe
-    assert adapt(base, name="x", root="elsewhere").data.root == Path("elsewhere")
+    assert adapt(base, name="x", root="elsewhere").data.root == "elsewhere"
 
 
 def test_a_recipe_file_adapts_too(base: Path, tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_a_resume_on_either_side_of_the_unfreezing_gives_the_weights_of_an_unbro
 
         run.train_step = dies  # type: ignore[method-assign]
         with pytest.raises(Killed):
-            run.fit()
+            run.fit(force=True)
         resumed = shared(fit(recipe, stores, resume=True))
         for name, weight in unbroken.items():
             assert torch.equal(weight, resumed[name]), name
@@ -355,6 +355,13 @@ def test_the_command_that_an_unknown_session_names_can_be_pasted(
     assert pruned.exit_code == 0, pruned.output
     assert "1 sessions, 7 units" in pruned.output
     assert adapt(folder.with_name("less"), ["new/d"]).data.weights.rules
+    for there in (folder, folder.with_name("less")):
+        refused = CliRunner().invoke(
+            main, ["prune", str(folder), str(there), "--sessions", "sim/*"]
+        )
+        assert refused.exit_code == 1
+        assert "name a new folder" in refused.output
+    assert len(Decoder.load(folder).spec.sessions) == 3
 
 
 def test_wrong_usage_exits_2(base: Path) -> None:

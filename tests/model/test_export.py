@@ -137,7 +137,7 @@ def test_an_earlier_export_is_back_when_the_new_one_cannot_take_its_place(tmp_pa
     out = tmp_path / "out"
     out.mkdir()
     (out / "decoder.json").write_text("earlier")
-    replacing = replacing_folder(out, ["decoder.json"], "decoder.json", force=True)
+    replacing = replacing_folder(out, ["decoder.json"], force=True)
     with pytest.raises(StoreError, match="cannot write"), replacing as aside:
         aside.rmdir()
     assert (out / "decoder.json").read_text() == "earlier"

@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from neurobrick import Dataset
+from neurobrick.transfer import push
 from neurobrick_model import Decoder, Recipe, Trainer
 from neurobrick_model.corpus import Corpus
 from neurobrick_model.settings import DataSettings
 from neurobrick_model.timeline import TICKS
+from tests.buckets import Bucket
 from tests.model.conftest import TINY
 from tests.model.tools import bounds, draw
+
+OWN = Path(__file__).parents[2] / "recipes" / "own.yaml"
 
 
 def test_a_prepared_session_trains_and_is_decoded_in_si(corpus: Dataset, tmp_path: Path) -> None:
@@ -26,6 +30,19 @@ def test_a_prepared_session_trains_and_is_decoded_in_si(corpus: Dataset, tmp_pat
     assert values.shape == (len(times), 2) == (200, 2)
     span = np.ptp(corpus[id].slice(0, 30).behavior["cursor_pos"].values, axis=0)
     assert (np.abs(values) < span).all()  # meters, not centimeters
+
+
+def test_a_recipe_trains_from_where_its_root_says(
+    corpus: Dataset, s3: Bucket, tmp_path: Path
+) -> None:
+    """The recipe for one's own data, with the target that the session names, out of a bucket."""
+    id = next(id for id in corpus.sessions if id.endswith("ses-regular"))
+    push(Path(corpus.root), s3.url, [id])
+    short = ["training.steps=2", "training.device=cpu", f"runs={tmp_path}"]
+    here = [f"data.root={s3.url}", f"data.sessions=[{id}]"]
+    metrics = Trainer(Recipe.from_yaml(OWN, [*short, *here])).fit()
+    assert [one["id"] for one in metrics["sessions"]] == [id]
+    assert metrics["target"] == corpus[id].target
 
 
 def test_windows_of_a_prepared_session_hold_its_slices_spikes(corpus: Dataset) -> None:
