@@ -142,6 +142,11 @@ def test_another_target_is_an_error(base: Path, stores: FakeDataset) -> None:
     other = FakeDataset(stores["new/c"].with_(unit="m"))
     with pytest.raises(RecipeError, match=r"decodes 2 axes in m/s, .*'hand_vel' has 2 in m;"):
         fit(adapt(base, overrides=FEW), other)
+    session = stores["new/c"]
+    deep = FakeDataset(session.with_(values=session.values[:, [0, 1, 0]]))
+    for more in ((), ("data.normalize=session",)):
+        with pytest.raises(RecipeError, match=r"'hand_vel' has 3 .*set data\.target"):
+            fit(adapt(base, overrides=[*FEW, *more]), deep)
 
 
 # What learns, and what stays
@@ -248,6 +253,10 @@ def test_readouts_keep_their_units_and_classes(stores: FakeDataset, tmp_path: Pa
     assert decoder.spec.readouts == base.spec.readouts
     assert decoder.spec.readouts[1].classes == ("down", "up")
     assert decoder.spec.sessions[-1].readouts == base.spec.sessions[0].readouts
+    stamps, values, _ = session.others["hand_pos"]
+    deep = session.with_(others={"hand_pos": (stamps, values[:, [0, 1, 0]], "m")})
+    with pytest.raises(RecipeError, match=r"'hand_pos' is 3 axes in m in new/c, but 2 in m in the"):
+        start(adapt(tmp_path / "base", ["new/*"], overrides=FEW), FakeDataset(deep))
     other = ["data.readouts.hand_pos.column=side", "data.readouts.hand_pos.during={table: trials}"]
     with pytest.raises(RecipeError, match=r"decodes hand_pos \(2 axes in m\), side .* leave data"):
         start(adapt(tmp_path / "base", ["new/*"], overrides=other), FakeDataset(session))
