@@ -63,8 +63,9 @@ NO_TERMS = Terms()
 @dataclass(frozen=True)
 class ReadoutTargets:
     """The samples of one readout, beside those of `Targets`: `value` (m, d) float32, z-scored, or
-    (m,) int64 classes, NONE where there is none; `weight` (m,) float32 in its loss; `share`, what
-    its loss counts; `scored`, rows by split; `mean` and `std` (sessions, d) float64 in SI."""
+    (m,) int64 classes, NONE where there is none or one that training has not seen; `weight` (m,)
+    float32 in its loss; `share`, what its loss counts; `scored`, rows by split; `mean` and `std`
+    (sessions, d) float64 in SI. What training has not seen is scored all the same: it is wrong."""
 
     readout: Readout
     value: Tensor
@@ -203,7 +204,7 @@ def gather(
             f"no session has a sample of the readout {readout.name!r} in its train split; see "
             "data.readouts"
         )
-    weights, scored = [part.weights for part in parts], [part.scored for part in parts]
+    weights = [part.weights for part in parts]
     mean = std = np.zeros((len(parts), 0))
     if readout.axes:
         values = [_or_nan(part, readout.width) for part in parts]
@@ -214,19 +215,16 @@ def gather(
         classes = settled.classes if settled else _seen(parts)
         readout = readout.model_copy(update={"classes": classes})
         labels = [_renumbered(part, readout.classes) for part in parts]
-        known = [own != NONE for own in labels]
-        weights = [weight * mask for weight, mask in zip(weights, known, strict=True)]
-        scored = [
-            {split: inside & mask for split, inside in own.items()}
-            for own, mask in zip(scored, known, strict=True)
-        ]
+        weights = [own * (label != NONE) for own, label in zip(weights, labels, strict=True)]
         value = flat(labels, device)
     return ReadoutTargets(
         readout=readout,
         value=value,
         weight=flat(weights, device, np.float32),
         share=share,
-        scored={split: rows([own[split] for own in scored], device) for split in scored[0]},
+        scored={
+            split: rows([part.scored[split] for part in parts], device) for split in parts[0].scored
+        },
         mean=torch.from_numpy(mean).to(device),
         std=torch.from_numpy(std).to(device),
     )

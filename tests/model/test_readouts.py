@@ -13,6 +13,7 @@ import torch
 from neurobrick import Dataset, RecipeError
 from neurobrick_model import Decoder, Recipe, Trainer
 from neurobrick_model.corpus import Corpus
+from neurobrick_model.evaluate import Classified
 from neurobrick_model.objective import ERROR, NOTHING, WEIGHT, Objective
 from neurobrick_model.settings import DataSettings
 from neurobrick_model.timeline import TICKS
@@ -112,6 +113,37 @@ def test_it_is_scored_in_its_split(dataset: FakeDataset, corpus: Corpus) -> None
                 inside = inside & session.evaluation
             assert inside.contains(times).all()
             assert len(times) or session.id == "sim/c"
+
+
+def test_a_class_that_training_never_saw_is_scored_as_wrong(dataset: FakeDataset) -> None:
+    """So that a run that has seen fewer classes has no easier test."""
+    session = dataset["sim/a"]
+    trials = session.intervals["trials"].to_pylist()
+    train = session.splits["train"]
+    for trial in trials:
+        if not train.contains(np.array([trial["start"], trial["stop"]])).any():
+            trial["side"] = "aside" if trial["side"] == "up" else trial["side"]
+    test = session.with_(intervals={"trials": pa.Table.from_pylist(trials)})
+    settings = DataSettings.model_validate({"readouts": READOUTS})
+    before, after = (
+        Corpus.from_dataset(FakeDataset(one), settings).targets.readouts[1]  # type: ignore[arg-type]
+        for one in (session, test)
+    )
+    assert after.readout.classes == SIDES
+    rows = after.scored["test"]
+    assert torch.equal(rows, before.scored["test"])
+    unseen = after.value[rows] < 0
+    assert 0 < unseen.sum() < len(rows)
+    assert torch.equal(unseen, before.value[rows] == SIDES.index("up"))
+    assert not after.weight[rows][unseen].any()
+
+    truth = after.value[rows].numpy()
+    down = np.tile([0.9, 0.1], (len(rows), 1))
+    found = Classified(np.arange(len(rows)), truth, down)
+    assert found.right.mean() == found.guessing == np.mean(before.value[rows].numpy() == 0)
+    assert found.guessing < 1
+    nothing = Classified(np.zeros(2), np.full(2, -1), down[:2])
+    assert nothing.guessing == nothing.right.mean() == 0
 
 
 def test_losses_are_those_of_plain_formulas(dataset: FakeDataset) -> None:
