@@ -164,7 +164,12 @@ def _labels(
     table = session.intervals.get(rule.table)
     if table is None or column not in table.column_names:
         return labels, ()
-    classes = _sorted(value for value in table[column].to_pylist() if _is_class(value))
+    wanted = rule.where.get(column)
+    classes = _sorted(
+        value
+        for value in table[column].to_pylist()
+        if _is_class(value) and (wanted is None or value in wanted)
+    )
     if len(classes) > MOST_CLASSES:
         raise RecipeError(
             f"column {column!r} of {rule.table!r} has {len(classes)} values in {session.id}, more "

@@ -234,6 +234,20 @@ def test_what_is_not_there_is_said(
         Corpus.from_dataset(dataset, DataSettings.model_validate({"readouts": readouts}))  # type: ignore[arg-type]
 
 
+def test_values_that_the_rule_leaves_out_are_no_classes(dataset: FakeDataset) -> None:
+    """Nor do they count for how many a readout tells apart."""
+    session = dataset["sim/a"]
+    n = np.arange(600)
+    trials = pa.table({"start": n / 5, "stop": (n + 1) / 5, "n": np.where(n < 300, n % 2, n)})
+    during = {"table": "trials", "where": {"n": [0, 1]}}
+    settings = DataSettings.model_validate({"readouts": {"n": {"column": "n", "during": during}}})
+    only = FakeDataset(session.with_(intervals={"trials": trials}))
+    (found,) = Corpus.from_dataset(only, settings).targets.readouts  # type: ignore[arg-type]
+    assert found.readout.classes == (0, 1)
+    row = np.searchsorted(trials["start"].to_numpy(), session.timestamps, side="right") - 1
+    assert found.value.tolist() == np.where(row < 300, row % 2, -1).tolist()
+
+
 def test_a_column_of_too_many_values_is_no_readout(dataset: FakeDataset) -> None:
     many = pa.table({"start": np.arange(300.0), "stop": np.arange(300.0) + 1, "n": range(300)})
     session = dataset["sim/a"].with_(intervals={"trials": many})
