@@ -75,7 +75,7 @@ class Corpus:
         _check_alike(sessions, names, settings, terms)
         home = _home(sessions, names, settings, device, say)
         asked = [read_asked(session, evaluation or EvaluationSettings()) for session in sessions]
-        say_missing(ids, asked, say)
+        say_missing(ids, [one.missing for one in asked], say)
         store = SpikeStore(len(sessions), sum(session.n_spikes for session in sessions))
         parts = []
         for row, (session, name) in enumerate(zip(sessions, names, strict=True)):
@@ -83,6 +83,7 @@ class Corpus:
             store.add(row, spikes.times, spikes.units, session.domain)
             samples = read_samples(session, name, settings, asked[row])
             parts.append(_labelled(samples, settings, seed, session))
+        say_missing(ids, [part.missing for part in parts], say)
         others = {
             name: (_readout(sessions, name, own, terms), own.weight)
             for name, own in settings.readouts.items()

@@ -115,6 +115,26 @@ def test_it_is_scored_in_its_split(dataset: FakeDataset, corpus: Corpus) -> None
             assert len(times) or session.id == "sim/c"
 
 
+def test_what_a_session_lacks_is_said_and_costs_that_readout_alone(dataset: FakeDataset) -> None:
+    """A table without the column is as no table: the next session may have it."""
+    session = dataset["sim/b"]
+    bare = session.with_(
+        others={}, intervals={"trials": session.intervals["trials"].drop_columns(["ok"])}
+    )
+    said: list[str] = []
+    settings = DataSettings.model_validate({"readouts": READOUTS})
+    three = FakeDataset(dataset["sim/a"], bare, dataset["sim/c"])
+    found = Corpus.from_dataset(three, settings, say=said.append).targets  # type: ignore[arg-type]
+    for one in found.readouts:
+        assert set(found.session[one.weight > 0].tolist()) == {0}
+    assert said[1:] == [
+        "data.readouts.hand_pos: nothing in 2 of 3 sessions, as in sim/b: it has no behavior "
+        "'hand_pos'",
+        "data.readouts.side: nothing in 2 of 3 sessions, as in sim/b: table 'trials' has no column "
+        "'ok'; there is: side, start, stop",
+    ]
+
+
 def test_a_class_that_training_never_saw_is_scored_as_wrong(dataset: FakeDataset) -> None:
     """So that a run that has seen fewer classes has no easier test."""
     session = dataset["sim/a"]
@@ -219,7 +239,10 @@ def test_a_decoder_predicts_each(
     ("readouts", "said"),
     [
         ({"gaze": {}}, r"no session has a behavior 'gaze'; sim/a has: hand_vel, hand_pos"),
-        ({"side": {"column": "nothing", "during": {"table": "trials"}}}, "no session has a sample"),
+        (
+            {"side": {"column": "nothing", "during": {"table": "trials"}}},
+            r"data\.readouts\.side: no session has .*: table 'trials' has no column 'nothing'",
+        ),
         ({"side": {"column": "side"}}, "column and during go together"),
         (
             {"side": {"column": "start", "behavior": "x", "during": {"table": "trials"}}},
