@@ -103,6 +103,25 @@ def test_a_recipe_file_adapts_too(base: Path, tmp_path: Path) -> None:
     assert resolve(Recipe.from_yaml(path)) == recipe
 
 
+def test_what_is_named_at_will_is_replaced_as_a_whole(base: Path, tmp_path: Path) -> None:
+    """So that less can be asked for than the base was asked."""
+    rich = shutil.copytree(base, tmp_path / "rich")
+    rule = "{{table: trials, start: go, where: {{{}}}}}"
+    settings = Recipe.from_yaml(base / "recipe.yaml", [
+        "data.readouts={hand_pos: {weight: 0.5}, gaze: {}}",
+        f"data.splits.within={rule.format('result: R, kind: far')}",
+        f"evaluation.during.hold={rule.format('')}",
+    ])  # fmt: skip
+    (rich / "recipe.yaml").write_text(settings.to_yaml())
+    assert adapt(rich).data.readouts == settings.data.readouts
+    within = "data.splits.within={table: trials, where: {result: F}}"
+    recipe = adapt(rich, overrides=["data.readouts={}", "evaluation.during={}", within])
+    assert recipe.data.readouts == recipe.evaluation.during == {}
+    told = recipe.model_dump()["data"]["splits"]["within"]
+    assert told["where"] == {"result": ["F"]}
+    assert told["start"]["column"] == "go"  # a setting of a group, as in the base
+
+
 def test_a_decoder_without_a_recipe_can_be_adapted(base: Path, tmp_path: Path) -> None:
     Decoder.load(base).save(tmp_path / "exported")
     recipe = new(tmp_path / "exported", "identify", f"runs={tmp_path}")
@@ -260,6 +279,14 @@ def test_readouts_keep_their_units_and_classes(stores: FakeDataset, tmp_path: Pa
     other = ["data.readouts.hand_pos.column=side", "data.readouts.hand_pos.during={table: trials}"]
     with pytest.raises(RecipeError, match=r"decodes hand_pos \(2 axes in m\), side .* leave data"):
         start(adapt(tmp_path / "base", ["new/*"], overrides=other), FakeDataset(session))
+    # Without them, and where nothing tells what they were.
+    none = ["data.readouts={}", *FEW]
+    run = start(new(tmp_path / "base", "scratch", *none), FakeDataset(stores["new/c"]))
+    assert run.corpus.columns == 2
+    base.save(tmp_path / "exported")
+    advice = r"set data\.readouts\.hand_pos, data\.readouts\.side as in its training"
+    with pytest.raises(RecipeError, match=advice):
+        start(new(tmp_path / "exported", "identify", f"runs={tmp_path}"), FakeDataset(session))
 
 
 def test_the_base_is_never_written_to(base: Path, stores: FakeDataset) -> None:
