@@ -33,7 +33,6 @@ def write_run(
     *,
     seed: int = 0,
     ridge: float = 0.4,
-    checksum: int = 1,
 ) -> Path:
     """A folder with what a comparison reads of a run that ended."""
     name = f"{way or 'base'}-{labels:g}s-{seed}"
@@ -49,7 +48,7 @@ def write_run(
                 "id": id,
                 "labels": labels,
                 "samples": 100,
-                "checksum": checksum,
+                "checksum": 1,
                 "decoder": {"r2": r2},
                 "baselines": {"ridge": {"r2": ridge}},
             }
