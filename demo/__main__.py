@@ -41,8 +41,9 @@ def main() -> None:
             "neurobrick prepare dandiset 000128 --version draft"
             f" --instance {archive.api_url} --root {FOLDER}/corpus"
         )
-    run(f"neurobrick-train {RECIPE}")
-    print(f"\nDone in {time.monotonic() - began:.0f} s. Open runs/{RECIPE.stem}/report.html")
+    folder = Path("runs") / RECIPE.stem
+    run(f"neurobrick-train {RECIPE}{' --force' if folder.exists() else ''}")
+    print(f"\nDone in {time.monotonic() - began:.0f} s. Open {folder}/report.html")
 
 
 if __name__ == "__main__":

@@ -124,8 +124,9 @@ def _line(outcome: Outcome) -> str:
     return f"{head}  {outcome.status}{': ' if outcome.reason else ''}{escape(outcome.reason)}"
 
 
-def closing(outcomes: Sequence[Outcome]) -> str:
-    """The last lines of a preparation: totals, then what failed or was skipped, and why."""
+def closing(outcomes: Sequence[Outcome], where: str = "") -> str:
+    """The last lines of a preparation: totals, then what failed or was skipped, and why; `where`
+    are the options by which other commands find what was prepared."""
     counts = totals(outcomes)
     made = [outcome for outcome in outcomes if outcome.status == "prepared"]
     lines = [
@@ -140,7 +141,7 @@ def closing(outcomes: Sequence[Outcome]) -> str:
     if n_left or n_noted:
         lines.append(
             f"{n_left:,} objects of the files were left, {n_noted:,} sessions have notes:"
-            " neurobrick info SESSION says what and why"
+            f" neurobrick info SESSION{where} says what and why"
         )
     for outcome in outcomes:
         if outcome.status in ("skipped", "failed"):

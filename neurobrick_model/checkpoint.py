@@ -1,7 +1,7 @@
 """Checkpoints: all that a run needs to go on, in one safetensors file each.
 
 The tensors of a nested state are the file's tensors; what remains of it, numbers and names, is JSON
-in the file's header. Nothing in it is ever run. A checksum of all tensors tells a damaged file,
+in the file's header. Nothing in it is ever run. A checksum of all of it tells a damaged file,
 which safetensors alone would read as weights that happen to be others.
 """
 
@@ -78,7 +78,8 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a nest of mappings, lists, numbers, strings and tensors."""
     tensors: dict[str, Tensor] = {}
     rest = _take_apart(state, "", tensors)
-    metadata = {"state": json.dumps(rest), "crc32": str(_checksum(tensors))}
+    told = json.dumps(rest)
+    metadata = {"state": told, "crc32": str(_checksum(told, tensors))}
     save_weights(path, tensors, metadata)
 
 
@@ -91,7 +92,7 @@ def load_state(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]
         with safetensors.safe_open(path, "pt", device="cpu") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        whole = _checksum(tensors) == int(metadata["crc32"])
+        whole = _checksum(metadata["state"], tensors) == int(metadata["crc32"])
         state: dict[str, Any] = _put_together(
             json.loads(metadata["state"]), {k: v.to(device) for k, v in tensors.items()}
         )
@@ -103,8 +104,8 @@ def load_state(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]
     return state
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> int:
-    total = 0
+def _checksum(told: str, tensors: Mapping[str, Tensor]) -> int:
+    total = zlib.crc32(told.encode())
     for name in sorted(tensors):
         raw = tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         total = zlib.crc32(raw.numpy().data, zlib.crc32(name.encode(), total))

@@ -59,6 +59,11 @@ overrides_option = click.option(
 resume_option = click.option(
     "--resume", is_flag=True, help="Go on from the run's last checkpoint, if it has one."
 )
+force_option = click.option(
+    "--force",
+    is_flag=True,
+    help="Delete the run that has this name, if there is one, and start anew.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 
 
@@ -76,8 +81,11 @@ def main() -> None:
 @click.argument("recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @overrides_option
 @resume_option
+@force_option
 @json_option
-def train(recipe: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
+def train(
+    recipe: Path, overrides: tuple[str, ...], resume: bool, force: bool, as_json: bool
+) -> None:
     """Train the decoder that RECIPE describes, and score it on held-out data.
 
     Leaves runs/NAME: the decoder, its metrics, the log, and report.html, one page to look at.
@@ -88,13 +96,13 @@ def train(recipe: Path, overrides: tuple[str, ...], resume: bool, as_json: bool)
         torchrun --nproc-per-node 8 -m neurobrick_model.cli RECIPE
 
     A run that was stopped, or killed, goes on with --resume and ends with the weights it would have
-    had. Watch its curves with: tensorboard --logdir runs
+    had; on a CPU, bit for bit. Watch its curves with: tensorboard --logdir runs
     """
     try:
         settings = Recipe.from_yaml(recipe, overrides)
     except RecipeError as error:
         raise click.UsageError(str(error)) from error
-    fit(settings, resume, as_json)
+    fit(settings, resume, force, as_json)
 
 
 @main.command()
@@ -113,12 +121,14 @@ def train(recipe: Path, overrides: tuple[str, ...], resume: bool, as_json: bool)
     type=click.Choice(get_args(Way)),
     default="identify",
     show_default=True,
-    help="What learns: only new units and sessions; first these, then all; all; all, anew.",
+    help="identify: only new units and sessions learn; unfreeze: these first, then all weights; "
+    "finetune: all weights; scratch: all weights, from fresh ones.",
 )
 @click.option("--labels", metavar="TIME", help="Train on so much behavior only, as 60s or 5min.")
 @click.option("--name", help="Name of the new run; made of RUN, way and labels by default.")
 @overrides_option
 @resume_option
+@force_option
 @json_option
 def adapt(
     base: str,
@@ -129,6 +139,7 @@ def adapt(
     name: str | None,
     overrides: tuple[str, ...],
     resume: bool,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Take the decoder in RUN to new sessions, whose units it has never seen.
@@ -147,12 +158,12 @@ def adapt(
         raise click.UsageError(str(error)) from error
     except NeurobrickError as error:
         raise click.ClickException(str(error)) from error
-    fit(recipe, resume, as_json)
+    fit(recipe, resume, force, as_json)
 
 
 @main.command()
 @click.argument("run", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("out", type=click.Path(exists=False, path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--sessions", multiple=True, required=True, metavar="GLOB", help="Sessions to drop, repeatable."
 )
@@ -162,14 +173,17 @@ def prune(run: Path, out: Path, sessions: tuple[str, ...]) -> None:
     What it decodes of the others stays as it is.
     """
     from neurobrick_model.decoder import Decoder
+    from neurobrick_model.files import replacing_folder
 
     try:
         decoder = Decoder.load(run).prune(sessions)
-        decoder.save(out)
+        with replacing_folder(out, (), force=False) as folder:
+            decoder.save(folder)
+            for name in ("recipe.yaml", "run.json"):  # what adapting starts from, and whence it is
+                if (run / name).exists():
+                    shutil.copyfile(run / name, folder / name)
     except NeurobrickError as error:
         raise click.ClickException(str(error)) from error
-    if (run / "recipe.yaml").exists():  # what adapting starts from, beside the decoder
-        shutil.copyfile(run / "recipe.yaml", out / "recipe.yaml")
     vocabulary = decoder.spec.vocabulary
     click.echo(f"{out}: {len(vocabulary.sessions)} sessions, {vocabulary.n_units} units")
 
@@ -207,7 +221,7 @@ def compare(runs: tuple[Path, ...], out: Path, as_json: bool) -> None:
     click.echo(to_json(found) if as_json else f"comparison: {out}")
 
 
-def fit(recipe: Recipe, resume: bool, as_json: bool) -> None:
+def fit(recipe: Recipe, resume: bool, force: bool, as_json: bool) -> None:
     """Train as `recipe` says, and print the scores."""
     console = Console(highlight=False, stderr=as_json)
     try:
@@ -217,7 +231,7 @@ def fit(recipe: Recipe, resume: bool, as_json: bool) -> None:
 
         recipe = resolve(recipe)
         with watching(console, recipe.training.steps) as watch:
-            metrics = Trainer(recipe, watch=watch).fit(resume=resume)
+            metrics = Trainer(recipe, watch=watch).fit(resume=resume, force=force)
     except NeurobrickError as error:
         raise click.ClickException(str(error)) from error
     if not metrics:  # another rank has them

@@ -118,7 +118,7 @@ def stitch(
         keys = key_tokens(cut, part, all_units(vocabulary, part.session), vocabulary)
         queries = query_tokens(time, part, most=None)
         length = (part.stop - part.start).float()[:, None]
-        trust = (1 - (2 * queries.time / length - 1).abs()).clamp(min=LEAST_TRUST)[..., None]
+        trust = (1 - (2 * (queries.time / length) - 1).abs()).clamp(min=LEAST_TRUST)[..., None]
         with torch.compiler.set_stance("force_eager"):  # windows here are of many shapes
             guess = model(keys, queries)
         sample = queries.sample[queries.mask]

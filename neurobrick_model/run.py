@@ -63,6 +63,15 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def check_new(folder: Path, saved: Checkpoints) -> None:
+    """Raises RecipeError when there is a run or a decoder in `folder`, which a new one replaces."""
+    if saved.paths() or any((folder / name).exists() for name in (WEIGHTS, METRICS)):
+        raise RecipeError(
+            f"{folder} holds a run already: --resume goes on with it, --force deletes it and "
+            "starts anew, --set name=… gives the new one another name"
+        )
+
+
 def begin(folder: Path, recipe: Recipe, fingerprint: str, parent: Parent | None) -> None:
     """Clear the folder of an earlier run and say what this one is."""
     for name in (LOG, WEIGHTS, METRICS, REPORT):

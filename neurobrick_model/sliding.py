@@ -91,7 +91,7 @@ class SlidingWindow:
         clock."""
         if length != self._still.length:
             self._still = self._stand(length)
-        read = self._read(spikes, self._turn(self._model.latent_time + start))
+        read = self._read(spikes, self._turn(self._model.latent_time.long() + start))
         latents = self._process(self._feedforward(self._latents + self._output(read)))
         return self._answer(latents, self._still.query)
 

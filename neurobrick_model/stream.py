@@ -16,6 +16,7 @@ from neurobrick_model.timeline import TICKS, ticks
 
 ROOM = 4  # what there is room for, in times of what is held when it is made
 LEAST_ROOM = 1024  # spikes
+FAR = 2.0**38  # s, which ticks can still tell
 
 
 class StreamError(NeurobrickError):
@@ -50,7 +51,7 @@ class Stream:
         """Take in spikes: `times` (n,) s on the session's clock, `units` (n,) rows of its units
         table.
 
-        Raises StreamError when times are not finite, not in order, or before what was fed or
+        Raises StreamError when times are no seconds, not in order, or before what was fed or
         decoded already, and when there is no such unit. None of the spikes is then taken in.
         """
         time, unit = np.asarray(times, dtype=np.float64), np.asarray(units)
@@ -77,7 +78,8 @@ class Stream:
         not in it. A window does not reach back beyond the start; until it is whole, there is less
         to tell by, and for the first quarter of a second next to nothing.
 
-        Raises StreamError for a `t` that is not finite, or before what was fed or decoded already.
+        Raises StreamError for a `t` that is no time in seconds, or before what was fed or decoded
+        already.
         """
         tick = _ticks(np.array([t]))
         self._check_order(tick)
@@ -171,6 +173,7 @@ class Recent:
 
 
 def _ticks(time: NDArray[np.float64]) -> NDArray[np.int64]:
-    if not np.isfinite(time).all():
-        raise StreamError(f"{time[~np.isfinite(time)][0]} is no time in seconds")
+    bad = ~(np.abs(time) < FAR)  # neither is NaN
+    if bad.any():
+        raise StreamError(f"{time[bad][0]} is no time in seconds")
     return ticks(time)

@@ -131,16 +131,17 @@ class Trainer:
         self.progress = Progress()
         self._stop = False
 
-    def fit(self, *, resume: bool = False) -> dict[str, Any]:
+    def fit(self, *, resume: bool = False, force: bool = False) -> dict[str, Any]:
         """Train, keep the weights that validate best, score them on the test split, and write the
         run's folder: recipe, decoder, checkpoints, log, metrics, report. Returns the metrics (an
         empty dictionary on ranks but the first).
 
-        With `resume`, goes on from the folder's newest sound checkpoint if it has one.
+        With `resume`, goes on from the folder's newest sound checkpoint if it has one. With
+        `force`, deletes the run or decoder that is in the folder, and starts anew.
 
-        Raises RecipeError when the folder holds a run of another recipe or corpus, Stopped when it
-        was asked to stop, and NeurobrickError when another process writes to the folder or the loss
-        is no longer finite.
+        Raises RecipeError when the folder holds a run or decoder and neither is given, or one of
+        another recipe or corpus, Stopped when it was asked to stop, and NeurobrickError when
+        another process writes to the folder or the loss is no longer finite.
         """
         folder = self.recipe.folder
         with ExitStack() as stack:
@@ -148,7 +149,7 @@ class Trainer:
             if self.ranks.first:
                 stack.enter_context(run.alone(folder))
             self.ranks.wait()
-            self._start(folder, resume)
+            self._start(folder, resume, force)
             log = Log(folder, self.progress.step) if self.ranks.first else None
             stack.callback(log.close if log else lambda: None)
             stack.enter_context(asked_to_stop(self._ask_to_stop))
@@ -197,7 +198,7 @@ class Trainer:
             self.weights, self.corpus, rows, self.recipe.model.window, self.spec.step, self.ranks
         )
 
-    def _start(self, folder: Path, resume: bool) -> None:
+    def _start(self, folder: Path, resume: bool, force: bool) -> None:
         """Take up the folder's newest checkpoint where asked, or clear the folder for a new run."""
         fingerprint = self._fingerprint = self.corpus.fingerprint()
         saved = self._saved = run.checkpoints(folder, self.recipe.training.checkpoints)
@@ -209,6 +210,8 @@ class Trainer:
         else:
             if resume:
                 self.watch.say(f"{folder} holds no checkpoint: starting from the beginning")
+            elif not force:
+                run.check_new(folder, saved)
             self.ranks.wait()
             if self.ranks.first:
                 saved.clear()
@@ -240,10 +243,10 @@ class Trainer:
             progress.step += 1
             step, last = progress.step, progress.step == settings.steps
             progress.seconds = before + time.perf_counter() - began
-            if last or step % LOG_EVERY == 0:
-                self._report(log, health, sums)
-                sums.zero_()
             validates = last or step % settings.validate_every == 0
+            if validates or step % LOG_EVERY == 0:
+                self._report(log, health, sums)  # first, as what is no number is not to be kept
+                sums.zero_()
             if validates:
                 self._validate(folder, log)
             stop = self._asked(step)
@@ -285,7 +288,7 @@ class Trainer:
         """Score the validation split, and keep the weights if they are the best."""
         progress = self.progress
         r2 = mean_r2(self.decode("valid").values())
-        if r2 > progress.best or not math.isfinite(r2):
+        if r2 > progress.best or not math.isfinite(progress.best):  # NaN: nothing to validate with
             progress.best, progress.best_step = r2, progress.step
             if self.ranks.first:
                 self.origin.save(folder, self.spec, self.weights.state_dict())

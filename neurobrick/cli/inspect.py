@@ -28,7 +28,10 @@ FEW = 20  # objects left for one reason in one group before they are shown as a 
 @click.argument("target", metavar="PATH|DANDISET")
 @click.option("--version", metavar="V", help="Version of the dandiset, as for prepare.")
 @click.option(
-    "--include", multiple=True, metavar="GLOB", help="Files whose path matches, not the first one."
+    "--include",
+    multiple=True,
+    metavar="GLOB",
+    help="Files whose path matches; by default only the first.",
 )
 @instance_option
 @manifest_option

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from neurobrick.cli.options import (
+    DEFAULT_ROOT,
     complete_dataset,
     instance_option,
     json_option,
@@ -224,7 +226,8 @@ def _prepare(
         outcomes = prepare(plans, root, submit=submit, stream=stream, force=force, watch=watch)
     if as_json:
         click.echo(json.dumps([_plain(outcome) for outcome in outcomes], indent=1))
-    show.print(summary.closing(outcomes), markup=False)
+    elsewhere = "" if root == Path(DEFAULT_ROOT) else f" --root {shlex.quote(str(root))}"
+    show.print(summary.closing(outcomes, elsewhere), markup=False)
     for name, reason in (absent or {}).items():
         show.print(f"{name}: failed: {reason}", markup=False)
     if absent or any(outcome.status == "failed" for outcome in outcomes):

@@ -357,7 +357,7 @@ def test_a_resume_on_either_side_of_the_unfreezing_gives_the_weights_of_an_unbro
 
         run.train_step = dies  # type: ignore[method-assign]
         with pytest.raises(Killed):
-            run.fit()
+            run.fit(force=True)
         resumed = last(fit(recipe, stores, resume=True))
         for kind in ("model", "average"):
             for name, weight in unbroken[kind].items():
@@ -404,6 +404,13 @@ def test_the_command_that_an_unknown_session_names_can_be_pasted(
     assert pruned.exit_code == 0, pruned.output
     assert "1 sessions, 7 units" in pruned.output
     assert adapt(folder.with_name("less"), ["new/d"]).data.weights.rules
+    for there in (folder, folder.with_name("less")):
+        refused = CliRunner().invoke(
+            main, ["prune", str(folder), str(there), "--sessions", "sim/*"]
+        )
+        assert refused.exit_code == 1
+        assert "name a new folder" in refused.output
+    assert len(Decoder.load(folder).spec.sessions) == 3
 
 
 def test_wrong_usage_exits_2(base: Path) -> None:

@@ -21,7 +21,7 @@ from neurobrick_model.parts import HEADLINE, Part
 from neurobrick_model.settings import BaselineSettings, DataSettings, EvaluationSettings
 from neurobrick_model.timeline import TICKS, Spans
 from neurobrick_model.tokens import KINDS, Keys, Queries
-from tests.model.fakes import FakeDataset, FakeSession
+from tests.model.fakes import FakeDataset, FakeSession, fake_session
 
 
 @pytest.fixture(scope="module")
@@ -42,17 +42,19 @@ class Counter(torch.nn.Module):
         )
 
 
-def stitched(session: FakeSession, when: Intervals) -> NDArray[np.float64]:
+def stitched(
+    session: FakeSession, when: Intervals, window: float, step: float
+) -> NDArray[np.float64]:
     """What Counter says (n, 2) of a session's samples in `when`: window by window, by hand."""
     first, last = session.domain.span
-    starts = [*np.arange(first, last - 1.0 - 1e-9, 0.4), last - 1.0]
+    starts = [*np.arange(first, last - window - 1e-9, step), last - window]
     found = []
     for t in session.timestamps[when.contains(session.timestamps)]:
         total = weight = 0.0
         for start in starts:
-            if start <= t < start + 1.0:
-                trust = max(1 - abs(2 * (t - start) - 1), 1e-3)
-                n = len(session.slice(start, start + 1.0).spikes.times)
+            if start <= t < start + window:
+                trust = max(1 - abs(2 * (t - start) / window - 1), 1e-3)
+                n = len(session.slice(start, start + window).spikes.times)
                 total = total + trust * np.array([n, t - start])
                 weight += trust
         found.append(total / weight)
@@ -73,9 +75,22 @@ def test_stitching_is_the_weighted_average_over_windows(
         0.4,  # type: ignore[arg-type]
     )
     expected = np.concatenate(
-        [stitched(one, one.splits["test"] & one.evaluation) for one in dataset.values()]
+        [stitched(one, one.splits["test"] & one.evaluation, 1.0, 0.4) for one in dataset.values()]
     )
     # A window whose edge falls on a sample may or may not hold it, at a weight of 1e-3.
+    np.testing.assert_allclose(found.numpy(), expected, rtol=2e-3)
+
+
+def test_so_it_is_over_long_windows() -> None:
+    session = fake_session("sim/long", 5, n_units=3, seconds=230.0)
+    built = Corpus.from_dataset(FakeDataset(session), DataSettings(target_rate=2.0))  # type: ignore[arg-type]
+    rows = built.targets.scored["test"]
+    time = built.targets.time[rows]
+    found = stitch(Counter(), built.vocabulary, built.spikes, time, 100.0, 40.0)  # type: ignore[arg-type]
+    samples = session.with_(
+        timestamps=(time - built.spikes.base[0]).numpy() / TICKS, values=np.zeros((len(time), 2))
+    )
+    expected = stitched(samples, session.domain, 100.0, 40.0)
     np.testing.assert_allclose(found.numpy(), expected, rtol=2e-3)
 
 

@@ -16,8 +16,8 @@ import torch
 
 from neurobrick import NeurobrickError, RecipeError, StoreError
 from neurobrick_model import Decoder, Recipe, Trainer
-from neurobrick_model.decoder import UnknownSession
-from neurobrick_model.files import replacing
+from neurobrick_model.decoder import WEIGHTS, UnknownSession
+from neurobrick_model.files import load_weights, replacing
 from neurobrick_model.objective import Scores
 from neurobrick_model.run import alone
 from neurobrick_model.stopping import Stopped, out_of_memory
@@ -78,7 +78,7 @@ def test_resuming_gives_the_weights_of_an_unbroken_run(
 
     broken.train_step = dies  # type: ignore[method-assign]
     with pytest.raises(Killed):
-        broken.fit()
+        broken.fit(force=True)
     resumed = trainer(recipe, dataset, **settings)
     metrics = resumed.fit(resume=True)
     for name, value in unbroken.model.state_dict().items():
@@ -140,7 +140,7 @@ def test_a_checkpoint_is_made_when_asked_to_stop_and_the_run_goes_on_from_there(
     stopped.train_step = asked  # type: ignore[method-assign]
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Stopped, match="stopped at step 4 of 6; --resume goes on there"):
-        stopped.fit()
+        stopped.fit(force=True)
     assert signal.getsignal(signal.SIGTERM) is before
     resumed = trainer(recipe, dataset)
     resumed.fit(resume=True)
@@ -154,6 +154,43 @@ def test_a_device_that_is_too_small_is_an_error_that_says_what_helps() -> None:
         out_of_memory(),
     ):
         raise torch.OutOfMemoryError("tried 2 GiB\nand much more to say")
+
+
+def test_a_run_is_not_deleted_unasked(recipe: Recipe, dataset: FakeDataset) -> None:
+    trainer(recipe, dataset).fit()
+    before = {path: path.read_bytes() for path in recipe.folder.rglob("*") if path.is_file()}
+    with pytest.raises(RecipeError, match=r"tiny holds a run already: --resume .* --force .* name"):
+        trainer(recipe, dataset, seed=1).fit()
+    assert before == {p: p.read_bytes() for p in recipe.folder.rglob("*") if p.is_file()}
+    metrics = trainer(recipe, dataset, seed=1).fit(force=True)
+    assert metrics["training"]["seed"] == 1
+
+
+def test_weights_that_are_no_numbers_are_not_kept(recipe: Recipe, dataset: FakeDataset) -> None:
+    """Between one look at the loss and the next, training may break and validation come."""
+    breaks = trainer(recipe, dataset, steps=9)
+    step = breaks.train_step
+
+    def diverges(number: int) -> torch.Tensor:
+        sums = step(number)
+        if number == 4:
+            with torch.no_grad():
+                breaks.model.readout.bias.fill_(float("nan"))
+        return sums
+
+    breaks.train_step = diverges  # type: ignore[method-assign]
+    with pytest.raises(NeurobrickError, match="the loss is nan at step 6"):
+        breaks.fit()
+    assert all(torch.isfinite(x).all() for x in load_weights(recipe.folder / WEIGHTS).values())
+    resumed = trainer(recipe, dataset, steps=9).fit(resume=True)
+    assert np.isfinite(resumed["mean"]["decoder"])
+
+
+def test_training_may_end_before_it_says_anything(recipe: Recipe, dataset: FakeDataset) -> None:
+    early = trainer(recipe, dataset, steps=400, validate_every=1, patience=2, learning_rate=1e-9)
+    metrics = early.fit()
+    assert metrics["training"]["steps"] == metrics["training"]["best_step"] + 2 < 20
+    assert metrics["training"]["windows_per_second"] > 0
 
 
 def test_training_ends_early_when_validation_gets_no_better(
@@ -173,14 +210,18 @@ def test_a_resume_notices_another_corpus(recipe: Recipe, dataset: FakeDataset) -
         trainer(recipe, other, steps=1).fit(resume=True)
 
 
+@pytest.mark.parametrize("where", ["tensor", "step"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-    recipe: Recipe, dataset: FakeDataset
+    recipe: Recipe, dataset: FakeDataset, where: str
 ) -> None:
     unbroken = trainer(recipe, dataset)
     unbroken.fit()
     one, two = (recipe.folder / f"checkpoints/step-00000000{k}.safetensors" for k in (3, 6))
     damaged = bytearray(two.read_bytes())
-    damaged[-5] ^= 1  # in a tensor: safetensors itself would read it
+    if where == "tensor":
+        damaged[-5] ^= 1  # safetensors itself would read it
+    else:
+        damaged[damaged.index(b'step\\": 6') + 8] ^= 1  # which is 7 then
     two.write_bytes(damaged)
     said: list[str] = []
     resumed = trainer(recipe, dataset)
