@@ -17,10 +17,9 @@ from typing import Any
 
 from neurobrick import RecipeError
 from neurobrick_model.decoder import DecoderSpec
-from neurobrick_model.recipe import Recipe
+from neurobrick_model.recipe import RECIPE, Recipe
 from neurobrick_model.settings import Way
 
-RECIPE = "recipe.yaml"
 Settings = dict[str, Any]
 
 # Chosen on simulated sessions, by 30 s to 5 min of labels (docs/adapting.md).
@@ -41,6 +40,9 @@ TRAINING: Mapping[Way, Mapping[str, Any]] = {
 }
 # Of the optimization, what is the machine's and the recording's, and not the way's.
 INHERITED = ("queries", "unit_dropout", "precision", "compile", "device")
+# Mappings whose keys are one's own: what a recipe says of one stands for all of it, so that it can
+# also say less than the base does.
+WHOLE = {"readouts", "during", "where", "test"}
 CHANGEABLE = {"feedforward_dropout", "residual_dropout", "preset"}  # of the model: no sizes
 
 
@@ -114,11 +116,11 @@ def _inherited(base: Path, spec: DecoderSpec) -> Settings:
 
 
 def _merged(settings: Settings, changes: Settings) -> Settings:
-    """`settings` with the values of `changes`, group by group."""
+    """`settings` with the values of `changes`, group by group, and what is `WHOLE` as a whole."""
     inner = {
         key: _merged(settings[key], value)
         for key, value in changes.items()
-        if isinstance(value, dict) and isinstance(settings.get(key), dict)
+        if key not in WHOLE and isinstance(value, dict) and isinstance(settings.get(key), dict)
     }
     return {**settings, **changes, **inner}
 

@@ -2,7 +2,7 @@
 
 They are trained on the same samples as the decoder, with the same weights, tuned on its validation
 samples, and scored on the same as it. Ridge, MLP and GRU read spikes before and after a sample,
-as the decoder does; the Kalman filter those before it.
+as the decoder does; the Kalman filter all those before it, and up to a bin and a half after.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ class Labeled:
 class Recording:
     """One session: `units`, the sorted spike times of each, in corpus ticks; `domain`, what was
     recorded; `train`, the training samples with any weight; `valid`, the scored samples of the
-    validation split; `reported` (k,) int64, the times of the samples to decode."""
+    validation split, or, where it has none, the last fifth of the training samples, which are then
+    not among `train`; `reported` (k,) int64, the times of the samples to decode."""
 
     units: list[Tensor]
     domain: Spans
@@ -54,13 +55,15 @@ class Recording:
         targets = corpus.targets
         mine = targets.session == session
         valid, reported = targets.scored["valid"], targets.reported
+        train = torch.nonzero(mine & targets.train & (targets.weight > 0))[:, 0]
+        held = valid[mine[valid]]
+        if not len(held):  # nothing would tell an overfitted baseline from a good one
+            train, held = train.tensor_split([len(train) - len(train) // 5])
         return cls(
             units=unit_times(corpus, session),
             domain=corpus.spikes.domain.to(corpus.device)[_of(corpus.spikes.domain, session)],
-            train=_labeled(
-                corpus, torch.nonzero(mine & targets.train & (targets.weight > 0))[:, 0]
-            ),
-            valid=_labeled(corpus, valid[mine[valid]]),
+            train=_labeled(corpus, train),
+            valid=_labeled(corpus, held),
             reported=targets.time[reported[mine[reported]]],
         )
 

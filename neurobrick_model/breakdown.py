@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,8 +26,9 @@ def break_down(
     samples: the scores of each by session, and as `summary` their means over sessions. All but the
     DECODER are baselines.
 
-    `trials` counts what is resampled: trials, and blocks of `block` s outside them. All decoders of
-    a session are given the same resamples.
+    `checksum` is one of the samples' times, by which runs that score the same are known. `trials`
+    counts what is resampled: trials, and blocks of `block` s outside them. All decoders of a
+    session are given the same resamples.
     """
     held = {name: of_part(corpus, decoded, part) for name, decoded in decoders.items()}
     found, sessions = [], []
@@ -38,7 +40,10 @@ def break_down(
             for name, decoded in held.items()
         }
         trials = int(groups.max(initial=-1)) + 1
-        sessions.append({"id": id, "samples": len(samples), "trials": trials, **_records(scores)})
+        sessions.append({
+            "id": id, "samples": len(samples), "checksum": zlib.crc32(samples.tobytes()),
+            "trials": trials, **_records(scores),
+        })  # fmt: skip
         found.append(scores)
     return {
         "split": part.split,

@@ -34,7 +34,7 @@ def render(runs: Sequence[Scored]) -> str:
     groups: dict[Any, list[Scored]] = defaultdict(list)
     order = list(WAYS)
     for run in sorted(runs, key=lambda run: (order.index(run.way), run.labels, run.seed)):
-        groups[run.target, run.unit, tuple(run.samples.items())].append(run)
+        groups[run.target, run.unit, tuple(run.checksums.items())].append(run)
     parts = ["<h1>Runs compared</h1>"]
     if len(groups) > 1:
         parts += [

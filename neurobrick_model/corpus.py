@@ -64,17 +64,18 @@ class Corpus:
         otherwise in those of the sessions.
 
         Raises RecipeError when there is none, when one lacks the target or has no units, when the
-        targets differ in unit or number of axes, when there is nothing to train on, or when there
-        is not enough memory, which is estimated before any of it is taken.
+        targets differ in unit or number of axes from each other or from `terms`, when there is
+        nothing to train on, or when there is not enough memory, which is estimated before any of it
+        is taken.
         """
         device = torch.device(device)
         ids = select_sessions(dataset, settings.sessions)
         sessions = [dataset[id] for id in ids]
         names = [_target(session, settings.target) for session in sessions]
-        _check_alike(sessions, names, settings)
+        _check_alike(sessions, names, settings, terms)
         home = _home(sessions, names, settings, device, say)
         asked = [read_asked(session, evaluation or EvaluationSettings()) for session in sessions]
-        say_missing(ids, asked, say)
+        say_missing(ids, [one.missing for one in asked], say)
         store = SpikeStore(len(sessions), sum(session.n_spikes for session in sessions))
         parts = []
         for row, (session, name) in enumerate(zip(sessions, names, strict=True)):
@@ -82,6 +83,7 @@ class Corpus:
             store.add(row, spikes.times, spikes.units, session.domain)
             samples = read_samples(session, name, settings, asked[row])
             parts.append(_labelled(samples, settings, seed, session))
+        say_missing(ids, [part.missing for part in parts], say)
         others = {
             name: (_readout(sessions, name, own, terms), own.weight)
             for name, own in settings.readouts.items()
@@ -171,7 +173,8 @@ def _readout(
     """A further readout, of a behavior's unit and axes, as `terms` have it where no session does; a
     discrete one finds its classes later.
 
-    Raises RecipeError when no session has it, or when sessions differ in what it is.
+    Raises RecipeError when no session has it, or when it is another thing in one of them than in
+    the others or in `terms`.
     """
     if settings.column is not None:
         return Readout(name=name)
@@ -195,10 +198,20 @@ def _readout(
             f"data.readouts.{name}: {behavior!r} is {one.width} axes in {one.unit} in {first}, and "
             f"{other.width} axes in {other.unit} in {second}; train them apart"
         )
-    return next(iter(found))
+    readout, id = next(iter(found.items()))
+    settled = terms.readouts.get(name, readout)
+    if settled.axes and (settled.width, settled.unit) != (readout.width, readout.unit):
+        raise RecipeError(
+            f"data.readouts.{name}: {behavior!r} is {readout.width} axes in {readout.unit} in "
+            f"{id}, but {settled.width} in {settled.unit} in the decoder that is adapted; set its "
+            "behavior to one that is alike, or leave that session out"
+        )
+    return readout
 
 
-def _check_alike(sessions: Sequence[Session], names: Sequence[str], settings: DataSettings) -> None:
+def _check_alike(
+    sessions: Sequence[Session], names: Sequence[str], settings: DataSettings, terms: Terms
+) -> None:
     first, name = sessions[0].behavior[names[0]], names[0]
     unit = unit_of(first, settings)
     for session, target in zip(sessions, names, strict=True):
@@ -211,6 +224,11 @@ def _check_alike(sessions: Sequence[Session], names: Sequence[str], settings: Da
                 f"{first.shape[1]} in {first.unit} in {sessions[0].id}; train them apart, or set "
                 "data.velocity if one is a position and the other a velocity"
             )
+    if terms.target is not None and len(terms.target[0]) != first.shape[1]:
+        raise RecipeError(
+            f"{name!r} has {first.shape[1]} axes in {sessions[0].id}, but the decoder that is "
+            f"adapted tells {len(terms.target[0])}: set data.target to a behavior that has as many"
+        )
 
 
 def _home(

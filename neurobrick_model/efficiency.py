@@ -31,8 +31,8 @@ Scores = Mapping[str, float]  # R² by session id, NaN where it has no scored sa
 @dataclass(frozen=True)
 class Scored:
     """A finished run: how it was trained, from what `parent`, with how many seconds of `labels` of
-    each session, in how many `seconds`; and how it scores: `samples` and R² by session, of the
-    decoder and of each baseline."""
+    each session, in how many `seconds`; and how it scores: by session `samples`, a checksum of
+    their times, and R² of the decoder and of each baseline."""
 
     name: str
     way: str
@@ -43,6 +43,7 @@ class Scored:
     target: str
     unit: str
     samples: Mapping[str, int]
+    checksums: Mapping[str, int]
     decoder: Scores
     baselines: Mapping[str, Scores]
 
@@ -81,6 +82,7 @@ class Scored:
             target=metrics["target"],
             unit=metrics["unit"],
             samples={one["id"]: one["samples"] for one in sessions},
+            checksums={one["id"]: one["checksum"] for one in sessions},
             decoder={one["id"]: _r2(one["decoder"]) for one in sessions},
             baselines={
                 name: {one["id"]: _r2(one["baselines"][name]) for one in sessions} for name in names

@@ -20,7 +20,7 @@ from neurobrick_model.distributed import Ranks
 from neurobrick_model.metrics import score
 from neurobrick_model.parts import Part
 from neurobrick_model.perceiver import Perceiver
-from neurobrick_model.readouts import ReadoutTargets
+from neurobrick_model.readouts import NONE, ReadoutTargets
 from neurobrick_model.timeline import TICKS, Spans, Spikes, Vocabulary, ragged
 from neurobrick_model.tokens import all_units, key_tokens, query_tokens
 
@@ -55,7 +55,8 @@ class Decoded:
 @dataclass(frozen=True)
 class Classified:
     """One session's scored samples of a discrete readout: `time` (n,) s, `truth` (n,) rows of its
-    classes, `chances` (n, classes), the probability that each is given."""
+    classes, NONE for one that training has not seen, which nothing could guess; `chances` (n,
+    classes), the probability that each is given."""
 
     time: NDArray[np.float64]
     truth: NDArray[np.int64]
@@ -70,7 +71,9 @@ class Classified:
     @property
     def guessing(self) -> float:
         """What always saying the most frequent class would reach."""
-        return float(np.bincount(self.truth).max() / len(self.truth)) if len(self.truth) else np.nan
+        known = self.truth[self.truth != NONE]
+        most = np.bincount(known, minlength=1).max()
+        return float(most / len(self.truth)) if len(self.truth) else np.nan
 
 
 def covering(spans: Spans, length: int, step: int) -> Spans:

@@ -4,8 +4,8 @@ a Kalman filter*, Neural Computation 18:80).
 The state is the behavior and its derivatives, one step a bin, and moves linearly; the square-rooted
 counts of a bin are a linear function of the state at a delay, with Gaussian noise. The filter
 starts from its prior wherever recording starts, and runs through all that is recorded from there.
-It looks back only, but for the bin that holds a sample: of the baselines, it is the one that could
-run online.
+A sample lies between the middles of two bins and is interpolated between their states, of which the
+later one has heard up to a bin and a half after the sample, less the delay.
 
 pykalman is well kept, but steps through the bins in Python and inverts a matrix of all units at
 each; here counts are projected onto the state first, which gives the same filter in a few numbers.

@@ -15,6 +15,7 @@ SPIKE_BYTES = 6  # a tick and a unit
 BIN_BYTES = 8  # of the index, for each bin
 SAMPLE_BYTES = 25  # time, weight, session, split, row; and 4 for each axis
 READOUT_BYTES = 12  # weight, split row; and its value
+CGROUP = Path("/sys/fs/cgroup")
 RESIDENT_SHARE = 0.5  # of what is free on a device may be spikes; the rest is for the model
 
 
@@ -64,18 +65,22 @@ def free_bytes(device: torch.device) -> int:
         for line in lines.read_text().splitlines()
         if line.startswith("MemAvailable:")
     )
-    return min(available, _container_room())
+    return min(available, container_room())
 
 
-def _container_room() -> int:
-    """What a control group (v2) still allows; no limit counts as 2^62."""
-    folder = Path("/sys/fs/cgroup")
+def container_room(group: Path = CGROUP) -> int:
+    """Bytes that the control group (v2) in this folder still allows; no limit counts as 2^62.
+
+    The cache of files that were read counts as used there, but gives way to who asks for memory.
+    """
     try:
-        limit = (folder / "memory.max").read_text().strip()
-        used = int((folder / "memory.current").read_text())
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+        told = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except OSError:
         return 2**62
-    return 2**62 if limit == "max" else int(limit) - used
+    cached = int(told["inactive_file"]) + int(told["active_file"])
+    return 2**62 if limit == "max" else int(limit) - used + cached
 
 
 def place(

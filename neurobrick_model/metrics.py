@@ -124,7 +124,8 @@ def mean(sessions: Sequence[Assessed[S]]) -> Assessed[S]:
     """The mean over sessions of each score, those left out where it is NaN.
 
     It is redrawn within the sessions, not over them: its interval is about these sessions, and says
-    nothing of what another one would score.
+    nothing of what another one would score. A session of one trial cannot be redrawn and is held at
+    its score, which makes the interval a little narrow; where none can be, there is none.
     """
     scores, redrawn = {}, {}
     kind = type(sessions[0].scores)
@@ -132,6 +133,9 @@ def mean(sessions: Sequence[Assessed[S]]) -> Assessed[S]:
         whole = np.stack([getattr(one.scores, name) for one in sessions])
         drawn = np.stack([getattr(one.redrawn, name) for one in sessions])
         there = np.isfinite(whole)
+        varies = np.isfinite(drawn).any(1)
+        held = there & ~varies & varies.any(0)
+        drawn = np.where(held[:, None], whole[:, None], drawn)
         scores[name] = _mean(whole, there, axis=0)
         redrawn[name] = _mean(drawn, np.broadcast_to(there[:, None], drawn.shape), axis=0)
     return Assessed(kind(**scores), kind(**redrawn))

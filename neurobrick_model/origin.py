@@ -20,7 +20,7 @@ from neurobrick_model.decoder import WEIGHTS, Decoder, DecoderSpec, Parent
 from neurobrick_model.files import load_weights, sha256
 from neurobrick_model.perceiver import Perceiver
 from neurobrick_model.readouts import NO_TERMS, Readout, Terms
-from neurobrick_model.recipe import Recipe
+from neurobrick_model.recipe import RECIPE, Recipe
 from neurobrick_model.settings import AdaptSettings
 from neurobrick_model.vocabulary import TABLES, extend, keep
 
@@ -56,6 +56,7 @@ class Adapted(Fresh):
     def __init__(self, recipe: Recipe, settings: AdaptSettings) -> None:
         self.base = Decoder.load(settings.base)
         self.parent = _parent(settings)
+        self._inherits = (settings.base / RECIPE).exists()
         self.keeps_base = settings.way == "identify"
         self.terms = _terms(self.base.spec, settings.base, recipe.data.normalize == "corpus")
         share = {"identify": math.inf, "unfreeze": settings.unfreeze_at, "finetune": 0.0}
@@ -71,9 +72,13 @@ class Adapted(Fresh):
                 "data.velocity so that they agree"
             )
         if _told(spec) != _told(base):
+            advice = "leave data.readouts out, they are the base's"
+            if base.readouts and not self._inherits:
+                names = ", ".join(f"data.readouts.{one.name}" for one in base.readouts)
+                advice = f"set {names} as in its training, as its folder holds no recipe"
             raise RecipeError(
-                f"{path} decodes {_told(base)} beside its target, the new sessions "
-                f"{_told(spec)}; leave data.readouts out, they are the base's"
+                f"{path} decodes {_told(base)} beside its target, the new sessions {_told(spec)}; "
+                f"{advice}"
             )
         known = {session.id: session.units for session in base.sessions}
         for session in spec.sessions:

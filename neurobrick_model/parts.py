@@ -57,9 +57,12 @@ def read_asked(session: Session, settings: EvaluationSettings) -> Asked:
     return Asked(settings.splits, during, trials[np.argsort(trials[:, 0])], missing)
 
 
-def say_missing(ids: Sequence[str], asked: Sequence[Asked], say: Callable[[str], None]) -> None:
-    """Say of each setting how many of the sessions `ids` lack what it asks for, and why."""
-    for key in dict.fromkeys(key for one in asked for key in one.missing):
-        lacking = [id for id, one in zip(ids, asked, strict=True) if key in one.missing]
-        why = next(one.missing[key] for one in asked if key in one.missing)
+def say_missing(
+    ids: Sequence[str], missing: Sequence[Mapping[str, str]], say: Callable[[str], None]
+) -> None:
+    """Say of each setting how many of the sessions `ids` lack what it asks for, and why; `missing`
+    is each one's reasons by setting."""
+    for key in dict.fromkeys(key for one in missing for key in one):
+        lacking = [id for id, one in zip(ids, missing, strict=True) if key in one]
+        why = next(one[key] for one in missing if key in one)
         say(f"{key}: nothing in {len(lacking)} of {len(ids)} sessions, as in {lacking[0]}: {why}")

@@ -12,7 +12,8 @@ published code:
 - A window of any length is read by the same weights: the latents of one time point are repeated.
 - A window may be shorter than the grid of latents, where a training interval is; its end tokens
   say so.
-- There is one readout, as a run decodes one behavior; its bias starts at zero.
+- The readout is one linear map to all that a run decodes, not one for each of several tasks; its
+  bias starts at zero.
 - Weights of attention are not dropped out (the paper drops 0.2): fused kernels over ragged keys do
   not, and what they drop elsewhere would depend on who else is in the batch.
 - The sizes, dropout rates and rotary periods are the recipe's; the published ones are the presets

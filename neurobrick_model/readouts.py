@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from neurobrick import RecipeError, Session
+from neurobrick import HarmonizeError, Intervals, RecipeError, Session
 from neurobrick_model.normalize import Moments, moments, zscores
 from neurobrick_model.settings import ReadoutSettings
 from neurobrick_model.timeline import flat, rows
@@ -63,8 +63,9 @@ NO_TERMS = Terms()
 @dataclass(frozen=True)
 class ReadoutTargets:
     """The samples of one readout, beside those of `Targets`: `value` (m, d) float32, z-scored, or
-    (m,) int64 classes, NONE where there is none; `weight` (m,) float32 in its loss; `share`, what
-    its loss counts; `scored`, rows by split; `mean` and `std` (sessions, d) float64 in SI."""
+    (m,) int64 classes, NONE where there is none or one that training has not seen; `weight` (m,)
+    float32 in its loss; `share`, what its loss counts; `scored`, rows by split; `mean` and `std`
+    (sessions, d) float64 in SI. What training has not seen is scored all the same: it is wrong."""
 
     readout: Readout
     value: Tensor
@@ -83,8 +84,8 @@ class ReadoutTargets:
 class ReadoutSamples:
     """One session's, at the m samples of its target: `values` (m, d) in SI, NaN where there is
     none, of a continuous readout; `labels` (m,), each a row of `classes`, of a discrete one; or
-    neither, where the session lacks it. `weights` (m,) in its loss; `trained` (m,), which count in
-    training; `scored` (m,), by split."""
+    neither, where the session lacks it, and `missing` says why. `weights` (m,) in its loss;
+    `trained` (m,), which count in training; `scored` (m,), by split."""
 
     weights: NDArray[np.float32]
     trained: NDArray[np.bool_]
@@ -92,6 +93,7 @@ class ReadoutSamples:
     values: NDArray[np.float64] | None = None
     labels: NDArray[np.int64] | None = None
     classes: tuple[Scalar, ...] = ()
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,12 @@ def read(session: Session, name: str, settings: ReadoutSettings, frame: Frame) -
 
     Raises RecipeError for a column of too many values.
     """
+    missing = ""
     if settings.column is not None:
-        labels, classes = _labels(session, settings, frame.times)
+        try:
+            labels, classes = _labels(session, settings, frame.times)
+        except HarmonizeError as error:
+            labels, classes, missing = np.full(len(frame.times), NONE), (), str(error)
         there = labels != NONE
         return ReadoutSamples(
             weights=there.astype(np.float32),
@@ -123,15 +129,21 @@ def read(session: Session, name: str, settings: ReadoutSettings, frame: Frame) -
             scored={split: there & mask for split, mask in frame.splits.items()},
             labels=labels,
             classes=classes,
+            missing=missing,
         )
-    values = _values(session, settings.behavior or name, frame.times)
-    there = np.zeros(len(frame.times), np.bool_) if values is None else np.isfinite(values).all(1)
+    behavior = settings.behavior or name
+    values = _values(session, behavior, frame.times)
+    if values is None:
+        there, missing = np.zeros(len(frame.times), np.bool_), f"it has no behavior {behavior!r}"
+    else:
+        there = np.isfinite(values).all(1)
     weights = np.where(there, frame.weights, np.float32(0))
     return ReadoutSamples(
         weights=weights,
         trained=(weights > 0) & frame.train,
         scored={split: there & mask for split, mask in frame.scored.items()},
         values=values,
+        missing=missing,
     )
 
 
@@ -155,24 +167,33 @@ def _values(session: Session, name: str, times: NDArray[np.float64]) -> NDArray[
 def _labels(
     session: Session, settings: ReadoutSettings, times: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], tuple[Scalar, ...]]:
-    """The class (m,) at `times` (m,), and what the classes are."""
+    """The class (m,) at `times` (m,), and what the classes are.
+
+    Raises HarmonizeError when the session lacks the table or one of its columns that are asked for.
+    """
     rule, column = settings.during, settings.column
     assert rule is not None
     assert column is not None
-    labels = np.full(len(times), NONE)
-    table = session.intervals.get(rule.table)
-    if table is None or column not in table.column_names:
-        return labels, ()
-    classes = _sorted(value for value in table[column].to_pylist() if _is_class(value))
+
+    def having(*values: Scalar) -> Intervals:
+        where = {**rule.where, column: list(values)}
+        return rule.model_copy(update={"where": where}).intervals(session.intervals)
+
+    having()  # raises also where no row has a value
+    wanted = rule.where.get(column)
+    classes = _sorted(
+        value
+        for value in session.intervals[rule.table][column].to_pylist()
+        if _is_class(value) and (wanted is None or value in wanted)
+    )
     if len(classes) > MOST_CLASSES:
         raise RecipeError(
             f"column {column!r} of {rule.table!r} has {len(classes)} values in {session.id}, more "
             f"than the {MOST_CLASSES} that a readout tells apart"
         )
+    labels = np.full(len(times), NONE)
     for number, value in enumerate(classes):
-        where = {**rule.where, column: [value]}
-        spans = rule.model_copy(update={"where": where}).intervals(session.intervals)
-        labels[spans.contains(times)] = number
+        labels[having(value).contains(times)] = number
     return labels, classes
 
 
@@ -199,11 +220,11 @@ def gather(
     """
     settled = terms.readouts.get(readout.name)
     if settled is None and not any(part.trained.any() for part in parts):
+        why = next((f": {part.missing}" for part in parts if part.missing), "")
         raise RecipeError(
-            f"no session has a sample of the readout {readout.name!r} in its train split; see "
-            "data.readouts"
+            f"data.readouts.{readout.name}: no session has a sample of it in its train split{why}"
         )
-    weights, scored = [part.weights for part in parts], [part.scored for part in parts]
+    weights = [part.weights for part in parts]
     mean = std = np.zeros((len(parts), 0))
     if readout.axes:
         values = [_or_nan(part, readout.width) for part in parts]
@@ -214,19 +235,16 @@ def gather(
         classes = settled.classes if settled else _seen(parts)
         readout = readout.model_copy(update={"classes": classes})
         labels = [_renumbered(part, readout.classes) for part in parts]
-        known = [own != NONE for own in labels]
-        weights = [weight * mask for weight, mask in zip(weights, known, strict=True)]
-        scored = [
-            {split: inside & mask for split, inside in own.items()}
-            for own, mask in zip(scored, known, strict=True)
-        ]
+        weights = [own * (label != NONE) for own, label in zip(weights, labels, strict=True)]
         value = flat(labels, device)
     return ReadoutTargets(
         readout=readout,
         value=value,
         weight=flat(weights, device, np.float32),
         share=share,
-        scored={split: rows([own[split] for own in scored], device) for split in scored[0]},
+        scored={
+            split: rows([part.scored[split] for part in parts], device) for split in parts[0].scored
+        },
         mean=torch.from_numpy(mean).to(device),
         std=torch.from_numpy(std).to(device),
     )

@@ -27,6 +27,8 @@ from neurobrick_model.settings import (
     TrainingSettings,
 )
 
+RECIPE = "recipe.yaml"  # in a run's folder, every setting of it
+
 
 class Recipe(Settings):
     """One training run."""

@@ -16,7 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurobrick import BehaviorInfo, IntervalRule, Intervals, RecipeError, Session, split
+from neurobrick import (
+    BehaviorInfo,
+    HarmonizeError,
+    IntervalRule,
+    Intervals,
+    RecipeError,
+    Session,
+    SplitSpec,
+    split,
+)
 from neurobrick_model import readouts
 from neurobrick_model.normalize import moments, zscores
 from neurobrick_model.parts import Asked, Part
@@ -87,6 +96,15 @@ class Samples:
             },
         )
 
+    @property
+    def missing(self) -> dict[str, str]:
+        """Why it lacks what it lacks, by the setting that asks for that."""
+        return {
+            f"data.readouts.{name}": own.missing
+            for name, own in self.readouts.items()
+            if own.missing
+        }
+
     def useful(self) -> Intervals:
         """The training intervals that hold a sample with any weight: others teach nothing."""
         start, stop = self.train.start, self.train.stop
@@ -106,7 +124,8 @@ def read_samples(
 ) -> Samples:
     """The samples of `target`, thinned out to the wanted rate, as velocities where asked.
 
-    Raises RecipeError when none of them has any weight in the train split.
+    Raises RecipeError when none of them has any weight in the train split, and when weights or
+    splits ask for a table or column that the session lacks.
     """
     series = session.slice(*session.span).behavior[target]
     stride = decimation(series.timestamps, settings.target_rate)
@@ -114,9 +133,7 @@ def read_samples(
     values = np.asarray(series.values[::stride], dtype=np.float64)
     if settings.velocity and session.behavior[target].unit == "m":
         values = derivative(times, values)
-    splits = session.splits
-    if settings.splits is not None:
-        splits = split(settings.splits, session.id, session.domain, session.intervals)
+    splits = _splits(settings.splits, session)
     finite = np.isfinite(values).all(1)
     weights = np.where(finite, _weights(settings.weights, session, times), 0)
     trained = (weights > 0) & splits["train"].contains(times)
@@ -218,16 +235,33 @@ def derivative(times: NDArray[np.float64], values: NDArray[np.float64]) -> NDArr
     return change
 
 
+def _splits(settings: SplitSpec | None, session: Session) -> Mapping[str, Intervals]:
+    if settings is None:
+        return session.splits
+    try:
+        return split(settings, session.id, session.domain, session.intervals)
+    except HarmonizeError as error:
+        raise RecipeError(
+            f"data.splits: {session.id} cannot be divided so: {error}; change them, or leave the "
+            "session out"
+        ) from error
+
+
 def _weights(
     settings: Weights, session: Session, times: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     weights = np.full(len(times), settings.elsewhere, dtype=np.float32)
-    for rule in settings.rules:
+    for number, rule in enumerate(settings.rules):
         if not any(fnmatch.fnmatch(session.id, glob) for glob in rule.sessions):
             continue
+        inside = session.evaluation
         if isinstance(rule.during, IntervalRule):
-            inside = rule.during.intervals(session.intervals)
-        else:
-            inside = session.evaluation
+            try:
+                inside = rule.during.intervals(session.intervals)
+            except HarmonizeError as error:
+                raise RecipeError(
+                    f"data.weights.rules.{number}: it cannot be followed in {session.id}: {error}; "
+                    "list under its sessions those that it is for"
+                ) from error
         weights[inside.contains(times)] = rule.weight
     return weights

@@ -19,9 +19,11 @@ from torch import Tensor
 from neurobrick import RecipeError, StoreError
 from neurobrick_model import Decoder, Recipe, Trainer, adapt, trainer
 from neurobrick_model.adaptation import resolve
+from neurobrick_model.checkpoint import load_state
 from neurobrick_model.cli import main
 from neurobrick_model.decoder import UnknownSession
 from neurobrick_model.evaluate import mean_r2
+from neurobrick_model.run import checkpoints
 from neurobrick_model.vocabulary import TABLES
 from tests.model.conftest import TINY
 from tests.model.fakes import FakeDataset, fake_session
@@ -71,6 +73,13 @@ def shared(folder: Path) -> dict[str, Tensor]:
     return {name: weight for name, weight in state.items() if name not in TABLES}
 
 
+def last(folder: Path) -> dict[str, Any]:
+    """The state after the last step: what is kept may be that of a step before."""
+    path = checkpoints(folder, 1).paths()[-1]
+    assert path.stem.endswith("6")
+    return load_state(path)
+
+
 def content(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -101,6 +110,25 @@ def test_a_recipe_file_adapts_too(base: Path, tmp_path: Path) -> None:
     assert recipe == adapt(base, ["new/c"], name="mine")
     path.write_text(recipe.to_yaml())
     assert resolve(Recipe.from_yaml(path)) == recipe
+
+
+def test_what_is_named_at_will_is_replaced_as_a_whole(base: Path, tmp_path: Path) -> None:
+    """So that less can be asked for than the base was asked."""
+    rich = shutil.copytree(base, tmp_path / "rich")
+    rule = "{{table: trials, start: go, where: {{{}}}}}"
+    settings = Recipe.from_yaml(base / "recipe.yaml", [
+        "data.readouts={hand_pos: {weight: 0.5}, gaze: {}}",
+        f"data.splits.within={rule.format('result: R, kind: far')}",
+        f"evaluation.during.hold={rule.format('')}",
+    ])  # fmt: skip
+    (rich / "recipe.yaml").write_text(settings.to_yaml())
+    assert adapt(rich).data.readouts == settings.data.readouts
+    within = "data.splits.within={table: trials, where: {result: F}}"
+    recipe = adapt(rich, overrides=["data.readouts={}", "evaluation.during={}", within])
+    assert recipe.data.readouts == recipe.evaluation.during == {}
+    told = recipe.model_dump()["data"]["splits"]["within"]
+    assert told["where"] == {"result": ["F"]}
+    assert told["start"]["column"] == "go"  # a setting of a group, as in the base
 
 
 def test_a_decoder_without_a_recipe_can_be_adapted(base: Path, tmp_path: Path) -> None:
@@ -142,6 +170,11 @@ def test_another_target_is_an_error(base: Path, stores: FakeDataset) -> None:
     other = FakeDataset(stores["new/c"].with_(unit="m"))
     with pytest.raises(RecipeError, match=r"decodes 2 axes in m/s, .*'hand_vel' has 2 in m;"):
         fit(adapt(base, overrides=FEW), other)
+    session = stores["new/c"]
+    deep = FakeDataset(session.with_(values=session.values[:, [0, 1, 0]]))
+    for more in ((), ("data.normalize=session",)):
+        with pytest.raises(RecipeError, match=r"'hand_vel' has 3 .*set data\.target"):
+            fit(adapt(base, overrides=[*FEW, *more]), deep)
 
 
 # What learns, and what stays
@@ -248,9 +281,21 @@ def test_readouts_keep_their_units_and_classes(stores: FakeDataset, tmp_path: Pa
     assert decoder.spec.readouts == base.spec.readouts
     assert decoder.spec.readouts[1].classes == ("down", "up")
     assert decoder.spec.sessions[-1].readouts == base.spec.sessions[0].readouts
+    stamps, values, _ = session.others["hand_pos"]
+    deep = session.with_(others={"hand_pos": (stamps, values[:, [0, 1, 0]], "m")})
+    with pytest.raises(RecipeError, match=r"'hand_pos' is 3 axes in m in new/c, but 2 in m in the"):
+        start(adapt(tmp_path / "base", ["new/*"], overrides=FEW), FakeDataset(deep))
     other = ["data.readouts.hand_pos.column=side", "data.readouts.hand_pos.during={table: trials}"]
     with pytest.raises(RecipeError, match=r"decodes hand_pos \(2 axes in m\), side .* leave data"):
         start(adapt(tmp_path / "base", ["new/*"], overrides=other), FakeDataset(session))
+    # Without them, and where nothing tells what they were.
+    none = ["data.readouts={}", *FEW]
+    run = start(new(tmp_path / "base", "scratch", *none), FakeDataset(stores["new/c"]))
+    assert run.corpus.columns == 2
+    base.save(tmp_path / "exported")
+    advice = r"set data\.readouts\.hand_pos, data\.readouts\.side as in its training"
+    with pytest.raises(RecipeError, match=advice):
+        start(new(tmp_path / "exported", "identify", f"runs={tmp_path}"), FakeDataset(session))
 
 
 def test_the_base_is_never_written_to(base: Path, stores: FakeDataset) -> None:
@@ -293,7 +338,10 @@ def test_a_resume_on_either_side_of_the_unfreezing_gives_the_weights_of_an_unbro
 ) -> None:
     settings = ("adapt.unfreeze_at=0.5", "training.checkpoint_every=1", "training.ema=0.9")
     recipe = new(base, "unfreeze", *settings)
-    unbroken = shared(fit(recipe, stores))
+    unbroken = last(fit(recipe, stores))
+    taught = [name for name, weight in shared(base).items()
+              if not torch.equal(weight, unbroken["model"][name])]  # fmt: skip
+    assert len(taught) > 10
 
     class Killed(Exception):
         pass
@@ -310,9 +358,10 @@ def test_a_resume_on_either_side_of_the_unfreezing_gives_the_weights_of_an_unbro
         run.train_step = dies  # type: ignore[method-assign]
         with pytest.raises(Killed):
             run.fit(force=True)
-        resumed = shared(fit(recipe, stores, resume=True))
-        for name, weight in unbroken.items():
-            assert torch.equal(weight, resumed[name]), name
+        resumed = last(fit(recipe, stores, resume=True))
+        for kind in ("model", "average"):
+            for name, weight in unbroken[kind].items():
+                assert torch.equal(weight, resumed[kind][name]), name
 
 
 def test_a_run_does_not_go_on_from_another_base(

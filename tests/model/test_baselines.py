@@ -316,6 +316,25 @@ def test_a_session_without_scored_samples_is_decoded_to_nothing(
         assert np.isfinite(one.guess).all()
 
 
+def test_without_a_validation_split_the_last_of_training_chooses(dataset: FakeDataset) -> None:
+    """Otherwise the first penalty would do as well as any: units of which nothing can be told would
+    be fitted all the same, and the decoder win by it."""
+    other = fake_session("sim/a", 7)
+    session = dataset["sim/a"].with_(
+        spike_times=other.spike_times,
+        spike_units=other.spike_units,
+        splits={**other.splits, "train": Intervals([0.0], [10.0])},
+    )
+    corpus = corpus_of(session.with_(splits={**session.splits, "valid": Intervals()}))
+    usual, alone = Recording.of(corpus_of(session), 0), Recording.of(corpus, 0)
+    assert (len(alone.train), len(alone.valid), len(usual.train)) == (800, 200, 1000)
+    for one in ("time", "value", "weight"):
+        both = torch.cat([getattr(alone.train, one), getattr(alone.valid, one)])
+        assert torch.equal(both, getattr(usual.train, one))
+    two = QUICK.model_copy(update={"alphas": (1e-6, 1e6), "lags": 25})
+    assert fit(alone, two).alpha == fit(usual, two).alpha == 1e6
+
+
 @pytest.mark.parametrize("n_units", [1, 4])
 def test_units_that_never_fire_tell_nothing(n_units: int, dataset: FakeDataset) -> None:
     silent = dataset["sim/a"].with_(

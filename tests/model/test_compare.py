@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
@@ -47,6 +48,7 @@ def write_run(
                 "id": id,
                 "labels": labels,
                 "samples": 100,
+                "checksum": 1,
                 "decoder": {"r2": r2},
                 "baselines": {"ridge": {"r2": ridge}},
             }
@@ -108,6 +110,27 @@ def test_only_what_decodes_the_same_samples_is_held_against_each_other(tmp_path:
     assert first.index("identify-300s-0") < first.index("scratch-60s-0")
 
 
+def test_as_many_samples_are_not_yet_the_same(dataset: FakeDataset, tmp_path: Path) -> None:
+    """Test splits that were drawn with another seed, and are as long."""
+    n = np.arange(60)
+    trials = {id: pa.table({"start": x.domain.start + n, "stop": x.domain.start + n + 1})
+              for id, x in dataset.items()}  # fmt: skip
+    drawn = FakeDataset(
+        *(x.with_(intervals={"trials": trials[id]}, evaluation=x.domain)
+          for id, x in dataset.items())
+    )  # fmt: skip
+    runs = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        settings = {**TINY, "name": name, "runs": tmp_path, "data": {"splits": {"seed": seed}}}
+        settings["training"] = {**TINY["training"], "steps": 1, "seed": len(runs)}
+        Trainer(Recipe.model_validate(settings), drawn).fit()  # type: ignore[arg-type]
+        runs.append(Scored.read(tmp_path / name))
+    assert runs[0].samples == runs[1].samples == runs[2].samples
+    page = render(runs)
+    assert page.count("<h2>") == 2
+    assert page.count("by 2 runs<") == page.count("by 1 run<") == 1
+
+
 def test_the_command_writes_a_page_and_says_what_is_on_it(tmp_path: Path) -> None:
     folders, out = several(tmp_path), tmp_path / "page.html"
     arguments = ["compare", *map(str, folders), "--out", str(out), "--json"]
@@ -135,11 +158,13 @@ def test_torch_is_not_loaded_to_compare(tmp_path: Path) -> None:
 def test_what_is_no_finished_run_is_an_error_that_names_it(tmp_path: Path) -> None:
     folder = several(tmp_path)[0]
     metrics = folder / "metrics.json"
-    old = json.loads(metrics.read_text())
-    del old["sessions"][0]["labels"]
-    metrics.write_text(json.dumps(old))
-    with pytest.raises(StoreError, match=r"metrics\.json was written by another.*'labels'"):
-        Scored.read(folder)
+    new = metrics.read_text()
+    for key in ("labels", "checksum"):
+        old = json.loads(new)
+        del old["sessions"][0][key]
+        metrics.write_text(json.dumps(old))
+        with pytest.raises(StoreError, match=rf"metrics\.json was written by another.*'{key}'"):
+            Scored.read(folder)
     metrics.write_text("{")
     with pytest.raises(StoreError, match="cannot read"):
         Scored.read(folder)

@@ -249,6 +249,20 @@ def test_queries_are_samples_of_their_window_and_differ_by_draw(corpus: Corpus) 
         ),
         ({"unit": "cm/s"}, {}, "train them apart"),
         ({"splits": dict.fromkeys(("train", "valid", "test"), Intervals())}, {}, "train split"),
+        (
+            {},
+            {
+                "weights": {
+                    "rules": [{"during": {"table": "trials"}, "weight": 2, "sessions": ["sim/b"]}]
+                }
+            },
+            r"data\.weights\.rules\.0: .* sim/b: the recording has no interval table 'trials'",
+        ),
+        (
+            {},
+            {"splits": {"within": {"table": "epochs"}}},
+            r"data\.splits: sim/a cannot be divided so: the recording has no .* 'epochs'",
+        ),
     ],
 )
 def test_what_cannot_be_trained_on_is_said(

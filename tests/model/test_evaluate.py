@@ -130,7 +130,7 @@ def test_parts_are_decoded_once_and_scored_apart(
             rows = inside.contains(session.timestamps)
             np.testing.assert_allclose(found.time, session.timestamps[rows], atol=1e-7)
             np.testing.assert_allclose(found.truth, session.values[rows], atol=1e-7)
-            expected = stitched(session, inside)
+            expected = stitched(session, inside, 1.0, 0.4)
             np.testing.assert_allclose((found.guess - mean) / std, expected, rtol=2e-3)
     assert set(targets.parts) == {
         (split, during) for split in ("test", "valid") for during in ("evaluation", "hold", "reach")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -87,3 +89,15 @@ def test_it_is_said_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_free_memory_of_this_machine_is_plausible() -> None:
     assert 10**7 < memory.free_bytes(CPU) < 2**62
+
+
+def test_what_a_container_holds_of_files_is_free(tmp_path: Path) -> None:
+    """A store that was just prepared is in the page cache: it must not look like used memory."""
+    stat = "anon 100\nfile 730\nshmem 30\ninactive_file 600\nactive_file 100\n"
+    (tmp_path / "memory.current").write_text("830\n")
+    (tmp_path / "memory.stat").write_text(stat)
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert memory.container_room(tmp_path) == 1000 - 130
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.container_room(tmp_path) == 2**62
+    assert memory.container_room(tmp_path / "none") == 2**62

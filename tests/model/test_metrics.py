@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from neurobrick_model import metrics
 from neurobrick_model.metrics import (
+    Assessed,
+    Scores,
     assess,
     assess_classes,
     bootstrap,
@@ -148,6 +150,24 @@ def test_the_mean_leaves_out_what_has_no_score() -> None:
     assert whole.r2 == pytest.approx((one.scores.r2 + other.scores.r2) / 2)
     assert whole.r2_axes[1] == one.scores.r2_axes[1]
     assert np.isnan(mean([nothing]).scores.rmse)
+
+
+def test_a_session_of_one_trial_leaves_the_mean_its_interval() -> None:
+    """It counts in the mean as it is, so the interval is that of the others, shared among more."""
+    random = np.random.default_rng(8)
+    one, other = (assess(*reaches(random, 20), seed=k) for k in range(2))
+    single = assess(*reaches(random, 1))
+    found, without = mean([one, single, other]), mean([one, other])
+
+    def bounds(one: Assessed[Scores], name: str) -> Floats:
+        return interval(getattr(one.scores, name), getattr(one.redrawn, name)).T
+
+    for name in ("r2", "rmse", "correlation", "r2_axes"):
+        (low, high), (lower, higher) = bounds(found, name), bounds(without, name)
+        assert np.all(low < getattr(found.scores, name))
+        assert np.all(high > getattr(found.scores, name))
+        np.testing.assert_allclose(high - low, (higher - lower) * 2 / 3)
+    assert np.isnan(mean([single, single]).record()["ci95"]["r2"]).all()
 
 
 def test_two_decoders_are_given_the_same_resamples() -> None:

@@ -13,6 +13,7 @@ import torch
 from neurobrick import Dataset, RecipeError
 from neurobrick_model import Decoder, Recipe, Trainer
 from neurobrick_model.corpus import Corpus
+from neurobrick_model.evaluate import Classified
 from neurobrick_model.objective import ERROR, NOTHING, WEIGHT, Objective
 from neurobrick_model.settings import DataSettings
 from neurobrick_model.timeline import TICKS
@@ -114,6 +115,57 @@ def test_it_is_scored_in_its_split(dataset: FakeDataset, corpus: Corpus) -> None
             assert len(times) or session.id == "sim/c"
 
 
+def test_what_a_session_lacks_is_said_and_costs_that_readout_alone(dataset: FakeDataset) -> None:
+    """A table without the column is as no table: the next session may have it."""
+    session = dataset["sim/b"]
+    bare = session.with_(
+        others={}, intervals={"trials": session.intervals["trials"].drop_columns(["ok"])}
+    )
+    said: list[str] = []
+    settings = DataSettings.model_validate({"readouts": READOUTS})
+    three = FakeDataset(dataset["sim/a"], bare, dataset["sim/c"])
+    found = Corpus.from_dataset(three, settings, say=said.append).targets  # type: ignore[arg-type]
+    for one in found.readouts:
+        assert set(found.session[one.weight > 0].tolist()) == {0}
+    assert said[1:] == [
+        "data.readouts.hand_pos: nothing in 2 of 3 sessions, as in sim/b: it has no behavior "
+        "'hand_pos'",
+        "data.readouts.side: nothing in 2 of 3 sessions, as in sim/b: table 'trials' has no column "
+        "'ok'; there is: side, start, stop",
+    ]
+
+
+def test_a_class_that_training_never_saw_is_scored_as_wrong(dataset: FakeDataset) -> None:
+    """So that a run that has seen fewer classes has no easier test."""
+    session = dataset["sim/a"]
+    trials = session.intervals["trials"].to_pylist()
+    train = session.splits["train"]
+    for trial in trials:
+        if not train.contains(np.array([trial["start"], trial["stop"]])).any():
+            trial["side"] = "aside" if trial["side"] == "up" else trial["side"]
+    test = session.with_(intervals={"trials": pa.Table.from_pylist(trials)})
+    settings = DataSettings.model_validate({"readouts": READOUTS})
+    before, after = (
+        Corpus.from_dataset(FakeDataset(one), settings).targets.readouts[1]  # type: ignore[arg-type]
+        for one in (session, test)
+    )
+    assert after.readout.classes == SIDES
+    rows = after.scored["test"]
+    assert torch.equal(rows, before.scored["test"])
+    unseen = after.value[rows] < 0
+    assert 0 < unseen.sum() < len(rows)
+    assert torch.equal(unseen, before.value[rows] == SIDES.index("up"))
+    assert not after.weight[rows][unseen].any()
+
+    truth = after.value[rows].numpy()
+    down = np.tile([0.9, 0.1], (len(rows), 1))
+    found = Classified(np.arange(len(rows)), truth, down)
+    assert found.right.mean() == found.guessing == np.mean(before.value[rows].numpy() == 0)
+    assert found.guessing < 1
+    nothing = Classified(np.zeros(2), np.full(2, -1), down[:2])
+    assert nothing.guessing == nothing.right.mean() == 0
+
+
 def test_losses_are_those_of_plain_formulas(dataset: FakeDataset) -> None:
     recipe = Recipe.model_validate({"name": "x", **TINY, "data": {"readouts": READOUTS}})
     trainer = Trainer(recipe, dataset)  # type: ignore[arg-type]
@@ -187,7 +239,10 @@ def test_a_decoder_predicts_each(
     ("readouts", "said"),
     [
         ({"gaze": {}}, r"no session has a behavior 'gaze'; sim/a has: hand_vel, hand_pos"),
-        ({"side": {"column": "nothing", "during": {"table": "trials"}}}, "no session has a sample"),
+        (
+            {"side": {"column": "nothing", "during": {"table": "trials"}}},
+            r"data\.readouts\.side: no session has .*: table 'trials' has no column 'nothing'",
+        ),
         ({"side": {"column": "side"}}, "column and during go together"),
         (
             {"side": {"column": "start", "behavior": "x", "during": {"table": "trials"}}},
@@ -200,6 +255,20 @@ def test_what_is_not_there_is_said(
 ) -> None:
     with pytest.raises((RecipeError, ValueError), match=said):
         Corpus.from_dataset(dataset, DataSettings.model_validate({"readouts": readouts}))  # type: ignore[arg-type]
+
+
+def test_values_that_the_rule_leaves_out_are_no_classes(dataset: FakeDataset) -> None:
+    """Nor do they count for how many a readout tells apart."""
+    session = dataset["sim/a"]
+    n = np.arange(600)
+    trials = pa.table({"start": n / 5, "stop": (n + 1) / 5, "n": np.where(n < 300, n % 2, n)})
+    during = {"table": "trials", "where": {"n": [0, 1]}}
+    settings = DataSettings.model_validate({"readouts": {"n": {"column": "n", "during": during}}})
+    only = FakeDataset(session.with_(intervals={"trials": trials}))
+    (found,) = Corpus.from_dataset(only, settings).targets.readouts  # type: ignore[arg-type]
+    assert found.readout.classes == (0, 1)
+    row = np.searchsorted(trials["start"].to_numpy(), session.timestamps, side="right") - 1
+    assert found.value.tolist() == np.where(row < 300, row % 2, -1).tolist()
 
 
 def test_a_column_of_too_many_values_is_no_readout(dataset: FakeDataset) -> None:
