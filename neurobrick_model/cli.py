@@ -9,31 +9,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from neurobrick import NeurobrickError, RecipeError, __version__
+from neurobrick_model.console import scores, watching
 from neurobrick_model.recipe import Recipe
 from neurobrick_model.settings import Way
 
 if TYPE_CHECKING:
     from neurobrick_model.decoder import Decoder
-    from neurobrick_model.meter import Reading
-    from neurobrick_model.trainer import Watch
 
 # Before torch is loaded: threads that wait by spinning starve each other, and whatever else runs
 # on the machine, by more than tenfold; asleep they cost an idle machine about a fifth.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-PLAIN_SECONDS = 10.0  # between progress lines when the output is piped
 
 
 class Commands(click.Group):
@@ -239,86 +231,8 @@ def fit(recipe: Recipe, resume: bool, force: bool, as_json: bool) -> None:
     if as_json:
         click.echo(to_json(metrics))
     else:
-        console.print(table(metrics))
+        console.print(scores(metrics))
         console.print(f"report: {recipe.folder / 'report.html'}", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def watching(console: Console, steps: int) -> Iterator[Watch]:
-    """A Watch that draws a bar on a terminal, and prints a line now and then elsewhere."""
-    from neurobrick_model.trainer import Watch
-
-    class Plain(Watch):
-        said = 0.0
-
-        def say(self, line: str) -> None:
-            console.print(line, markup=False, soft_wrap=True)
-
-        def step(self, step: int, loss: float, reading: Reading) -> None:
-            if step == steps or time.monotonic() - self.said > PLAIN_SECONDS:
-                self.said = time.monotonic()
-                self.say(f"step {step}/{steps}  {_state(loss, reading)}")
-
-    if not console.is_terminal:
-        yield Plain()
-        return
-    bar = Progress(
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-    task = bar.add_task("training", total=steps, state="")
-
-    class Bar(Plain):
-        def step(self, step: int, loss: float, reading: Reading) -> None:
-            bar.update(task, completed=step, state=_state(loss, reading))
-
-    with bar:
-        yield Bar()
-
-
-def _state(loss: float, reading: Reading) -> str:
-    return (
-        f"loss {loss:.4f}  {reading.windows_per_second:,.0f} windows/s  "
-        f"{reading.utilization:.0%} of peak"
-    )
-
-
-def table(metrics: Mapping[str, Any]) -> Table:
-    """R² of the decoder and the baselines with their 95 % intervals: by session, their means, and
-    the means of what is scored apart."""
-    names = list(metrics["mean"]["baselines"])
-    shown = Table(title=f"test R² (95 % interval), {metrics['target']}", title_justify="left")
-    shown.add_column("session", overflow="fold")  # to be copied from where it is narrow, too
-    for column in ("decoder", *names):
-        shown.add_column(column, justify="right")
-    for session in metrics["sessions"]:
-        shown.add_row(session["id"], *_r2(session))
-    shown.add_section()
-    shown.add_row("mean", *_r2(metrics["summary"]))
-    for part in metrics["parts"]:
-        shown.add_row(f"mean, {part['split']} {part['during']}", *_r2(part["summary"]))
-    shown.add_section()
-    for readout in metrics["readouts"]:
-        if summary := readout["summary"]:
-            name, label = ("r2", "R²") if readout["axes"] else ("accuracy", "accuracy")
-            shown.add_row(f"{readout['name']}, mean {label}", _with_interval(summary, name))
-    return shown
-
-
-def _r2(scored: Mapping[str, Any]) -> Iterator[str]:
-    for one in (scored["decoder"], *scored["baselines"].values()):
-        yield _with_interval(one, "r2")
-
-
-def _with_interval(scores: Mapping[str, Any], name: str) -> str:
-    low, high = scores["ci95"][name]
-    bounds = f" ({low:.2f} to {high:.2f})" if low == low else ""  # one trial has none
-    return f"{scores[name]:.3f}{bounds}"
 
 
 @main.command("import")

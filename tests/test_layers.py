@@ -62,6 +62,7 @@ MODEL_LAYERS = [
     {"health", "gradients", "report", "compare", "run", "card", "program", "adaptation", "origin"},
     {"score", "foreign", "export"},
     {"trainer"},
+    {"console"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
