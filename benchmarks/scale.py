@@ -184,10 +184,12 @@ def pack(work: Work, report: Report) -> None:
 
     from neurobrick_model.corpus import Corpus
     from neurobrick_model.settings import DataSettings
+    from neurobrick_model.trainer import CACHE
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with measured(report, "pack"):
-        corpus = Corpus.from_dataset(Dataset(work.root), DataSettings(root=work.root), device)
+        dataset = Dataset(work.root, cache_bytes=CACHE)
+        corpus = Corpus.from_dataset(dataset, DataSettings(root=work.root), device)
     parts = [*vars(corpus.spikes).values(), *vars(corpus.targets).values()]
     report["pack"]["tensors"] = sum(x.nbytes for x in parts if isinstance(x, torch.Tensor))
 
