@@ -32,44 +32,18 @@ def render(
 ) -> str:
     """The page: headline, R² by session, decoded traces and movements, embeddings, curves, recipe,
     versions."""
-    names, target, unit = metrics["axes"], metrics["target"], metrics["unit"]
-    seconds = TRACE * recipe.model.window
-    shown = [id for id in decoded if len(decoded[id].time) > 1]
-    shown = shown[:: max(1, len(shown) // SHOWN)][:SHOWN]
-    best = _best(metrics["mean"]["baselines"])
     parts = [
         _headline(metrics),
         "<h2>R² by session</h2>",
         figure(figures.scores(metrics["sessions"], list(baselines))),
         _table(metrics["sessions"], list(baselines)),
         f'<p class="soft">{CONFIDENCE}</p>',
-        _axes(metrics["sessions"], list(baselines), names),
+        _axes(metrics["sessions"], list(baselines), metrics["axes"]),
         _errors(metrics),
         "<h2>Means over sessions</h2>",
         _parts(metrics),
-        f"<h2>Decoded {escape(target)}</h2>",
-        '<p class="soft">From the middle of each test split, which training never saw.</p>',
+        *_decoded(metrics, decoded, baselines, TRACE * recipe.model.window),
     ]
-    for id in shown:
-        parts += [
-            f"<h3>{escape(id)}</h3>",
-            figure(
-                figures.traces(
-                    decoded[id], best, baselines[best].decoded[id], names, target, unit, seconds
-                )
-            ),
-        ]
-    if len(names) == 2:
-        parts += [
-            "<h2>Movements</h2>",
-            '<p class="soft">Each from where the recorded speed rises to where it falls, such as a '
-            "reach; put to one start, and colored by where it was headed.</p>",
-        ]
-        for id in shown:
-            parts += [
-                f"<h3>{escape(id)}</h3>",
-                figure(figures.movements(decoded[id], names, target, unit)),
-            ]
     if metrics["readouts"]:
         parts += ["<h2>Further readouts</h2>", *map(_readout, metrics["readouts"])]
     if maps:
@@ -83,7 +57,36 @@ def render(
         f"<details><summary>Recipe</summary><pre>{escape(recipe.to_yaml())}</pre></details>",
         _versions(metrics["versions"]),
     ]
-    return page(f"{recipe.name}: decoding {target}", parts)
+    return page(f"{recipe.name}: decoding {metrics['target']}", parts)
+
+
+def _decoded(
+    metrics: Mapping[str, Any],
+    decoded: Mapping[str, Decoded],
+    baselines: Mapping[str, Baseline],
+    seconds: float,
+) -> Iterator[str]:
+    """Traces of `seconds`, and movements where there are two axes, of a few sessions."""
+    names, target, unit = metrics["axes"], metrics["target"], metrics["unit"]
+    shown = [id for id in decoded if len(decoded[id].time) > 1]
+    shown = shown[:: max(1, len(shown) // SHOWN)][:SHOWN]
+    best = _best(metrics["mean"]["baselines"])
+    yield f"<h2>Decoded {escape(target)}</h2>"
+    yield '<p class="soft">From the middle of each test split, which training never saw.</p>'
+    for id in shown:
+        baseline = baselines[best].decoded[id]
+        yield f"<h3>{escape(id)}</h3>"
+        yield figure(figures.traces(decoded[id], best, baseline, names, target, unit, seconds))
+    if len(names) != 2:
+        return
+    yield "<h2>Movements</h2>"
+    yield (
+        '<p class="soft">Each from where the recorded speed rises to where it falls, such as a '
+        "reach; put to one start, and colored by where it was headed.</p>"
+    )
+    for id in shown:
+        yield f"<h3>{escape(id)}</h3>"
+        yield figure(figures.movements(decoded[id], names, target, unit))
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from neurobrick.harmonize.ledger import Ledger
 from neurobrick.harmonize.restarts import Blocks, find_blocks
 from neurobrick.intervals import Intervals
 from neurobrick.manifest import DatasetSpec
-from neurobrick.readers.raw import Array, RawSeries, RawTable, RawUnits, Recording
+from neurobrick.readers.raw import Array, RawTable, RawUnits, Recording
 from neurobrick.schema import Provenance, Series, SessionData, SessionMetadata, Subject
 
 # What decoders of the field read, most wanted first; the last parts of names, as files have them.
@@ -50,9 +50,7 @@ def harmonize(
     raw_times = raw_units.spike_times()
     blocks = None
     if "clock_restarts" in spec.repairs:
-        trains = np.split(raw_times[: raw_units.n_spikes], raw_units.ends[:-1])
-        blocks = _blocks([series for series, _, _ in chosen], recording.tables, trains)
-        ledger.note(_told(blocks))
+        blocks = _blocks(chosen, recording.tables, raw_units, raw_times, ledger)
     hint = _declared_clock(raw_units)
     line = spikes.time_line(
         raw_times, raw_units.ends, spec, blocks, _spans(recording), hint, ledger
@@ -66,10 +64,8 @@ def harmonize(
     intervals = columns.interval_tables(recording.tables, blocks, ledger)
     if blocks is not None:
         intervals[BLOCKS_TABLE] = _as_table(blocks)
-    domain = columns.observed(raw_units, blocks, ledger) or _recorded(spike_times, kept, ledger)
-    first, last = np.searchsorted(spike_times, (domain.start, domain.stop))
-    if outside := len(spike_times) - int((last - first).sum()):
-        ledger.note(f"{outside} spikes lie outside the units' obs_intervals; kept")
+    observed = columns.observed(raw_units, blocks, ledger)
+    domain = _domain(observed, spike_times, kept, ledger)
     evaluation = spec.evaluation.intervals(intervals) & domain if spec.evaluation else domain
     about = recording.attributes
     metadata = SessionMetadata(
@@ -136,11 +132,16 @@ def _length(times: Array) -> float:
 
 
 def _blocks(
-    series: Sequence[RawSeries], tables: Sequence[RawTable], trains: Sequence[NDArray[np.float64]]
+    chosen: Sequence[behavior.Chosen],
+    tables: Sequence[RawTable],
+    units: RawUnits,
+    times: NDArray[np.float64],
+    ledger: Ledger,
 ) -> Blocks | None:
     """The blocks of a session whose clock restarts; None where nothing runs backwards."""
+    trains = np.split(times[: units.n_spikes], units.ends[:-1])
     candidates: list[NDArray[np.float64]] = [
-        stamps for one in series if one.timestamps and (stamps := one.timestamps()).ndim == 1
+        stamps for one, _, _ in chosen if one.timestamps and (stamps := one.timestamps()).ndim == 1
     ]
     for table in tables:
         for name in ("start_time", "stop_time"):
@@ -149,7 +150,9 @@ def _blocks(
                 candidates.append(np.asarray(column.values, np.float64).reshape(-1))
     candidates = [times[np.isfinite(times)] for times in candidates]
     # Spikes are recorded for longer than trials last: those that show the same blocks widen them.
-    return find_blocks(candidates, trains) or find_blocks(trains)
+    blocks = find_blocks(candidates, trains) or find_blocks(trains)
+    ledger.note(_told(blocks))
+    return blocks
 
 
 def _told(blocks: Blocks | None) -> str:
@@ -163,6 +166,20 @@ def _told(blocks: Blocks | None) -> str:
 def _as_table(blocks: Blocks) -> pa.Table:
     start, stop = blocks.first + blocks.shift, blocks.last + blocks.shift
     return pa.table({"start": start, "stop": stop, "shift": blocks.shift})
+
+
+def _domain(
+    observed: Intervals | None,
+    times: NDArray[np.float64],
+    kept: Mapping[str, Series],
+    ledger: Ledger,
+) -> Intervals:
+    """When there was recording: as the file's units say, or from what there is."""
+    domain = observed or _recorded(times, kept, ledger)
+    first, last = np.searchsorted(times, (domain.start, domain.stop))
+    if outside := len(times) - int((last - first).sum()):
+        ledger.note(f"{outside} spikes lie outside the units' obs_intervals; kept")
+    return domain
 
 
 def _recorded(times: NDArray[np.float64], kept: Mapping[str, Series], ledger: Ledger) -> Intervals:

@@ -31,10 +31,14 @@ LIKELY = {"m": 10.0, "m/s": 50.0, "rad": 1000.0}
 TRIED_STEPS = 10_001  # timestamps that tell the usual step
 
 
+# A series that is kept, with its spec and its name in the store.
+Chosen = tuple[RawSeries, BehaviorSpec, str]
+
+
 def choose(
     found: Sequence[RawSeries], wanted: Sequence[BehaviorSpec], ledger: Ledger
-) -> list[tuple[RawSeries, BehaviorSpec, str]]:
-    """The series that are kept, each with its spec and its name in the store.
+) -> list[Chosen]:
+    """The series that are kept.
 
     Raises HarmonizeError when the spec names what is not there.
     """
