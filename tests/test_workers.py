@@ -9,15 +9,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from demo.archive import Faults, LoopbackArchive
+from demo.loopback import Handler
 from neurobrick import Dataset, NeurobrickError
 from neurobrick.manifest import DatasetSpec
 from neurobrick.plan import Job, Outcome, plan
@@ -160,27 +162,37 @@ def test_after_kills_at_any_moment_the_same_command_completes(
     assert tree(root) == tree(tmp_path / "whole")
 
 
+class HalfWay(LoopbackArchive):
+    """Hands out half of the files, and the others when it may."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.may, self._handed = threading.Event(), count(1)
+
+    def _hand_out(self, request: Handler) -> None:
+        if next(self._handed) > N_SESSIONS // 2:
+            self.may.wait(60)
+        super()._hand_out(request)
+
+
 def test_ctrl_c_leaves_whole_stores_only_and_ends_soon(
     archive_folder: Path, tmp_path: Path
 ) -> None:
-    with LoopbackArchive(archive_folder) as archive:
+    root = tmp_path / "corpus"
+    with HalfWay(archive_folder) as archive:
         prepare = ("prepare", "dandiset", "000999", "--instance", archive.api_url, "--jobs", 2)
-        for attempt in range(5):  # on a busy machine all may be done before the signal is sent
-            root = tmp_path / str(attempt)
-            run = subprocess.Popen(
-                command(*prepare, "--root", root),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-            assert run.stdout is not None
-            run.stdout.readline()  # the first session is there
-            with suppress(ProcessLookupError):
-                os.killpg(run.pid, signal.SIGINT)
-            said, complained = run.communicate(timeout=20)
-            if run.returncode:
-                break
+        run = subprocess.Popen(
+            command(*prepare, "--root", root),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert run.stdout is not None
+        run.stdout.readline()  # the first session is there
+        os.killpg(run.pid, signal.SIGINT)
+        archive.may.set()
+        said, complained = run.communicate(timeout=20)
         assert run.returncode == 1, said
         assert "Aborted" in complained
         assert "Traceback" not in complained
