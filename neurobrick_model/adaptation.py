@@ -22,7 +22,7 @@ from neurobrick_model.settings import Way
 
 Settings = dict[str, Any]
 
-# Chosen on simulated sessions, by 30 s to 5 min of labels (docs/adapting.md).
+# Chosen on simulated sessions, by 30 s to 5 min of labels.
 _COMMON = {"steps": 300, "batch": 16, "validate_every": 50, "patience": 4}
 TRAINING: Mapping[Way, Mapping[str, Any]] = {
     "identify": {**_COMMON, "learning_rate": 5e-3},
