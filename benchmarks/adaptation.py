@@ -39,8 +39,8 @@ from rich.progress import track
 
 from neurobrick.simulate import LAYOUTS
 from neurobrick.simulate.sessions import Simulation
-from neurobrick_model import Recipe, Trainer, adapt
-from neurobrick_model.figures import COLORS, STYLE
+from neurobrick_model import Recipe, Trainer, adapt, efficiency, figures
+from neurobrick_model.figures import BASELINE, COLORS, STYLE
 
 TOP = Path(__file__).resolve().parents[1]
 RECIPE = TOP / "recipes" / "multisession.yaml"
@@ -49,6 +49,8 @@ DANDISET, UNITS = "000128", 60
 
 WAYS = ("identify", "unfreeze", "finetune", "scratch")
 BASELINES = ("ridge", "kalman", "mlp", "gru")
+NAMES = {**efficiency.WAYS, **figures.LABELS}
+DASHES: tuple[Any, ...] = ("--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 LABELS = (15.0, 60.0, 300.0, None)  # s; None is all
 FEW, SOME = 60.0, 300.0  # s of labels that the claims are about
 CLOSE = 0.05  # R²
@@ -280,28 +282,34 @@ def markdown(scores: Sequence[Score], held_out: Mapping[str, str]) -> str:
 
 @rc_context(STYLE)
 def draw(scores: Sequence[Score], held_out: Mapping[str, str]) -> None:
-    """R² against seconds of labels: a line a way, its sessions faint."""
-    figure = Figure(figsize=(8.6, 3.8), layout="constrained")
+    """R² against seconds of labels: a line a way, its sessions faint, and one a baseline, gray."""
+    figure = Figure(figsize=(8.6, 4.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    groups = grouped(scores, held_out)
-    for panel, (what, own) in zip(panels, groups.items(), strict=True):
-        for way, color in zip((*WAYS, *BASELINES), COLORS, strict=False):
-            _line(panel, own, way, color)
+    for panel, (what, own) in zip(panels, grouped(scores, held_out).items(), strict=True):
+        for name, dashes in zip(BASELINES, DASHES, strict=True):
+            _line(panel, own, name, color=BASELINE, ls=dashes, lw=1.3)
+        for order, (way, color) in enumerate(zip(WAYS, COLORS, strict=False)):
+            style: dict[str, Any] = {"color": color, "zorder": 9 - order}
+            for session in by_session(own, way, FEW):
+                alone = [score for score in own if score["session"] == session]
+                _line(panel, alone, way, **style, lw=0.7, alpha=0.3, label=None)
+            _line(panel, own, way, **style, marker="o", ms=4)
+        panel.set_xticks(
+            range(len(LABELS)), [f"{labels:g}" if labels else "all" for labels in LABELS]
+        )
         panel.set_title(f"sessions of {what}", fontsize=10)
         panel.set_xlabel("seconds of labels")
     panels[0].set_ylabel("test R² of hand velocity")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center",
-                  ncols=len(WAYS) + len(BASELINES), frameon=False)  # fmt: skip
+    lines = {line.get_label(): line for line in panels[0].get_lines()}
+    names = [NAMES[name] for pair in zip(WAYS, BASELINES, strict=True) for name in pair]
+    figure.legend([lines[name] for name in names], names, loc="outside upper center",
+                  ncols=len(WAYS), frameon=False)  # fmt: skip
     figure.savefig(PICTURE, metadata={"Date": None})
 
 
-def _line(panel: Axes, scores: Sequence[Score], way: str, color: str) -> None:
-    found = [by_session(scores, way, labels) for labels in LABELS]
-    places = range(len(LABELS))
-    for session in found[0]:
-        panel.plot(places, [r2[session] for r2 in found], color=color, lw=0.7, alpha=0.3)
-    panel.plot(places, [mean(r2.values()) for r2 in found], "o-", color=color, ms=4, label=way)
-    panel.set_xticks(places, [f"{labels:g}" if labels else "all" for labels in LABELS])
+def _line(panel: Axes, scores: Sequence[Score], way: str, **style: Any) -> None:
+    r2 = [mean(by_session(scores, way, labels).values()) for labels in LABELS]
+    panel.plot(range(len(LABELS)), r2, **{"label": NAMES[way], **style})
 
 
 def oracle(work: Work, held_out: Iterable[str]) -> float:
