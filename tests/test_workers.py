@@ -175,6 +175,11 @@ class HalfWay(LoopbackArchive):
         super()._hand_out(request)
 
 
+def _hear_ctrl_c() -> None:
+    """What a shell starts in the background is deaf to it, and so is all that this starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_whole_stores_only_and_ends_soon(
     archive_folder: Path, tmp_path: Path
 ) -> None:
@@ -187,6 +192,7 @@ def test_ctrl_c_leaves_whole_stores_only_and_ends_soon(
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_hear_ctrl_c,
         )
         assert run.stdout is not None
         run.stdout.readline()  # the first session is there
