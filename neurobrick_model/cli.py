@@ -17,7 +17,7 @@ from rich.console import Console
 
 from neurobrick import NeurobrickError, RecipeError, __version__
 from neurobrick_model.console import scores, watching
-from neurobrick_model.recipe import Recipe
+from neurobrick_model.recipe import RECIPE, Recipe
 from neurobrick_model.settings import Way
 
 if TYPE_CHECKING:
@@ -166,12 +166,13 @@ def prune(run: Path, out: Path, sessions: tuple[str, ...]) -> None:
     """
     from neurobrick_model.decoder import Decoder
     from neurobrick_model.files import replacing_folder
+    from neurobrick_model.run import RUN
 
     try:
         decoder = Decoder.load(run).prune(sessions)
         with replacing_folder(out, (), force=False) as folder:
             decoder.save(folder)
-            for name in ("recipe.yaml", "run.json"):  # what adapting starts from, and whence it is
+            for name in (RECIPE, RUN):  # what adapting starts from, and whence it is
                 if (run / name).exists():
                     shutil.copyfile(run / name, folder / name)
     except NeurobrickError as error:

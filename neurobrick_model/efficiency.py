@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from neurobrick import StoreError
-from neurobrick_model.recipe import Recipe
+from neurobrick_model.recipe import RECIPE, Recipe
 
 # How each way of adapting is called, in this order; "train" is that of a run which adapts nothing.
 WAYS = {
@@ -61,7 +61,7 @@ class Scored:
         except (OSError, ValueError) as error:
             raise StoreError(f"cannot read {path}: {error}") from error
         try:
-            return cls._of(metrics, Recipe.from_yaml(folder / "recipe.yaml"))
+            return cls._of(metrics, Recipe.from_yaml(folder / RECIPE))
         except (KeyError, TypeError) as error:
             raise StoreError(
                 f"{path} was written by another version of neurobrick, {error} is not in it: train "

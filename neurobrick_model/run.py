@@ -23,7 +23,7 @@ from neurobrick_model.checkpoint import Checkpoints
 from neurobrick_model.decoder import WEIGHTS, Parent
 from neurobrick_model.files import read_json, to_json, write_text
 from neurobrick_model.log import CURVES, LOG
-from neurobrick_model.recipe import Recipe
+from neurobrick_model.recipe import RECIPE, Recipe
 
 RUN = "run.json"
 METRICS = "metrics.json"
@@ -77,7 +77,7 @@ def begin(folder: Path, recipe: Recipe, fingerprint: str, parent: Parent | None)
     for name in (LOG, WEIGHTS, METRICS, REPORT):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / CURVES, ignore_errors=True)
-    write_text(folder / "recipe.yaml", recipe.to_yaml())
+    write_text(folder / RECIPE, recipe.to_yaml())
     told: dict[str, Any] = {"corpus": fingerprint, "versions": versions()}
     if parent:
         told["parent"] = parent.model_dump()
