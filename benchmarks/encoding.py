@@ -26,9 +26,9 @@ from numcodecs import blosc
 from rich.console import Console
 from rich.table import Table
 
-from neurobrick.manifest import DatasetSpec
-from neurobrick.plan import plan
-from neurobrick.prepare import prepare
+from neurobrick.prepare.conduct import prepare
+from neurobrick.prepare.plan import plan
+from neurobrick.registry import DatasetSpec
 from neurobrick.simulate import simulate
 from neurobrick.sources import LocalSource
 from neurobrick.store import SessionStore, write_store

@@ -31,9 +31,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from neurobrick.manifest import Manifest
-from neurobrick.pipeline import prepare_file
-from neurobrick.plan import Job
+from neurobrick.prepare.one_file import prepare_file
+from neurobrick.prepare.plan import Job
+from neurobrick.registry import Manifest
 from neurobrick.simulate import simulate
 from neurobrick.sources import LocalSource, sha256_of
 

@@ -39,9 +39,9 @@ from rich.progress import track
 from rich.table import Table
 
 from neurobrick import Dataset, catalog
-from neurobrick.manifest import Manifest
-from neurobrick.pipeline import prepare_file
-from neurobrick.plan import Job
+from neurobrick.prepare.one_file import prepare_file
+from neurobrick.prepare.plan import Job
+from neurobrick.registry import Manifest
 from neurobrick.simulate import LAYOUTS
 from neurobrick.simulate.sessions import Simulation
 from neurobrick.sources import LocalSource, sha256_of

@@ -1,5 +1,12 @@
-from .batch import SliceBatch as SliceBatch
-from .dataset import Dataset as Dataset
+from .dataset.dataset import Dataset as Dataset
+from .dataset.session import BehaviorInfo as BehaviorInfo
+from .dataset.session import Session as Session
+from .dataset.slice import BehaviorSlice as BehaviorSlice
+from .dataset.slice import Slice as Slice
+from .dataset.slice import Spikes as Spikes
+from .dataset.slice_batch import SliceBatch as SliceBatch
+from .dataset.windows import WindowBatch as WindowBatch
+from .dataset.windows import Windows as Windows
 from .errors import CorruptFile as CorruptFile
 from .errors import FilterError as FilterError
 from .errors import HarmonizeError as HarmonizeError
@@ -8,19 +15,12 @@ from .errors import RecipeError as RecipeError
 from .errors import SourceError as SourceError
 from .errors import StoreError as StoreError
 from .errors import UnsupportedFile as UnsupportedFile
+from .interval_rule import IntervalRule as IntervalRule
 from .intervals import Intervals as Intervals
-from .manifest import DatasetSpec as DatasetSpec
-from .manifest import Manifest as Manifest
-from .manifest import SplitSpec as SplitSpec
-from .rules import IntervalRule as IntervalRule
+from .registry import DatasetSpec as DatasetSpec
+from .registry import Manifest as Manifest
+from .registry import SplitSpec as SplitSpec
 from .schema import SessionMetadata as SessionMetadata
-from .session import BehaviorInfo as BehaviorInfo
-from .session import Session as Session
-from .slices import BehaviorSlice as BehaviorSlice
-from .slices import Slice as Slice
-from .slices import Spikes as Spikes
 from .splits import split as split
-from .windows import WindowBatch as WindowBatch
-from .windows import Windows as Windows
 
 __version__: str

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from neurobrick.errors import HarmonizeError
+from neurobrick.interval_rule import IntervalRule
 from neurobrick.intervals import Intervals
-from neurobrick.manifest import Fractions, SplitSpec
-from neurobrick.rules import IntervalRule
+from neurobrick.registry import Fractions, SplitSpec
 
 DEFAULT_TRIALS = IntervalRule(table="trials")
 DEFAULT_BLOCKS = 5

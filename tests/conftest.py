@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from neurobrick import Dataset
-from neurobrick.manifest import DatasetSpec
-from neurobrick.plan import Outcome, plan
-from neurobrick.prepare import prepare
+from neurobrick.prepare.conduct import prepare
+from neurobrick.prepare.plan import Outcome, plan
+from neurobrick.registry import DatasetSpec
 from neurobrick.simulate import simulate
 from neurobrick.sources import LocalSource
 from tests.buckets import isolated, moto, s3, web  # noqa: F401 (fixtures)

@@ -21,8 +21,8 @@ from demo.archive import LoopbackArchive
 from neurobrick import Dataset
 from neurobrick.cli import main
 from neurobrick.cli.options import complete_dataset
-from neurobrick.describe import collapsed
-from neurobrick.manifest import Manifest
+from neurobrick.display.describe import collapsed
+from neurobrick.registry import Manifest
 from neurobrick_model.cli import main as train
 from tests.conftest import prepare_files
 from tests.layouts import regular, spike_trains, with_gaps, write

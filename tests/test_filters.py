@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from neurobrick.catalog.filters import apply, parse
 from neurobrick.errors import FilterError
-from neurobrick.filters import apply, parse
 
 NAN = math.nan
 UNITS = pa.table(

@@ -193,7 +193,7 @@ def test_one_dataset_of_the_registry_that_cannot_be_had_does_not_stop_the_others
 def test_large_files_without_spikes_are_not_downloaded(
     run: Run, archive_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neurobrick.prepare.LOOK_FIRST", 0)
+    monkeypatch.setattr("neurobrick.prepare.conduct.LOOK_FIRST", 0)
     silent = archive_folder / "000999" / "draft" / "sub-A" / "sub-A_ses-3_ecephys.nwb"
     write(silent, lambda file, rng: None)
     with LoopbackArchive(archive_folder) as archive:

@@ -10,8 +10,8 @@ from pynwb import NWBFile, TimeSeries
 
 from neurobrick import Dataset, DatasetSpec, Session
 from neurobrick.harmonize.si import to_si
-from neurobrick.manifest import BehaviorSpec
-from neurobrick.rules import IntervalRule
+from neurobrick.interval_rule import IntervalRule
+from neurobrick.registry import BehaviorSpec
 from tests.conftest import prepare_files
 from tests.layouts import Write, regular, write
 

@@ -11,7 +11,8 @@ import pytest
 from pynwb import NWBFile, TimeSeries
 from pynwb.epoch import TimeIntervals
 
-from neurobrick import Dataset, NeurobrickError, Slice, interop
+from neurobrick import Dataset, NeurobrickError, Slice
+from neurobrick.dataset import interop
 from tests.conftest import prepare_files
 from tests.layouts import SECONDS, write
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from neurobrick import DatasetSpec, Manifest, RecipeError
-from neurobrick.manifest import DandiSpec, ZenodoSpec
+from neurobrick.registry import DandiSpec, ZenodoSpec
 
 PINNED = {
     "000127": "0.220113.0359",

@@ -12,10 +12,10 @@ import pytest
 
 from neurobrick.errors import CorruptFile, NeurobrickError, UnsupportedFile
 from neurobrick.harmonize import harmonize
-from neurobrick.manifest import DatasetSpec
 from neurobrick.readers.hdf5 import open_hdf5
 from neurobrick.readers.odoherty import is_odoherty, read_odoherty
 from neurobrick.readers.raw import RawColumn, Recording
+from neurobrick.registry import DatasetSpec
 from neurobrick.schema import Provenance, SessionData, check
 from tests.odoherty_files import Session, session, with_spikes, write
 

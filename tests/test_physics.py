@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from neurobrick import Dataset, Intervals, physics, validate
-from neurobrick.finding import Finding
+from neurobrick import Dataset, Intervals
+from neurobrick.checks import plausibility, validate
+from neurobrick.checks.finding import Finding
 from neurobrick.schema import Series, SessionData
 from neurobrick.store import SessionStore
 
@@ -40,7 +41,7 @@ def test_refractory_violations_are_what_counting_one_by_one_finds() -> None:
     times = np.sort(rng.integers(0, 20_000, 3000)) / 10_000
     units = rng.integers(0, 5, 3000)
     units[units == 3] = 4  # unit 3 is silent
-    share, counts = physics.violations(times, units, 5)
+    share, counts = plausibility.violations(times, units, 5)
     for unit in range(5):
         own = [t for t, u in zip(times, units, strict=True) if u == unit]
         steps = [b - a for a, b in pairwise(own) if b > a]
@@ -58,19 +59,21 @@ def test_multi_units_are_told_from_single_units() -> None:
     times = np.concatenate([single, multi])
     units = np.repeat([0, 1], 2000)
     order = np.argsort(times)
-    (found,) = physics.refractory(times[order], units[order], 2)
+    (found,) = plausibility.refractory(times[order], units[order], 2)
     assert found.text.startswith("1 of 2 have more than 2%")
 
 
 def test_rates_no_neuron_has() -> None:
     units = np.repeat([0, 2, 3], [100, 6_000, 50])
-    found = physics.firing_rates(units, 4, duration=10.0)
+    found = plausibility.firing_rates(units, 4, duration=10.0)
     assert said(found, "warning") == (
         "units: 2 fire above 500 Hz on average, up to 600 Hz: noise, several neurons, or times not"
         " in seconds"
     )
     assert said(found, "info") == "units: 1 of 4 never fire"
-    assert physics.firing_rates(units, 4, duration=20.0) == [f for f in found if f.level == "info"]
+    assert plausibility.firing_rates(units, 4, duration=20.0) == [
+        f for f in found if f.level == "info"
+    ]
 
 
 def test_a_unit_that_is_there_twice() -> None:
@@ -80,7 +83,7 @@ def test_a_unit_that_is_there_twice() -> None:
     times = np.concatenate([*trains, trains[0][:3]])  # three spikes of unit 0 twice
     units = np.concatenate([np.full(len(t), k) for k, t in enumerate(trains)] + [np.zeros(3, int)])
     order = np.argsort(times, kind="stable")
-    found = physics.duplicates(times[order], units[order].astype(np.int32), 6)
+    found = plausibility.duplicates(times[order], units[order].astype(np.int32), 6)
     shared = len(np.intersect1d(trains[1], trains[4]))
     assert said(found, "info") == "units: spikes that a unit has twice: 3"
     assert said(found, "warning") == (
@@ -91,7 +94,7 @@ def test_a_unit_that_is_there_twice() -> None:
 @pytest.mark.parametrize("factor", [1.0, 100.0, 0.01, 10.0])
 def test_the_factor_of_a_velocity_is_found(factor: float) -> None:
     times, position, velocity = reach()
-    found = physics.derivatives(
+    found = plausibility.derivatives(
         {
             "hand_pos": series(times, position),
             "hand_vel": series(times, factor * velocity, "m/s"),
@@ -114,7 +117,7 @@ def test_noise_gaps_jumps_and_other_clocks_raise_no_alarm() -> None:
     camera = np.sort(rng.uniform(0, 120, 8000))
     seen = np.stack([np.interp(camera, times, column) for column in position.T], axis=1)
     for track in (series(times[kept], position[kept]), series(camera, seen)):
-        (found,) = physics.derivatives(
+        (found,) = plausibility.derivatives(
             {"Position": track, "Velocity": series(times[kept], velocity[kept], "m/s")}
         )
         assert found.level == "info", found
@@ -127,7 +130,7 @@ def test_a_heading_that_passes_two_pi_has_not_jumped() -> None:
         "head_angle": series(times, turned % (2 * np.pi), "rad", "z"),
         "head_velocity": series(times, 3 + np.cos(times)[:, None], "rad/s", "z"),
     }
-    (found,) = physics.derivatives(behavior)
+    (found,) = plausibility.derivatives(behavior)
     assert found.level == "info"
 
 
@@ -136,7 +139,9 @@ def test_velocities_of_something_else_are_told() -> None:
     track = series(times, position)
 
     def of(values: np.ndarray, unit: str = "m/s") -> Finding:
-        (found,) = physics.derivatives({"hand_pos": track, "hand_vel": series(times, values, unit)})
+        (found,) = plausibility.derivatives(
+            {"hand_pos": track, "hand_vel": series(times, values, unit)}
+        )
         return found
 
     assert "does not follow hand_pos" in of(velocity[:, ::-1]).text
@@ -157,7 +162,7 @@ def test_names_tell_which_velocity_belongs_to_which_position() -> None:
     behavior |= dict.fromkeys(("arm_pos", "arm_angle", "arm_vel"), behavior["position"])
     behavior["finger_pos"] = series(times, np.zeros((3, 3)), columns="xyz")
     behavior["finger_vel"] = series(times, np.zeros((3, 2)))
-    assert set(physics.pairs(behavior)) == {
+    assert set(plausibility.pairs(behavior)) == {
         ("cursor_pos", "cursor_vel"),
         ("cursor_vel", "cursor_acc"),
         ("Position.LED", "Velocity.LED"),
@@ -170,7 +175,7 @@ def test_dead_missing_frozen_and_uneven_samples() -> None:
     times, position, _ = reach(600, 10)
 
     def of(times: np.ndarray, values: np.ndarray, *, target: bool = True) -> list[Finding]:
-        return physics.samples("led", series(times, values), is_target=target)
+        return plausibility.samples("led", series(times, values), is_target=target)
 
     assert of(times, position) == []
     dead = position * [1, 0]

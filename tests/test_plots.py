@@ -13,7 +13,8 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from pynwb import NWBFile, TimeSeries
 
-from neurobrick import Dataset, NeurobrickError, Session, plots
+from neurobrick import Dataset, NeurobrickError, Session
+from neurobrick.display import plots
 from tests.conftest import prepare_files
 from tests.layouts import SECONDS, spike_trains, write
 

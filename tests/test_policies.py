@@ -13,7 +13,7 @@ from pynwb import NWBFile, TimeSeries
 from pynwb.misc import Units
 
 from neurobrick import Dataset, DatasetSpec, Session
-from neurobrick.plan import Outcome
+from neurobrick.prepare.plan import Outcome
 from tests.conftest import prepare_files
 from tests.labs import add_units, new_file, save, trains
 

@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from demo.archive import LoopbackArchive
 from neurobrick import Dataset, HarmonizeError
 from neurobrick.cli import main
-from neurobrick.manifest import DatasetSpec
-from neurobrick.plan import plan, session_id
+from neurobrick.prepare.plan import plan, session_id
+from neurobrick.registry import DatasetSpec
 from neurobrick.sources import LocalSource
 from neurobrick.store import damage
 from tests.conftest import prepare_files

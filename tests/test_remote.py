@@ -16,7 +16,8 @@ import h5py
 import numpy as np
 import pytest
 
-from neurobrick import Dataset, StoreError, session
+from neurobrick import Dataset, StoreError
+from neurobrick.dataset import session
 from neurobrick.store import damage
 from neurobrick.transfer import pull, push
 from tests.buckets import Bucket, Web

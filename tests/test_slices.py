@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neurobrick import Dataset, Session
-from neurobrick.plan import session_id
+from neurobrick.prepare.plan import session_id
 from tests import reference
 from tests.layouts import LAYOUTS, SECONDS
 

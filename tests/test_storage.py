@@ -25,10 +25,10 @@ from typing import Any
 import pytest
 
 from demo.loopback import Faults
-from neurobrick.checksum import checksum
 from neurobrick.errors import StoreError
 from neurobrick.storage import Storage, open_storage
 from neurobrick.storage.cached import CachedStorage
+from neurobrick.storage.checksum import checksum
 from neurobrick.storage.disk_cache import DiskCache
 from neurobrick.storage.folder import Folder
 from neurobrick.storage.objects import ObjectStorage

@@ -22,8 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neurobrick import Dataset, StoreError
-from neurobrick.checksum import checksum
 from neurobrick.schema import Scaling
+from neurobrick.storage.checksum import checksum
 from neurobrick.store import SessionStore, damage
 from neurobrick.store.codec import decode
 from neurobrick.store.inventory import Inventory

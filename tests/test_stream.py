@@ -25,11 +25,11 @@ from demo.archive import LoopbackArchive
 from demo.loopback import Faults, Loopback
 from neurobrick.errors import CorruptFile, SourceError, UnsupportedFile
 from neurobrick.harmonize import harmonize
-from neurobrick.manifest import DatasetSpec
 from neurobrick.readers.formats import open_recording
 from neurobrick.readers.hdf5 import open_hdf5
 from neurobrick.readers.raw import Recording
 from neurobrick.readers.stream import HELD, PAGE, WINDOW, RangeFile, TooMuch
+from neurobrick.registry import DatasetSpec
 from neurobrick.schema import Provenance, SessionData
 from neurobrick.sources.dandi import DandiSource
 from neurobrick.sources.ranges import RangeReader, RangesIgnored

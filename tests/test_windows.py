@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from neurobrick import Dataset, Intervals
-from neurobrick.windows import Rank, WindowBatch, Windows
+from neurobrick.dataset.windows import Rank, WindowBatch, Windows
 
 stretches = st.dictionaries(
     st.sampled_from(["a", "b", "c"]),

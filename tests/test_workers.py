@@ -21,12 +21,12 @@ import pytest
 from demo.archive import Faults, LoopbackArchive
 from demo.loopback import Handler
 from neurobrick import Dataset, NeurobrickError
-from neurobrick.manifest import DatasetSpec
-from neurobrick.plan import Job, Outcome, plan
-from neurobrick.prepare import prepare
+from neurobrick.prepare.conduct import prepare
+from neurobrick.prepare.plan import Job, Outcome, plan
+from neurobrick.prepare.workers import dask_cluster, processes
+from neurobrick.registry import DatasetSpec
 from neurobrick.sources import LocalSource
 from neurobrick.store import damage
-from neurobrick.workers import dask_cluster, processes
 from tests.layouts import regular, write
 
 N_SESSIONS = 12

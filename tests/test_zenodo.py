@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from demo.loopback import Faults
-from neurobrick.plan import session_id
+from neurobrick.prepare.plan import session_id
 from neurobrick.sources.zenodo import ZenodoSource
 from tests.archives import EAGER, LoopbackZenodo, message, on_loopback_only
 

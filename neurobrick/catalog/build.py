@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 
 from neurobrick.catalog import seal
 from neurobrick.catalog.tables import FOLDER, GENERATION, TABLES, TIME_COLUMNS, VERSION
-from neurobrick.checksum import checksum
 from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
 from neurobrick.schema import FORMAT_VERSION
+from neurobrick.storage.checksum import checksum
 from neurobrick.store import MANIFEST, SUFFIX, SessionStore, put_in_place
 from neurobrick.store.inventory import Inventory
 from neurobrick.store.layout import STAGING

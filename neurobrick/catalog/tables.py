@@ -16,8 +16,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from neurobrick import filters
-from neurobrick.catalog import seal
+from neurobrick.catalog import filters, seal
 from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
 from neurobrick.schema import FORMAT_VERSION, SPLITS
@@ -88,7 +87,7 @@ class Catalog:
     def filter(self, name: str, where: str | pc.Expression) -> pa.Table:
         """The rows of a table that match: `filter("units", 'area == "M1" and rate_hz > 1')`.
 
-        The language is that of `neurobrick.filters`. Raises ValueError for what it cannot answer.
+        Its language: `neurobrick.catalog.filters`. Raises ValueError for what it cannot answer.
         """
         return filters.apply(self._named(name), where)
 

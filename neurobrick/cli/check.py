@@ -22,7 +22,7 @@ from neurobrick.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from neurobrick.finding import Finding
+    from neurobrick.checks.finding import Finding
 
 T = TypeVar("T")
 
@@ -43,11 +43,11 @@ def verify(sessions: tuple[str, ...], root: str, registry: Path | None, as_json:
     version that the registry pins with what the registry expects of it.
     """
     from neurobrick.catalog import Catalog
-    from neurobrick.console import console, watched
+    from neurobrick.checks.verify import against_catalog, against_registry, damages, stores_in
+    from neurobrick.display.console import console, watched
     from neurobrick.errors import StoreError
-    from neurobrick.manifest import Manifest
+    from neurobrick.registry import Manifest
     from neurobrick.storage import open_storage
-    from neurobrick.verify import against_catalog, against_registry, damages, stores_in
 
     storage = open_storage(root)
     catalog: Catalog | StoreError
@@ -98,11 +98,11 @@ def validate(sessions: tuple[str, ...], root: Path, as_json: bool) -> None:
     ✗ contradicts itself, ⚠ is odd, · is worth knowing; the exit status is 1 only for ✗.
     """
     from neurobrick import catalog
-    from neurobrick.console import console, watched
+    from neurobrick.checks.finding import Finding
+    from neurobrick.checks.validate import validate as findings_of
+    from neurobrick.display.console import console, watched
     from neurobrick.errors import StoreError
-    from neurobrick.finding import Finding
     from neurobrick.store import SessionStore
-    from neurobrick.validate import validate as findings_of
 
     def checked(path: Path) -> list[Finding]:
         try:

@@ -62,8 +62,8 @@ def _run(copy: Callable[[Watch], Sequence[Copy]], word: str, as_json: bool) -> N
     """Copy with a bar, and say at the end what became of the sessions."""
     from rich.markup import escape
 
-    from neurobrick.console import console, size
-    from neurobrick.summary import copying
+    from neurobrick.display.console import console, size
+    from neurobrick.display.progress import copying
 
     show = console(stderr=as_json)
     with copying(show) as watch:

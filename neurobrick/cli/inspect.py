@@ -17,8 +17,8 @@ from neurobrick.cli.options import instance_option, json_option, manifest_option
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from neurobrick.inspection import Inspection
-    from neurobrick.manifest import DatasetSpec
+    from neurobrick.prepare.inspection import Inspection
+    from neurobrick.registry import DatasetSpec
     from neurobrick.sources import Asset, Source
 
 FEW = 20  # objects left for one reason in one group before they are shown as a number
@@ -54,8 +54,8 @@ def inspect(
     The spec that is printed, pasted into a registry of your own and edited, is what
     neurobrick prepare --manifest reads.
     """
-    from neurobrick.console import console
-    from neurobrick.inspection import as_yaml
+    from neurobrick.display.console import console
+    from neurobrick.prepare.inspection import as_yaml
 
     show = console(stderr=as_json)
     source, spec = _found(target, version, instance, registry)
@@ -89,8 +89,8 @@ def _found(
     target: str, version: str | None, instance: str | None, registry: Path | None
 ) -> tuple[Source, DatasetSpec]:
     """The source that `target` names, and the spec that applies to it."""
-    from neurobrick.inspection import entry_id
-    from neurobrick.manifest import DandiSpec, DatasetSpec, Manifest
+    from neurobrick.prepare.inspection import entry_id
+    from neurobrick.registry import DandiSpec, DatasetSpec, Manifest
     from neurobrick.sources import LocalSource
     from neurobrick.sources.dandi import DandiSource
 
@@ -125,8 +125,8 @@ def _chosen(source: Source, spec: DatasetSpec, include: tuple[str, ...]) -> list
 
 def _inspected(source: Source, assets: list[Asset], spec: DatasetSpec) -> Iterator[Inspection]:
     from neurobrick.errors import NeurobrickError
-    from neurobrick.inspection import Inspection, inspect
-    from neurobrick.pipeline import place_of, provenance_of
+    from neurobrick.prepare.inspection import Inspection, inspect
+    from neurobrick.prepare.one_file import place_of, provenance_of
     from neurobrick.readers.formats import open_recording
 
     for asset in assets:

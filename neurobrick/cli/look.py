@@ -37,9 +37,9 @@ def list_sessions(root: str, where: str | None, as_json: bool, **filters: str | 
     With filters, those that have units, trials or behavior that match each of them. A filter names
     columns of the catalogue: comparisons, in, and, or, not, is None, name.startswith("x").
     """
-    from neurobrick import describe
-    from neurobrick.console import console, print_table
-    from neurobrick.dataset import Dataset
+    from neurobrick.dataset.dataset import Dataset
+    from neurobrick.display import describe
+    from neurobrick.display.console import console, print_table
 
     rows = Dataset(root).select(where, **filters).catalog.sessions.to_pylist()
     if as_json:
@@ -54,9 +54,9 @@ def list_sessions(root: str, where: str | None, as_json: bool, **filters: str | 
 @json_option
 def info(session: str, root: str, as_json: bool) -> None:
     """What SESSION holds, where it comes from, and what of its file was left, and why."""
-    from neurobrick import describe
-    from neurobrick.console import console
-    from neurobrick.dataset import Dataset
+    from neurobrick.dataset.dataset import Dataset
+    from neurobrick.display import describe
+    from neurobrick.display.console import console
 
     found = Dataset(root)[session]
     if as_json:
@@ -84,8 +84,8 @@ def plot(session: str, t0: float, t1: float, root: str, output: Path | None, win
     Units are sorted by brain area where the recording names areas; trials are shaded; the strip
     below says what is train, valid and test, and what is scored.
     """
-    from neurobrick import plots
-    from neurobrick.dataset import Dataset
+    from neurobrick.dataset.dataset import Dataset
+    from neurobrick.display import plots
 
     if not t0 < t1:
         raise click.UsageError(f"T0 must be before T1, not {t0:g} and {t1:g}")

@@ -32,7 +32,7 @@ def complete_dataset(
 ) -> list[CompletionItem]:
     """Ids of the registry's entries, each with its title."""
     from neurobrick.errors import RecipeError
-    from neurobrick.manifest import Manifest
+    from neurobrick.registry import Manifest
 
     registry = context.params.get("registry")
     try:

@@ -25,7 +25,7 @@ from neurobrick.cli.options import (
 from neurobrick.errors import SourceError
 
 if TYPE_CHECKING:
-    from neurobrick.manifest import DatasetSpec
+    from neurobrick.registry import DatasetSpec
     from neurobrick.sources import Source
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -98,7 +98,7 @@ def prepare_dandiset(
     Files already there are not fetched again, and an interrupted download goes on where it
     stopped. DANDI_API_KEY gives access to embargoed dandisets.
     """
-    from neurobrick.manifest import DandiSpec, Manifest
+    from neurobrick.registry import DandiSpec, Manifest
     from neurobrick.sources.dandi import DandiSource
 
     specs = Manifest.load(registry).for_dataset(dandiset)
@@ -130,7 +130,7 @@ def prepare_nwb(
     paths: tuple[Path, ...], dataset: str, registry: Path | None, **options: Any
 ) -> None:
     """Make stores of NWB files on this machine; of a folder, every file below it."""
-    from neurobrick.manifest import Manifest
+    from neurobrick.registry import Manifest
     from neurobrick.sources import LocalSource
 
     source = LocalSource(paths, dataset)
@@ -148,7 +148,7 @@ def prepare_manifest(
 
     Each at the version that the registry pins.
     """
-    from neurobrick.manifest import Manifest
+    from neurobrick.registry import Manifest
 
     work: list[tuple[Source, DatasetSpec]] = []
     absent: dict[str, str] = {}
@@ -164,7 +164,7 @@ def prepare_manifest(
 
 def _source(spec: DatasetSpec, instance: str | None) -> Source:
     """Where the registry says that a dataset is."""
-    from neurobrick.manifest import DandiSpec, ZenodoSpec
+    from neurobrick.registry import DandiSpec, ZenodoSpec
     from neurobrick.sources.dandi import DandiSource
     from neurobrick.sources.zenodo import ZenodoSource
 
@@ -192,10 +192,11 @@ def _prepare(
     as_json: bool,
     absent: Mapping[str, str] | None = None,
 ) -> None:
-    from neurobrick import summary, workers
-    from neurobrick.console import console
-    from neurobrick.plan import Filters, plan
-    from neurobrick.prepare import prepare
+    from neurobrick.display import progress
+    from neurobrick.display.console import console
+    from neurobrick.prepare import workers
+    from neurobrick.prepare.conduct import prepare
+    from neurobrick.prepare.plan import Filters, plan
 
     show = console(stderr=as_json)
     filters = Filters(include, exclude, subjects, sessions)
@@ -217,17 +218,17 @@ def _prepare(
             assets = [{**dataclasses.asdict(j.asset), "session": j.session_id} for j in everything]
             click.echo(json.dumps(assets, indent=1))
         else:
-            show.print(summary.plan_table(everything))
+            show.print(progress.plan_table(everything))
         return
     where = workers.processes(min(jobs, len(everything)))
     if scheduler is not None:
         where = workers.dask_cluster(scheduler)
-    with where as submit, summary.watching(show, downloads=not stream) as watch:
+    with where as submit, progress.watching(show, downloads=not stream) as watch:
         outcomes = prepare(plans, root, submit=submit, stream=stream, force=force, watch=watch)
     if as_json:
         click.echo(json.dumps([_plain(outcome) for outcome in outcomes], indent=1))
     elsewhere = "" if root == Path(DEFAULT_ROOT) else f" --root {shlex.quote(str(root))}"
-    show.print(summary.closing(outcomes, elsewhere), markup=False)
+    show.print(progress.closing(outcomes, elsewhere), markup=False)
     for name, reason in (absent or {}).items():
         show.print(f"{name}: failed: {reason}", markup=False)
     if absent or any(outcome.status == "failed" for outcome in outcomes):

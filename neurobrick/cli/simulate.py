@@ -53,7 +53,7 @@ def simulate(
 
     Says for each the R² at which an oracle, who knows how every unit is tuned, decodes velocity.
     """
-    from neurobrick.console import console, duration
+    from neurobrick.display.console import console, duration
     from neurobrick.simulate import SimulatedSession
     from neurobrick.simulate import simulate as write
 

@@ -18,8 +18,8 @@ from neurobrick.harmonize import behavior, columns, spikes
 from neurobrick.harmonize.ledger import Ledger
 from neurobrick.harmonize.restarts import Blocks, find_blocks
 from neurobrick.intervals import Intervals
-from neurobrick.manifest import DatasetSpec
 from neurobrick.readers.raw import Array, RawTable, RawUnits, Recording
+from neurobrick.registry import DatasetSpec
 from neurobrick.schema import Provenance, Series, SessionData, SessionMetadata, Subject
 
 # What decoders of the field read, most wanted first; the last parts of names, as files have them.

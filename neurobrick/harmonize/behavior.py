@@ -16,9 +16,9 @@ from neurobrick.harmonize.ledger import Ledger
 from neurobrick.harmonize.names import distinct_names
 from neurobrick.harmonize.restarts import Blocks
 from neurobrick.harmonize.si import to_si
-from neurobrick.manifest import BehaviorSpec, SeriesRepair
 from neurobrick.readers.raw import Array, RawSeries
 from neurobrick.readers.tree import too_long
+from neurobrick.registry import BehaviorSpec, SeriesRepair
 from neurobrick.schema import Scaling, Series
 
 # What discovery takes for a raw signal rather than behavior; a spec that names it keeps it.

@@ -12,7 +12,7 @@ from neurobrick.clock import Clock, find_clock
 from neurobrick.errors import HarmonizeError
 from neurobrick.harmonize.ledger import Ledger
 from neurobrick.harmonize.restarts import JUMP, Blocks, rising_runs
-from neurobrick.manifest import DatasetSpec, UnitsSpec
+from neurobrick.registry import DatasetSpec, UnitsSpec
 
 # What stands for "no spike" in some files, where no other spike is before zero.
 SENTINELS = (-1.0, -99.0, -999.0, -9999.0)

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from neurobrick.errors import UnsupportedFile
-from neurobrick.manifest import UnitsSpec
 from neurobrick.readers.hdf5 import open_hdf5
 from neurobrick.readers.nwb import is_nwb, read_nwb
 from neurobrick.readers.odoherty import is_odoherty, read_odoherty
@@ -16,6 +15,7 @@ from neurobrick.readers.stream import RangeFile
 from neurobrick.readers.tree import Tree
 from neurobrick.readers.zarr2 import open_zarr
 from neurobrick.readers.zarr_files import Files, LocalFiles
+from neurobrick.registry import UnitsSpec
 
 # A file or a Zarr folder here; a file elsewhere, of which it reads ranges; a Zarr elsewhere.
 Place = Path | RangeFile | Files

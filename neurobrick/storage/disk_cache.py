@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
-from neurobrick.checksum import checksum
+from neurobrick.storage.checksum import checksum
 
 FOLDER_VARIABLE = "NEUROBRICK_CACHE_DIR"
 BUDGET = 20 * 2**30

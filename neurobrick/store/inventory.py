@@ -14,8 +14,8 @@ from pathlib import Path
 
 import google_crc32c
 
-from neurobrick.checksum import checksum
 from neurobrick.schema import FORMAT_VERSION
+from neurobrick.storage.checksum import checksum
 
 
 class Mismatch(ValueError):

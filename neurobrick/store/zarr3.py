@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurobrick.checksum import checksum
+from neurobrick.storage.checksum import checksum
 from neurobrick.store.codec import LEVEL, encode, shuffle
 
 METADATA = "zarr.json"

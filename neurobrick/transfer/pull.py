@@ -16,8 +16,8 @@ import google_crc32c
 from neurobrick import catalog
 from neurobrick.catalog import Catalog
 from neurobrick.errors import NeurobrickError, StoreError
-from neurobrick.lock import only_run
 from neurobrick.storage import Storage, open_storage
+from neurobrick.storage.lock import only_run
 from neurobrick.store import MANIFEST, SUFFIX, Index, put_in_place
 from neurobrick.store.inventory import Mismatch
 from neurobrick.transfer.copying import AT_ONCE, Copy, Watch, chosen, is_file_of, size_of

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from neurobrick.cache import Cache
 from neurobrick.clock import Clock
+from neurobrick.dataset.cache import Cache
+from neurobrick.dataset.overlap import Overlap
+from neurobrick.dataset.slice import Slice
+from neurobrick.dataset.timed_rows import ChunkedSamples, Pair, Samples, WholeSamples
 from neurobrick.intervals import Intervals
-from neurobrick.overlap import Overlap
-from neurobrick.samples import ChunkedSamples, Pair, Samples, WholeSamples
 from neurobrick.schema import SPLITS, SessionMetadata
-from neurobrick.slices import Slice
 from neurobrick.store import Chunks, SessionStore
 
 FloatArray = NDArray[np.float64]

@@ -24,10 +24,10 @@ from rich.progress import (
 from rich.table import Table
 
 from neurobrick import transfer
-from neurobrick.console import duration, size
+from neurobrick.display.console import duration, size
 from neurobrick.errors import StoreError
-from neurobrick.plan import Job, Outcome, totals
-from neurobrick.prepare import Watch
+from neurobrick.prepare.conduct import Watch
+from neurobrick.prepare.plan import Job, Outcome, totals
 
 SIGNS = {
     "prepared": "[green]✓[/]",

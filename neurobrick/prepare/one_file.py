@@ -9,11 +9,11 @@ from typing import cast
 from neurobrick import __version__
 from neurobrick.errors import NeurobrickError, SourceError, UnsupportedFile
 from neurobrick.harmonize import harmonize, spikes_of
-from neurobrick.manifest import DatasetSpec
-from neurobrick.plan import Job, Outcome
+from neurobrick.prepare.plan import Job, Outcome
 from neurobrick.readers.formats import Place, open_recording
 from neurobrick.readers.stream import RangeFile, Reader
 from neurobrick.readers.zarr_files import Files
+from neurobrick.registry import DatasetSpec
 from neurobrick.schema import FORMAT_VERSION, ByteRange, Provenance, SessionData, check
 from neurobrick.sources import Asset
 from neurobrick.splits import split

@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from neurobrick.errors import RecipeError
-from neurobrick.rules import IntervalRule, Where
+from neurobrick.interval_rule import IntervalRule, Where
 
 
 class _Model(BaseModel):

@@ -18,8 +18,8 @@ from neurobrick.harmonize import behavior, harmonize, spikes_of, usual_target
 from neurobrick.harmonize.columns import TIMES_OF_TABLES
 from neurobrick.harmonize.ledger import Ledger
 from neurobrick.harmonize.names import distinct_names
-from neurobrick.manifest import BehaviorSpec, DatasetSpec
 from neurobrick.readers.raw import RawColumn, RawSeries, Recording
+from neurobrick.registry import BehaviorSpec, DatasetSpec
 from neurobrick.schema import Left, Provenance
 
 

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
-from neurobrick.samples import Samples
+from neurobrick.dataset.timed_rows import Samples
 
 
 class Cache:

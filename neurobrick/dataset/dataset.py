@@ -16,16 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
-from neurobrick.batch import SliceBatch, cut
-from neurobrick.cache import Cache
 from neurobrick.catalog import Catalog
+from neurobrick.dataset.cache import Cache
+from neurobrick.dataset.session import Selection, Session
+from neurobrick.dataset.slice import Slice
+from neurobrick.dataset.slice_batch import SliceBatch, cut
+from neurobrick.dataset.windows import Order, Rank, Windows
 from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
-from neurobrick.session import Selection, Session
-from neurobrick.slices import Slice
 from neurobrick.storage import open_storage
 from neurobrick.store import Index, SessionStore
-from neurobrick.windows import Order, Rank, Windows
 
 FloatArray = NDArray[np.float64]
 
@@ -154,7 +154,7 @@ class Dataset:
         only the rows that match: slices hold the spikes of the selected units alone, whose rows are
         counted anew, and the selected trials and behavior.
 
-        Raises ValueError for a filter that cannot be answered; see `neurobrick.filters`.
+        Raises ValueError for a filter that cannot be answered; see `neurobrick.catalog.filters`.
         """
         narrowed = copy(self)
         narrowed._narrow_to(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neurobrick.finding import Finding, Level
+from neurobrick.checks.finding import Finding, Level
 from neurobrick.schema import Series
 
 FloatArray = NDArray[np.float64]

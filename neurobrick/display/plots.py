@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from neurobrick.session import BehaviorInfo, Session
-    from neurobrick.slices import BehaviorSlice, Slice
+    from neurobrick.dataset.session import BehaviorInfo, Session
+    from neurobrick.dataset.slice import BehaviorSlice, Slice
 
 INK = "#222222"
 # Okabe & Ito's colors, which the color-blind can tell apart; black is for spikes.

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from neurobrick import physics
+from neurobrick.checks import plausibility
+from neurobrick.checks.finding import LEVELS, Finding, Level
 from neurobrick.errors import HarmonizeError
-from neurobrick.finding import LEVELS, Finding, Level
 from neurobrick.intervals import Intervals
 from neurobrick.schema import SPLITS, Series, SessionData, check
 from neurobrick.store import SessionStore
@@ -30,12 +30,12 @@ def validate(store: SessionStore) -> list[Finding]:
     except HarmonizeError as error:
         return [Finding("error", "schema", str(error))]
     times, units, n_units = session.spike_times, session.spike_units, session.units.num_rows
-    found = physics.firing_rates(units, n_units, session.domain.duration)
-    found += physics.refractory(times, units, n_units)
-    found += physics.duplicates(times, units, n_units)
+    found = plausibility.firing_rates(units, n_units, session.domain.duration)
+    found += plausibility.refractory(times, units, n_units)
+    found += plausibility.duplicates(times, units, n_units)
     for name, series in session.behavior.items():
-        found += physics.samples(name, series, is_target=name == session.metadata.target)
-    found += physics.derivatives(session.behavior)
+        found += plausibility.samples(name, series, is_target=name == session.metadata.target)
+    found += plausibility.derivatives(session.behavior)
     found += coverage(session)
     found += division(session)
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))

@@ -9,9 +9,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from neurobrick.console import duration, size
+from neurobrick.dataset.session import Session
+from neurobrick.display.console import duration, size
 from neurobrick.intervals import Intervals
-from neurobrick.session import Session
 
 MOST_ALIKE = 20  # lines that differ in a number or a path only, before the rest is counted
 SHOWN_ALIKE = 2

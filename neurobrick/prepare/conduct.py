@@ -18,12 +18,12 @@ from typing import Any, Literal
 
 from neurobrick import catalog
 from neurobrick.errors import NeurobrickError, SourceError, StoreError
-from neurobrick.lock import only_run
-from neurobrick.pipeline import Where, look, prepare_file, unchanged
-from neurobrick.plan import Job, Outcome, Plan
+from neurobrick.prepare.one_file import Where, look, prepare_file, unchanged
+from neurobrick.prepare.plan import Job, Outcome, Plan
+from neurobrick.prepare.workers import Submit, died, here
 from neurobrick.sources import Source, with_digest
+from neurobrick.storage.lock import only_run
 from neurobrick.store import sweep
-from neurobrick.workers import Submit, died, here
 
 DOWNLOADS = "downloads"
 LOOK_FIRST = 200_000_000  # bytes; larger files are worth ten requests to see if they hold spikes

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neurobrick.samples import Samples
+from neurobrick.dataset.timed_rows import Samples
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from neurobrick import interop
+from neurobrick.dataset import interop
 from neurobrick.intervals import Intervals
 
 if TYPE_CHECKING:
-    from neurobrick.session import BehaviorInfo, Session
+    from neurobrick.dataset.session import BehaviorInfo, Session
 
 FloatArray = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from neurobrick.errors import HarmonizeError
-from neurobrick.manifest import DatasetSpec
+from neurobrick.registry import DatasetSpec
 from neurobrick.schema import Left
 from neurobrick.sources import Asset, Source, select
 

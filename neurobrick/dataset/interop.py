@@ -17,7 +17,7 @@ import numpy as np
 from neurobrick.errors import NeurobrickError
 
 if TYPE_CHECKING:
-    from neurobrick.slices import Slice
+    from neurobrick.dataset.slice import Slice
 
 
 def to_pandas(window: Slice) -> dict[str, Any]:

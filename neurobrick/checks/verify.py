@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from neurobrick.catalog import FOLDER, Catalog
+from neurobrick.checks.finding import Finding
 from neurobrick.errors import StoreError
-from neurobrick.finding import Finding
-from neurobrick.manifest import DandiSpec, DatasetSpec, ZenodoSpec
+from neurobrick.registry import DandiSpec, DatasetSpec, ZenodoSpec
 from neurobrick.schema import Provenance
 from neurobrick.sources import Asset, select
 from neurobrick.storage import Storage

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from numcodecs import blosc
 
 from neurobrick.errors import NeurobrickError
-from neurobrick.plan import Job
+from neurobrick.prepare.plan import Job
 
 Result = TypeVar("Result")
 Submit = Callable[..., "Future[Any]"]
@@ -98,7 +98,7 @@ def _limited(function: Callable[..., Result], job: Job, *more: Any) -> Result:
 
 def _attend() -> None:
     """Prepare a worker: it imports what jobs need, and ends as soon as its parent has."""
-    importlib.import_module("neurobrick.pipeline")
+    importlib.import_module("neurobrick.prepare.one_file")
     blosc.use_threads = False  # there is a process a core
     with suppress(ValueError):
         # numcodecs makes a lock, which in this context needs no sweeping when a worker is stopped.
