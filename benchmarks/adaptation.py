@@ -39,8 +39,9 @@ from rich.progress import track
 
 from neurobrick.simulate import LAYOUTS
 from neurobrick.simulate.sessions import Simulation
-from neurobrick_model import Recipe, Trainer, adapt, efficiency, figures
-from neurobrick_model.figures import BASELINE, COLORS, STYLE
+from neurobrick_model import Recipe, Trainer, adapt
+from neurobrick_model.report import figures, label_efficiency
+from neurobrick_model.report.figures import BASELINE, COLORS, STYLE
 
 TOP = Path(__file__).resolve().parents[1]
 RECIPE = TOP / "recipes" / "multisession.yaml"
@@ -49,7 +50,7 @@ DANDISET, UNITS = "000128", 60
 
 WAYS = ("identify", "unfreeze", "finetune", "scratch")
 BASELINES = ("ridge", "kalman", "mlp", "gru")
-NAMES = {**efficiency.WAYS, **figures.LABELS}
+NAMES = {**label_efficiency.WAYS, **figures.LABELS}
 DASHES: tuple[Any, ...] = ("--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 LABELS = (15.0, 60.0, 300.0, None)  # s; None is all
 FEW, SOME = 60.0, 300.0  # s of labels that the claims are about

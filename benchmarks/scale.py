@@ -182,9 +182,9 @@ def pack(work: Work, report: Report) -> None:
     """Pack it as for training."""
     import torch
 
-    from neurobrick_model.corpus import Corpus
-    from neurobrick_model.settings import DataSettings
-    from neurobrick_model.trainer import CACHE
+    from neurobrick_model.data.corpus import Corpus
+    from neurobrick_model.recipe.settings import DataSettings
+    from neurobrick_model.training.trainer import CACHE
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with measured(report, "pack"):
@@ -197,7 +197,7 @@ def pack(work: Work, report: Report) -> None:
 def train(work: Work, report: Report) -> None:
     """Set up the trainer, which packs the corpus again, take some steps, keep the decoder."""
     from neurobrick_model import Recipe, Trainer
-    from neurobrick_model.objective import Scores
+    from neurobrick_model.training.optimization.loss import Scores
 
     recipe = Recipe.model_validate({
         "name": "scale",

@@ -30,10 +30,10 @@ from rich.table import Table
 
 from neurobrick import Intervals
 from neurobrick_model import Decoder
-from neurobrick_model.causal import decode_causally
-from neurobrick_model.decoder import DecoderSpec, SessionEntry
-from neurobrick_model.settings import ModelSettings
-from neurobrick_model.timeline import Spikes, ticks
+from neurobrick_model.data.timeline import Spikes, ticks
+from neurobrick_model.decoding.decoder import DecoderSpec, SessionEntry
+from neurobrick_model.decoding.trailing_windows import decode_causally
+from neurobrick_model.recipe.settings import ModelSettings
 
 SIZES = {"poyo-1.3m": 300, "poyo-11.8m": 60}  # steps
 UNITS = (100, 300)

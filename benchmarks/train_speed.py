@@ -43,7 +43,7 @@ PEER = Path(__file__).parent / "peers/poyo.py"
 def ours(root: Path, preset: str, batch: int, steps: int, *, profile: bool) -> dict[str, Any]:
     """The trainer's own loop, without validation and checkpoints."""
     from neurobrick_model import Recipe, Trainer
-    from neurobrick_model.meter import Meter
+    from neurobrick_model.training.throughput import Meter
 
     recipe = Recipe.model_validate({
         "name": "speed",

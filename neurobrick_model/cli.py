@@ -17,11 +17,11 @@ from rich.console import Console
 
 from neurobrick import NeurobrickError, RecipeError, __version__
 from neurobrick_model.console import scores, watching
-from neurobrick_model.recipe import RECIPE, Recipe
-from neurobrick_model.settings import Way
+from neurobrick_model.recipe.recipe import RECIPE, Recipe
+from neurobrick_model.recipe.settings import Way
 
 if TYPE_CHECKING:
-    from neurobrick_model.decoder import Decoder
+    from neurobrick_model.decoding.decoder import Decoder
 
 # Before torch is loaded: threads that wait by spinning starve each other, and whatever else runs
 # on the machine, by more than tenfold; asleep they cost an idle machine about a fifth.
@@ -140,10 +140,10 @@ def adapt(
     the embeddings of the new units and sessions learn, which takes a minute on a CPU, and the new
     decoder decodes the sessions of RUN as before.
     """
-    from neurobrick_model import adaptation  # torch is loaded when it is needed
+    from neurobrick_model.adaptation import recipes  # torch is loaded when it is needed
 
     try:
-        recipe = adaptation.adapt(
+        recipe = recipes.adapt(
             base, sessions, way=way, labels=labels, root=root, name=name, overrides=overrides
         )
     except RecipeError as error:
@@ -164,9 +164,9 @@ def prune(run: Path, out: Path, sessions: tuple[str, ...]) -> None:
 
     What it decodes of the others stays as it is.
     """
-    from neurobrick_model.decoder import Decoder
+    from neurobrick_model.decoding.decoder import Decoder
     from neurobrick_model.files import replacing_folder
-    from neurobrick_model.run import RUN
+    from neurobrick_model.training.output.run_folder import RUN
 
     try:
         decoder = Decoder.load(run).prune(sessions)
@@ -205,8 +205,10 @@ def compare(runs: tuple[Path, ...], out: Path, as_json: bool) -> None:
     Runs are held against each other where they were scored on the same sessions.
     """
     try:
-        from neurobrick_model.compare import compare  # matplotlib is loaded when it is needed
         from neurobrick_model.files import to_json
+        from neurobrick_model.report.comparison import (
+            compare,  # matplotlib is loaded when it is needed
+        )
 
         found = compare(runs, out)
     except NeurobrickError as error:
@@ -218,9 +220,9 @@ def fit(recipe: Recipe, resume: bool, force: bool, as_json: bool) -> None:
     """Train as `recipe` says, and print the scores."""
     console = Console(highlight=False, stderr=as_json)
     try:
-        from neurobrick_model.adaptation import resolve  # torch is loaded when it is needed
+        from neurobrick_model.adaptation.recipes import resolve  # torch is loaded when it is needed
         from neurobrick_model.files import to_json
-        from neurobrick_model.trainer import Trainer
+        from neurobrick_model.training.trainer import Trainer
 
         recipe = resolve(recipe)
         with watching(console, recipe.training.steps) as watch:
@@ -281,9 +283,9 @@ def import_(checkpoint: Path, folder: Path, force: bool, **supplement: Any) -> N
     except ValueError as error:
         raise click.UsageError(f"--sessions is not JSON: {error}") from error
     try:
-        from neurobrick_model import export, foreign
+        from neurobrick_model.exchange import export, torch_brain
 
-        decoder, notes = foreign.load(checkpoint, foreign.Supplement.of(**told))
+        decoder, notes = torch_brain.load(checkpoint, torch_brain.Supplement.of(**told))
         export.write(decoder, folder, folder.resolve().name, notes, force=force)
     except NeurobrickError as error:
         raise click.ClickException(str(error)) from error
@@ -298,7 +300,7 @@ def import_(checkpoint: Path, folder: Path, force: bool, **supplement: Any) -> N
 def export_(run: Path, folder: Path, program: bool, force: bool) -> None:
     """Write the decoder of RUN to FOLDER: safetensors, JSON, and a model card."""
     try:
-        from neurobrick_model.export import export
+        from neurobrick_model.exchange.export import export
 
         decoder = export(run, folder, program=program, force=force)
     except NeurobrickError as error:

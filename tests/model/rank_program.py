@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from neurobrick_model import Recipe, Trainer
-from neurobrick_model.objective import Scores
+from neurobrick_model.training.optimization.loss import Scores
 from tests.model.fakes import FakeDataset, fake_session
 
 

@@ -9,11 +9,11 @@ import math
 import torch
 from torch import Tensor
 
-from neurobrick_model.batches import Batch
-from neurobrick_model.perceiver import Perceiver
-from neurobrick_model.settings import ModelSettings
-from neurobrick_model.timeline import TICKS
-from neurobrick_model.tokens import KINDS
+from neurobrick_model.data.timeline import TICKS
+from neurobrick_model.model.perceiver import Perceiver
+from neurobrick_model.model.tokens import KINDS
+from neurobrick_model.recipe.settings import ModelSettings
+from neurobrick_model.training.batches import Batch
 
 
 class Reference:

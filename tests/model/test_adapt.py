@@ -17,14 +17,15 @@ from click.testing import CliRunner
 from torch import Tensor
 
 from neurobrick import RecipeError, StoreError
-from neurobrick_model import Decoder, Recipe, Trainer, adapt, trainer
-from neurobrick_model.adaptation import resolve
-from neurobrick_model.checkpoint import load_state
+from neurobrick_model import Decoder, Recipe, Trainer, adapt
+from neurobrick_model.adaptation.recipes import resolve
 from neurobrick_model.cli import main
-from neurobrick_model.decoder import UnknownSession
-from neurobrick_model.evaluate import mean_r2
-from neurobrick_model.run import checkpoints
-from neurobrick_model.vocabulary import TABLES
+from neurobrick_model.decoding.decoder import UnknownSession
+from neurobrick_model.decoding.vocabulary import TABLES
+from neurobrick_model.evaluation.decoded import mean_r2
+from neurobrick_model.training import trainer
+from neurobrick_model.training.output.checkpoint import load_state
+from neurobrick_model.training.output.run_folder import checkpoints
 from tests.model.conftest import TINY
 from tests.model.fakes import FakeDataset, fake_session
 from tests.model.test_readouts import READOUTS, with_more

@@ -12,16 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from neurobrick import Intervals
-from neurobrick_model import Recipe, Trainer, fitting, kalman
-from neurobrick_model.baselines import METHODS, baselines
-from neurobrick_model.binned import Recording, features
-from neurobrick_model.corpus import Corpus
-from neurobrick_model.evaluate import Decoded
-from neurobrick_model.kalman import Kalman, recursion, regressed
-from neurobrick_model.networks import GRU
-from neurobrick_model.ridge import fit
-from neurobrick_model.settings import BaselineSettings, DataSettings
-from neurobrick_model.timeline import TICKS, ticks
+from neurobrick_model import Recipe, Trainer
+from neurobrick_model.baselines import kalman
+from neurobrick_model.baselines.binned_spikes import Recording, features
+from neurobrick_model.baselines.fit_all import METHODS, baselines
+from neurobrick_model.baselines.kalman import Kalman, recursion, regressed
+from neurobrick_model.baselines.networks import GRU
+from neurobrick_model.baselines.ridge import fit
+from neurobrick_model.data.corpus import Corpus
+from neurobrick_model.data.timeline import TICKS, ticks
+from neurobrick_model.evaluation.decoded import Decoded
+from neurobrick_model.recipe.settings import BaselineSettings, DataSettings
 from tests.model.fakes import FakeDataset, FakeSession, fake_session
 
 Array = NDArray[np.float64]
@@ -35,7 +36,7 @@ QUICK = BaselineSettings(
 @pytest.fixture(autouse=True, scope="module")
 def _few_epochs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting, "EPOCHS", 4)
+        patch.setattr(network_training, "EPOCHS", 4)
         yield
 
 
@@ -234,7 +235,7 @@ def product_of_rates() -> FakeSession:
 
 
 def test_networks_learn_what_no_linear_map_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "EPOCHS", 60)
+    monkeypatch.setattr(network_training, "EPOCHS", 60)
     found = decoded(product_of_rates(), QUICK.model_copy(update={"hidden": (32,)}))
     assert found["ridge"].r2 < 0.1
     assert found["kalman"].r2 < 0.1
@@ -265,7 +266,7 @@ def test_validation_labels_choose_and_teach_nothing(
     monkeypatch.setattr(kalman, "DELAYS", (1,))
     monkeypatch.setattr(kalman, "DERIVATIVES", (1,))
     monkeypatch.setattr(kalman, "PENALTIES", (0.1,))
-    monkeypatch.setattr(fitting, "EPOCHS", 1)
+    monkeypatch.setattr(network_training, "EPOCHS", 1)
     session = dataset["sim/a"]
     before, after = decoded(session, QUICK), decoded(with_labels_changed(session, "valid"), QUICK)
     for name in ALL:
@@ -300,7 +301,7 @@ def test_a_sessions_baselines_do_not_depend_on_the_other_sessions(dataset: FakeD
 
 
 def test_each_decodes_tuned_units(dataset: FakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "EPOCHS", 60)
+    monkeypatch.setattr(network_training, "EPOCHS", 60)
     for one in decoded(dataset["sim/a"], QUICK).values():
         assert one.r2 > 0.5
 

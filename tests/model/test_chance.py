@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from neurobrick_model.batches import shares
-from neurobrick_model.chance import Purpose, dropout, kept, keys, step_key, uniform
+from neurobrick_model.randomness import Purpose, dropout, kept, keys, step_key, uniform
+from neurobrick_model.training.batches import shares
 
 
 def test_uniform_numbers_are_uniform_and_independent() -> None:

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from neurobrick_model import trainer
 from neurobrick_model.cli import main
+from neurobrick_model.training import trainer
 from tests.model.conftest import TINY
 from tests.model.fakes import FakeDataset
 

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from neurobrick import StoreError
 from neurobrick_model import Recipe, Trainer
 from neurobrick_model.cli import main
-from neurobrick_model.compare import render
-from neurobrick_model.efficiency import Curve, Scored, curves
+from neurobrick_model.report.comparison import render
+from neurobrick_model.report.label_efficiency import Curve, Scored, curves
 from tests.model.conftest import TINY
 from tests.model.fakes import FakeDataset
 
@@ -147,7 +147,8 @@ def test_the_command_writes_a_page_and_says_what_is_on_it(tmp_path: Path) -> Non
 def test_torch_is_not_loaded_to_compare(tmp_path: Path) -> None:
     folders = several(tmp_path)
     program = (
-        "import sys; from neurobrick_model.compare import compare; from pathlib import Path;"
+        "import sys; from pathlib import Path;"
+        "from neurobrick_model.report.comparison import compare;"
         "compare([Path(x) for x in sys.argv[2:]], Path(sys.argv[1])); print('torch' in sys.modules)"
     )
     arguments = [sys.executable, "-c", program, tmp_path / "x.html", *folders]

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from neurobrick import Intervals, RecipeError
-from neurobrick_model.corpus import Corpus
-from neurobrick_model.settings import DataSettings
-from neurobrick_model.targets import decimation, derivative
-from neurobrick_model.timeline import TICKS, Spans
-from neurobrick_model.tokens import query_tokens
+from neurobrick_model.data.corpus import Corpus
+from neurobrick_model.data.targets import decimation, derivative
+from neurobrick_model.data.timeline import TICKS, Spans
+from neurobrick_model.model.tokens import query_tokens
+from neurobrick_model.recipe.settings import DataSettings
 from tests.model.fakes import FakeDataset, FakeSession, fake_session
 from tests.model.tools import bounds, draw
 

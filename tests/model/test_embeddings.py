@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from neurobrick_model.corpus import Corpus
-from neurobrick_model.embeddings import Origin, maps, plane
-from neurobrick_model.settings import DataSettings
+from neurobrick_model.data.corpus import Corpus
+from neurobrick_model.recipe.settings import DataSettings
+from neurobrick_model.report.embedding_maps import Origin, maps, plane
 from tests.model.fakes import FakeDataset, fake_session
 
 

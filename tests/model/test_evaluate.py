@@ -12,15 +12,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neurobrick import IntervalRule, Intervals
-from neurobrick_model import evaluate
-from neurobrick_model.baselines import baselines
-from neurobrick_model.breakdown import break_down
-from neurobrick_model.corpus import Corpus
-from neurobrick_model.evaluate import Decoded, covering, decode_rows, mean_r2, of_part, stitch
-from neurobrick_model.parts import HEADLINE, Part
-from neurobrick_model.settings import BaselineSettings, DataSettings, EvaluationSettings
-from neurobrick_model.timeline import TICKS, Spans
-from neurobrick_model.tokens import KINDS, Keys, Queries
+from neurobrick_model.baselines.fit_all import baselines
+from neurobrick_model.data.corpus import Corpus
+from neurobrick_model.data.scored_parts import HEADLINE, Part
+from neurobrick_model.data.timeline import TICKS, Spans
+from neurobrick_model.evaluation.breakdown import break_down
+from neurobrick_model.evaluation.decoded import (
+    Decoded,
+    covering,
+    decode_rows,
+    mean_r2,
+    of_part,
+    stitch,
+)
+from neurobrick_model.model.tokens import KINDS, Keys, Queries
+from neurobrick_model.recipe.settings import BaselineSettings, DataSettings, EvaluationSettings
 from tests.model.fakes import FakeDataset, FakeSession, fake_session
 
 
@@ -64,7 +70,7 @@ def stitched(
 def test_stitching_is_the_weighted_average_over_windows(
     corpus: Corpus, dataset: FakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "BATCH", {"cpu": 7})
+    monkeypatch.setattr(decoded, "BATCH", {"cpu": 7})
     rows = corpus.targets.scored["test"]
     found = stitch(
         Counter(),

@@ -19,11 +19,11 @@ from click.testing import CliRunner, Result
 from neurobrick import Intervals, StoreError
 from neurobrick_model import Decoder, Recipe, Trainer, adapt
 from neurobrick_model.cli import main
-from neurobrick_model.decoder import DecoderSpec, Scale, SessionEntry
-from neurobrick_model.export import export, write
+from neurobrick_model.data.readouts import Readout
+from neurobrick_model.decoding.decoder import DecoderSpec, Scale, SessionEntry
+from neurobrick_model.exchange.export import export, write
 from neurobrick_model.files import replacing_folder
-from neurobrick_model.readouts import Readout
-from neurobrick_model.settings import ModelSettings
+from neurobrick_model.recipe.settings import ModelSettings
 from tests.model.conftest import TINY
 from tests.model.fakes import FakeDataset, fake_session
 

@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from neurobrick import Intervals, NeurobrickError, StoreError
 from neurobrick_model import Decoder
 from neurobrick_model.cli import main
-from neurobrick_model.foreign import Supplement, load
+from neurobrick_model.exchange.torch_brain import Supplement, load
 from tests.model.fakes import FakeDataset, fake_session
 
 DATA = Path(__file__).parent / "data"

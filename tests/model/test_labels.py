@@ -11,12 +11,12 @@ import torch
 
 from neurobrick import Intervals, RecipeError
 from neurobrick_model import Recipe
-from neurobrick_model.batches import Cutter
-from neurobrick_model.corpus import Corpus
-from neurobrick_model.labels import choose
-from neurobrick_model.settings import DataSettings, TrainingSettings
-from neurobrick_model.targets import read_samples
-from neurobrick_model.timeline import TICKS
+from neurobrick_model.data.corpus import Corpus
+from neurobrick_model.data.label_budget import choose
+from neurobrick_model.data.targets import read_samples
+from neurobrick_model.data.timeline import TICKS
+from neurobrick_model.recipe.settings import DataSettings, TrainingSettings
+from neurobrick_model.training.batches import Cutter
 from tests.model.fakes import FakeDataset, fake_session
 from tests.model.test_readouts import READOUTS, with_more
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from neurobrick import RecipeError
-from neurobrick_model import corpus as corpus_module
-from neurobrick_model import memory
-from neurobrick_model.corpus import Corpus
-from neurobrick_model.settings import DataSettings
+from neurobrick_model.data import corpus as corpus_module
+from neurobrick_model.data import placement
+from neurobrick_model.data.corpus import Corpus
+from neurobrick_model.recipe.settings import DataSettings
 from tests.model.fakes import FakeDataset, fake_session
 from tests.model.test_readouts import READOUTS, with_more
 
@@ -23,13 +23,13 @@ def test_the_estimate_is_what_it_takes() -> None:
     dataset = FakeDataset(*(fake_session(f"sim/{k}", k, n_units=40) for k in range(3)))
     sessions = [dataset[id] for id in dataset.sessions]
     corpus = Corpus.from_dataset(dataset, DataSettings())  # type: ignore[arg-type]
-    estimate = memory.spike_bytes(sessions)  # type: ignore[arg-type]
+    estimate = placement.spike_bytes(sessions)  # type: ignore[arg-type]
     assert estimate == pytest.approx(corpus.spikes.nbytes, rel=0.02)
     targets = corpus.targets
     parts = [targets.time, targets.value, targets.weight, targets.session, targets.train]
     taken = sum(x.numel() * x.element_size() for x in [*parts, *targets.scored.values()])
     names = ["hand_vel"] * 3
-    assert memory.target_bytes(sessions, names) == pytest.approx(taken, rel=0.25)  # type: ignore[arg-type]
+    assert placement.target_bytes(sessions, names) == pytest.approx(taken, rel=0.25)  # type: ignore[arg-type]
 
 
 def test_so_is_that_of_further_readouts() -> None:
@@ -44,7 +44,7 @@ def test_so_is_that_of_further_readouts() -> None:
     )
     names = ["hand_vel"] * 2
     without, estimate = (
-        memory.target_bytes(sessions, names, asked)  # type: ignore[arg-type]
+        placement.target_bytes(sessions, names, asked)  # type: ignore[arg-type]
         for asked in ({}, settings.readouts)
     )
     assert taken < estimate - without < 1.3 * taken
@@ -68,27 +68,27 @@ def test_a_spike_takes_six_bytes() -> None:
 def test_spikes_go_to_the_card_if_they_leave_it_room(
     wanted: str, spikes: int, free: int, home: torch.device
 ) -> None:
-    assert memory.place(wanted, spikes, 0, CARD, free, 100 * GB) == home
+    assert placement.place(wanted, spikes, 0, CARD, free, 100 * GB) == home
 
 
 def test_what_does_not_fit_is_said_with_what_to_do() -> None:
     with pytest.raises(RecipeError, match=r"takes about 91.0 GB and 80.0 GB on cuda:0.*=host"):
-        memory.place("device", 90 * GB, GB, CARD, 80 * GB, 200 * GB)
+        placement.place("device", 90 * GB, GB, CARD, 80 * GB, 200 * GB)
     with pytest.raises(RecipeError, match=r"24.0 GB of main memory are free: choose fewer"):
-        memory.place("auto", 90 * GB, GB, CPU, 24 * GB, 24 * GB)
+        placement.place("auto", 90 * GB, GB, CPU, 24 * GB, 24 * GB)
 
 
 def test_it_is_said_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     session = fake_session("sim/a", 0)
 
     monkeypatch.setattr(corpus_module, "read_samples", pytest.fail)
-    monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(placement, "free_bytes", lambda device: 1000)
     with pytest.raises(RecipeError, match="choose fewer sessions"):
         Corpus.from_dataset(FakeDataset(session), DataSettings())  # type: ignore[arg-type]
 
 
 def test_free_memory_of_this_machine_is_plausible() -> None:
-    assert 10**7 < memory.free_bytes(CPU) < 2**62
+    assert 10**7 < placement.free_bytes(CPU) < 2**62
 
 
 def test_what_a_container_holds_of_files_is_free(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_what_a_container_holds_of_files_is_free(tmp_path: Path) -> None:
     (tmp_path / "memory.current").write_text("830\n")
     (tmp_path / "memory.stat").write_text(stat)
     (tmp_path / "memory.max").write_text("1000\n")
-    assert memory.container_room(tmp_path) == 1000 - 130
+    assert placement.container_room(tmp_path) == 1000 - 130
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory.container_room(tmp_path) == 2**62
-    assert memory.container_room(tmp_path / "none") == 2**62
+    assert placement.container_room(tmp_path) == 2**62
+    assert placement.container_room(tmp_path / "none") == 2**62

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from neurobrick_model import metrics
-from neurobrick_model.metrics import (
+from neurobrick_model.evaluation import metrics
+from neurobrick_model.evaluation.metrics import (
     Assessed,
     Scores,
     assess,

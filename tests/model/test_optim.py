@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from neurobrick_model.optim import averaged, learning_rate, make_optimizers
-from neurobrick_model.perceiver import Perceiver
-from neurobrick_model.rows import RowAdam
-from neurobrick_model.settings import ModelSettings, TrainingSettings
+from neurobrick_model.model.perceiver import Perceiver
+from neurobrick_model.recipe.settings import ModelSettings, TrainingSettings
+from neurobrick_model.training.optimization.optimizers import (
+    averaged,
+    learning_rate,
+    make_optimizers,
+)
+from neurobrick_model.training.optimization.row_adam import RowAdam
 
 
 def rates(**settings: Any) -> list[float]:

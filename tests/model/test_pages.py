@@ -12,7 +12,7 @@ import pytest
 from matplotlib.image import imread
 
 from neurobrick_model import Recipe, Trainer
-from neurobrick_model.compare import compare
+from neurobrick_model.report.comparison import compare
 from tests.model.conftest import TINY
 from tests.model.fakes import FakeDataset, fake_session
 from tests.model.test_compare import several

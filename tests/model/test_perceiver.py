@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from neurobrick_model import attention
-from neurobrick_model.attention import attend_each, attend_padded, attend_varlen
-from neurobrick_model.batches import Batch, Cutter, shares
-from neurobrick_model.corpus import Corpus
-from neurobrick_model.device import compile_parts
-from neurobrick_model.objective import ERROR, WEIGHT, Objective
-from neurobrick_model.perceiver import Perceiver
-from neurobrick_model.settings import DataSettings, ModelSettings, TrainingSettings
+from neurobrick_model.compute.device import compile_parts
+from neurobrick_model.data.corpus import Corpus
+from neurobrick_model.model import attention
+from neurobrick_model.model.attention import attend_each, attend_padded, attend_varlen
+from neurobrick_model.model.perceiver import Perceiver
+from neurobrick_model.recipe.settings import DataSettings, ModelSettings, TrainingSettings
+from neurobrick_model.training.batches import Batch, Cutter, shares
+from neurobrick_model.training.optimization.loss import ERROR, WEIGHT, Objective
 from tests.model.fakes import FakeDataset, fake_session
 from tests.model.reference import Reference
 

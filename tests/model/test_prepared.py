@@ -9,9 +9,9 @@ import numpy as np
 from neurobrick import Dataset
 from neurobrick.transfer import push
 from neurobrick_model import Decoder, Recipe, Trainer
-from neurobrick_model.corpus import Corpus
-from neurobrick_model.settings import DataSettings
-from neurobrick_model.timeline import TICKS
+from neurobrick_model.data.corpus import Corpus
+from neurobrick_model.data.timeline import TICKS
+from neurobrick_model.recipe.settings import DataSettings
 from tests.buckets import Bucket
 from tests.model.conftest import TINY
 from tests.model.tools import bounds, draw

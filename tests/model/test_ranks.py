@@ -15,7 +15,7 @@ import yaml
 
 from neurobrick import Dataset, RecipeError
 from neurobrick_model import Decoder, Recipe, Trainer
-from neurobrick_model.distributed import Ranks
+from neurobrick_model.compute.ranks import Ranks
 from tests.model.conftest import TINY
 from tests.model.fakes import FakeDataset, fake_session
 from tests.model.rank_program import losses

@@ -12,11 +12,11 @@ import torch
 
 from neurobrick import Dataset, RecipeError
 from neurobrick_model import Decoder, Recipe, Trainer
-from neurobrick_model.corpus import Corpus
-from neurobrick_model.evaluate import Classified
-from neurobrick_model.objective import ERROR, NOTHING, WEIGHT, Objective
-from neurobrick_model.settings import DataSettings
-from neurobrick_model.timeline import TICKS
+from neurobrick_model.data.corpus import Corpus
+from neurobrick_model.data.timeline import TICKS
+from neurobrick_model.evaluation.decoded import Classified
+from neurobrick_model.recipe.settings import DataSettings
+from neurobrick_model.training.optimization.loss import ERROR, NOTHING, WEIGHT, Objective
 from tests.model.conftest import TINY
 from tests.model.fakes import FakeDataset, FakeSession, fake_session
 

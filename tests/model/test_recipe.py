@@ -83,7 +83,7 @@ def test_every_setting_is_described() -> None:
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name}"
 
-    from neurobrick_model import settings
+    from neurobrick_model.recipe import settings
 
     for value in vars(settings).values():
         if isinstance(value, type) and issubclass(value, settings.Settings):

@@ -14,10 +14,10 @@ import torch
 
 from neurobrick import Intervals, Manifest
 from neurobrick_model import Recipe
-from neurobrick_model.optim import learning_rate
-from neurobrick_model.perceiver import Perceiver
-from neurobrick_model.settings import PRESETS, ModelSettings
-from neurobrick_model.targets import read_samples
+from neurobrick_model.data.targets import read_samples
+from neurobrick_model.model.perceiver import Perceiver
+from neurobrick_model.recipe.settings import PRESETS, ModelSettings
+from neurobrick_model.training.optimization.optimizers import learning_rate
 from tests.model.fakes import FakeSession, fake_session
 
 FOLDER = Path(__file__).parents[2] / "recipes"

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from neurobrick import Intervals
 from neurobrick_model import Decoder, Stream
-from neurobrick_model.decoder import DecoderSpec, SessionEntry, UnknownSession
-from neurobrick_model.readouts import Readout
-from neurobrick_model.settings import ModelSettings
-from neurobrick_model.stream import LEAST_ROOM, ROOM, StreamError
-from neurobrick_model.tokens import END, SPIKE, START
+from neurobrick_model.data.readouts import Readout
+from neurobrick_model.decoding.decoder import DecoderSpec, SessionEntry, UnknownSession
+from neurobrick_model.decoding.stream import LEAST_ROOM, ROOM, StreamError
+from neurobrick_model.model.tokens import END, SPIKE, START
+from neurobrick_model.recipe.settings import ModelSettings
 from tests.model.fakes import FakeDataset, FakeSession, fake_session
 from tests.model.reference import Reference
 

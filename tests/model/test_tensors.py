@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from neurobrick import Dataset
-from neurobrick_model.tensors import tensors
+from neurobrick_model.data.tensors import tensors
 
 SESSION = "local/sub-A_ses-with-gaps"
 IRREGULAR = "local/sub-A_ses-irregular"

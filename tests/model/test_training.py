@@ -16,11 +16,11 @@ import torch
 
 from neurobrick import NeurobrickError, RecipeError, StoreError
 from neurobrick_model import Decoder, Recipe, Trainer
-from neurobrick_model.decoder import WEIGHTS, UnknownSession
+from neurobrick_model.decoding.decoder import WEIGHTS, UnknownSession
 from neurobrick_model.files import load_weights, replacing
-from neurobrick_model.objective import Scores
-from neurobrick_model.run import alone
-from neurobrick_model.stopping import Stopped, out_of_memory
+from neurobrick_model.training.optimization.loss import Scores
+from neurobrick_model.training.output.run_folder import alone
+from neurobrick_model.training.stopping import Stopped, out_of_memory
 from tests.model.fakes import FakeDataset, fake_session
 
 

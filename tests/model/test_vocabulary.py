@@ -12,8 +12,8 @@ import torch
 
 from neurobrick import RecipeError, StoreError
 from neurobrick_model import Decoder, Recipe, Trainer
-from neurobrick_model.timeline import Vocabulary
-from neurobrick_model.vocabulary import extend, keep
+from neurobrick_model.data.timeline import Vocabulary
+from neurobrick_model.decoding.vocabulary import extend, keep
 from tests.model.conftest import TINY
 from tests.model.fakes import FakeDataset, fake_session
 

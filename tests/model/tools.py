@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neurobrick_model.chance import Purpose, keys
-from neurobrick_model.corpus import Corpus
-from neurobrick_model.timeline import TICKS, Spans
-from neurobrick_model.tokens import Keys, all_units, key_tokens
+from neurobrick_model.data.corpus import Corpus
+from neurobrick_model.data.timeline import TICKS, Spans
+from neurobrick_model.model.tokens import Keys, all_units, key_tokens
+from neurobrick_model.randomness import Purpose, keys
 
 
 def draw(corpus: Corpus, seconds: float, n: int, seed: int = 0) -> Spans:

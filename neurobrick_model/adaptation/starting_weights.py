@@ -1,0 +1,175 @@
+"""Origin: where a run's weights come from, which of them learn, and what its folder keeps.
+
+A run that adapts trains a model of its new sessions only, with the shared weights of its base. The
+base's own units and sessions are not in it, so that nothing can change them, nor do they cost
+anything; they are put before the new ones when the decoder is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from neurobrick import RecipeError
+from neurobrick_model.data.readouts import NO_TERMS, Readout, Terms
+from neurobrick_model.decoding.decoder import WEIGHTS, Decoder, DecoderSpec, Parent
+from neurobrick_model.decoding.vocabulary import TABLES, extend, keep
+from neurobrick_model.files import load_weights, sha256
+from neurobrick_model.model.perceiver import Perceiver
+from neurobrick_model.recipe.recipe import RECIPE, Recipe
+from neurobrick_model.recipe.settings import AdaptSettings
+
+
+class Fresh:
+    """New weights, all of which learn."""
+
+    terms = NO_TERMS  # in which readouts are told; by default, what the new sessions suggest
+    parent: Parent | None = None
+
+    def check(self, spec: DecoderSpec) -> None:
+        """Raises RecipeError when a run of `spec`, its sessions and target, cannot start here."""
+
+    def start(self, model: Perceiver) -> None:
+        """Give `model` the weights that it starts with."""
+
+    def set_learning(self, model: Perceiver, step: int) -> bool:
+        """Let those weights learn that are to at `step`. Returns whether that is a change."""
+        return False
+
+    def save(self, folder: Path, spec: DecoderSpec, weights: Mapping[str, Tensor]) -> None:
+        """Write the decoder that a run of `spec` leaves."""
+        spec.save(folder, weights)
+
+    def load(self, folder: Path, spec: DecoderSpec) -> dict[str, Tensor]:
+        """The weights of a run of `spec`, out of what `save` wrote."""
+        return load_weights(folder / WEIGHTS)
+
+
+class Adapted(Fresh):
+    """The weights of a trained decoder, for sessions that are new to it."""
+
+    def __init__(self, recipe: Recipe, settings: AdaptSettings) -> None:
+        self.base = Decoder.load(settings.base)
+        self.parent = _parent(settings)
+        self._inherits = (settings.base / RECIPE).exists()
+        self.keeps_base = settings.way == "identify"
+        self.terms = _terms(self.base.spec, settings.base, recipe.data.normalize == "corpus")
+        share = {"identify": math.inf, "unfreeze": settings.unfreeze_at, "finetune": 0.0}
+        self._unfreezes = share[settings.way] * recipe.training.steps
+
+    def check(self, spec: DecoderSpec) -> None:
+        """Raises RecipeError when the base knows a session of `spec`, or decodes another target."""
+        base, path = self.base.spec, self.base.folder
+        if (spec.unit, len(spec.axes)) != (base.unit, len(base.axes)):
+            raise RecipeError(
+                f"{path} decodes {len(base.axes)} axes in {base.unit}, the new sessions' "
+                f"{spec.target!r} has {len(spec.axes)} in {spec.unit}; set data.target or "
+                "data.velocity so that they agree"
+            )
+        if _told(spec) != _told(base):
+            advice = "leave data.readouts out, they are the base's"
+            if base.readouts and not self._inherits:
+                names = ", ".join(f"data.readouts.{one.name}" for one in base.readouts)
+                advice = f"set {names} as in its training, as its folder holds no recipe"
+            raise RecipeError(
+                f"{path} decodes {_told(base)} beside its target, the new sessions {_told(spec)}; "
+                f"{advice}"
+            )
+        known = {session.id: session.units for session in base.sessions}
+        for session in spec.sessions:
+            if session.id in known:
+                raise RecipeError(
+                    f"{path} knows {session.id} already, with {known[session.id]} units (here it "
+                    f"has {session.units}): choose new sessions with data.sessions, or drop it "
+                    "from the base first, with neurobrick-train prune"
+                )
+
+    def start(self, model: Perceiver) -> None:
+        """Take over all weights but the embeddings of units and sessions, which are new."""
+        shared = self.base.model.state_dict()
+        rows = {name: weight for name, weight in model.state_dict().items() if name in TABLES}
+        model.load_state_dict({**shared, **rows})
+
+    def set_learning(self, model: Perceiver, step: int) -> bool:
+        """Before the unfreezing only the embeddings of units and sessions learn, then all do."""
+        changed = False
+        for name, parameter in model.named_parameters():
+            learns = name in TABLES or step >= self._unfreezes
+            changed |= parameter.requires_grad != learns
+            parameter.requires_grad_(learns)
+        return changed
+
+    def save(self, folder: Path, spec: DecoderSpec, weights: Mapping[str, Tensor]) -> None:
+        """Write the decoder, which names its parent. Where the shared weights are the base's, it
+        holds the base's sessions as well, before the new ones."""
+        found = spec.model_copy(update={"parent": self.parent})
+        if self.keeps_base:
+            sessions = (*self.base.spec.sessions, *spec.sessions)
+            update = {"parent": self.parent, "sessions": sessions}
+            found = self.base.spec.model_copy(update=update)
+            weights = extend(self.base.model.state_dict(), weights)
+        found.save(folder, weights)
+
+    def load(self, folder: Path, spec: DecoderSpec) -> dict[str, Tensor]:
+        """The weights of the new sessions' decoder."""
+        weights = load_weights(folder / WEIGHTS)
+        if not self.keeps_base:
+            return weights
+        vocabulary = DecoderSpec.read(folder).vocabulary
+        return keep(weights, vocabulary, [vocabulary.sessions.index(s.id) for s in spec.sessions])
+
+
+def origin(recipe: Recipe) -> Fresh:
+    """Where a run of the settled `recipe` starts. Raises StoreError when its base cannot be read,
+    and RecipeError when it has no normalization that new sessions could share."""
+    settings = recipe.adapt
+    return Fresh() if settings is None or settings.way == "scratch" else Adapted(recipe, settings)
+
+
+def _told(spec: DecoderSpec) -> str:
+    """The readouts beside the target, for a message."""
+
+    def one(readout: Readout) -> str:
+        if readout.classes:
+            return f"{readout.name} ({len(readout.classes)} classes)"
+        return f"{readout.name} ({len(readout.axes)} axes in {readout.unit})"
+
+    return ", ".join(map(one, spec.readouts)) or "nothing"
+
+
+def _terms(spec: DecoderSpec, path: Path, normalized: bool) -> Terms:
+    """What the readouts of `spec` were trained in; where new sessions are `normalized` together
+    with its own, the moments of these too."""
+    readouts = {readout.name: readout for readout in spec.readouts}
+    if not normalized:
+        return Terms(readouts=readouts)
+    first = spec.sessions[0]
+    if any((s.mean, s.std, s.readouts) != (first.mean, first.std, first.readouts)
+           for s in spec.sessions):  # fmt: skip
+        raise RecipeError(
+            f"{path} was normalized session by session: set data.normalize to session"
+        )
+    behaviors = {
+        name: (np.array(scale.mean), np.array(scale.std)) for name, scale in first.readouts.items()
+    }
+    return Terms((np.array(first.mean), np.array(first.std)), behaviors, readouts)
+
+
+def _parent(settings: AdaptSettings) -> Parent:
+    base = settings.base
+    metrics = base / "metrics.json"
+    steps = None
+    if metrics.exists():
+        steps = json.loads(metrics.read_text(encoding="utf-8"))["training"]["best_step"]
+    return Parent(
+        name=base.resolve().name,
+        path=str(base),
+        way=settings.way,
+        sha256=sha256(base / WEIGHTS),
+        steps=steps,
+    )

@@ -1,0 +1,179 @@
+"""Streaming: a decoder that is fed spikes as they come, and tells the behavior now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from neurobrick import NeurobrickError
+from neurobrick_model.data.timeline import TICKS, ticks
+from neurobrick_model.decoding.sliding_window import SlidingWindow
+
+ROOM = 4  # what there is room for, in times of what is held when it is made
+LEAST_ROOM = 1024  # spikes
+FAR = 2.0**38  # s, which ticks can still tell
+
+
+class StreamError(NeurobrickError):
+    """Spikes that a stream cannot take, or a moment that it cannot decode."""
+
+
+class Stream:
+    """Decodes a session while it is recorded; `Decoder.stream` makes one.
+
+        stream = decoder.stream(session_id)
+        stream.feed(times, units)  # as spikes come
+        values = stream.decode(t)  # now and then, such as every 20 ms
+
+    Values are those of `Decoder.predict` with the same `lag`. It keeps the spikes of one window,
+    `recent`.
+    """
+
+    def __init__(
+        self,
+        sliding: SlidingWindow,
+        window: float,
+        n_units: int,
+        start: float,
+        restore: Callable[[Tensor], NDArray[np.float64]],
+    ) -> None:
+        self._sliding, self._n_units, self._restore = sliding, n_units, restore
+        self._window = round(window * TICKS)
+        self._start = self._now = int(_ticks(np.array([start]))[0])
+        self.recent = Recent(sliding)
+
+    def feed(self, times: ArrayLike, units: ArrayLike) -> None:
+        """Take in spikes: `times` (n,) s on the session's clock, `units` (n,) rows of its units
+        table.
+
+        Raises StreamError when times are no seconds, not in order, or before what was fed or
+        decoded already, and when there is no such unit. None of the spikes is then taken in.
+        """
+        time, unit = np.asarray(times, dtype=np.float64), np.asarray(units)
+        if time.ndim != 1 or time.shape != unit.shape:
+            raise StreamError(
+                f"times {time.shape} and units {unit.shape} must be of one shape (n,)"
+            )
+        if not len(time):
+            return
+        self._check_units(unit)
+        tick = _ticks(time)
+        self._check_order(tick)
+        self._now = int(tick[-1])
+        oldest = self._now - self._window
+        held = tick >= oldest
+        self.recent.drop(oldest)
+        self.recent.add(tick[held], unit[held])
+
+    def decode(self, t: float) -> NDArray[np.float64]:
+        """The values (d,) `lag` before `t` seconds: in SI, or, of a discrete readout, the
+        probability of each class.
+
+        They are told by what was fed of the window that ends at `t`, half-open: a spike at `t` is
+        not in it. A window does not reach back beyond the start; until it is whole, there is less
+        to tell by, and for the first quarter of a second next to nothing.
+
+        Raises StreamError for a `t` that is no time in seconds, or before what was fed or decoded
+        already.
+        """
+        tick = _ticks(np.array([t]))
+        self._check_order(tick)
+        now = self._now = int(tick[0])
+        start = max(now - self._window, self._start)
+        self.recent.drop(start)
+        output = self._sliding.decode(
+            self.recent.before(now), start - self.recent.origin, now - start
+        )
+        return self._restore(output[None])[0]
+
+    def _check_units(self, unit: NDArray[Any]) -> None:
+        if not np.issubdtype(unit.dtype, np.integer):
+            raise StreamError(f"units are of {unit.dtype}; they must be rows of the units table")
+        unknown = unit[(unit < 0) | (unit >= self._n_units)]
+        if len(unknown):
+            raise StreamError(
+                f"there is no unit {unknown[0]}: the session has {self._n_units}, which are rows 0 "
+                f"to {self._n_units - 1} of its units table"
+            )
+
+    def _check_order(self, tick: NDArray[np.int64]) -> None:
+        order = np.concatenate([[self._now], tick])
+        back = np.flatnonzero(np.diff(order) < 0)
+        if len(back):
+            after, before = order[back[0]] / TICKS, order[back[0] + 1] / TICKS
+            raise StreamError(
+                f"time goes back, from {after:.6f} s to {before:.6f} s: spikes are fed in order, "
+                "all before a moment before that is decoded, and none before the stream's start"
+            )
+
+
+class Recent:
+    """The last spikes, embedded, in order of time: a stretch of arrays that are filled from their
+    front to their end, and then made anew. Times in them count from `origin`, which moves along, so
+    that their rotations stay exact for ever."""
+
+    origin: int
+    _tick: NDArray[np.int64]  # (room,)
+    _unit: NDArray[np.int64]  # (room,)
+    _embedded: Tensor  # (2 * heads, room, head_dim), keys and values
+    _first: int  # of those held
+    _last: int  # after them
+
+    def __init__(self, sliding: SlidingWindow) -> None:
+        self._sliding = sliding
+        self._make(0, LEAST_ROOM)
+
+    def __len__(self) -> int:
+        return self._last - self._first
+
+    @property
+    def room(self) -> int:
+        """How many spikes there is memory for."""
+        return len(self._tick)
+
+    def add(self, tick: NDArray[np.int64], unit: NDArray[np.integer]) -> None:
+        """Append spikes (n,) at ticks that are no earlier than those held."""
+        if self._last + len(tick) > self.room:
+            held = slice(self._first, self._last)
+            tick = np.concatenate([self._tick[held], tick])
+            unit = np.concatenate([self._unit[held], unit])
+            self._make(int(tick[0]), max(ROOM * len(tick), LEAST_ROOM))
+        elif not len(self):
+            self._first = self._last = 0
+            self.origin = int(tick[0])
+        new = slice(self._last, self._last + len(tick))
+        self._tick[new], self._unit[new] = tick, unit
+        device = self._sliding.device
+        self._embedded[:, new] = self._sliding.embed(
+            torch.from_numpy(self._unit[new]).to(device),
+            torch.from_numpy(tick - self.origin).to(device),
+        )
+        self._last = new.stop
+
+    def drop(self, tick: int) -> None:
+        """Let go of spikes before `tick`."""
+        self._first += int(np.searchsorted(self._tick[self._first : self._last], tick))
+
+    def before(self, tick: int) -> Tensor:
+        """The spikes that are held before `tick`, embedded (2 * heads, n, head_dim)."""
+        n = int(np.searchsorted(self._tick[self._first : self._last], tick))
+        return self._embedded[:, self._first : self._first + n]
+
+    def _make(self, origin: int, room: int) -> None:
+        self.origin = origin
+        self._first = self._last = 0
+        self._tick = np.empty(room, dtype=np.int64)
+        self._unit = np.empty(room, dtype=np.int64)
+        self._embedded = self._sliding.room(room)
+
+
+def _ticks(time: NDArray[np.float64]) -> NDArray[np.int64]:
+    bad = ~(np.abs(time) < FAR)  # neither is NaN
+    if bad.any():
+        raise StreamError(f"{time[bad][0]} is no time in seconds")
+    return ticks(time)
