@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-$(ZARR2_READY): tests/hdmf_zarr/constraints.txt
+$(ZARR2_READY): tests/support/hdmf_zarr/constraints.txt
 	$(PYTHON) -m venv $(ZARR2)
 	$(ZARR2)/bin/pip install --quiet --requirement $<
 	touch $@

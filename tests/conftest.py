@@ -12,8 +12,8 @@ from neurobrick.prepare.plan import Outcome, plan
 from neurobrick.registry import DatasetSpec
 from neurobrick.simulate import simulate
 from neurobrick.sources import LocalSource
-from tests.buckets import isolated, moto, s3, web  # noqa: F401 (fixtures)
-from tests.layouts import LAYOUTS, write
+from tests.support.buckets import isolated, moto, s3, web  # noqa: F401 (fixtures)
+from tests.support.layouts import LAYOUTS, write
 
 
 def prepare_files(root: Path, *paths: Path, spec: DatasetSpec | None = None) -> list[Outcome]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from neurobrick_model import Recipe
-from tests.model.fakes import FakeDataset, fake_session
+from tests.support.model.fakes import FakeDataset, fake_session
 
 TINY = {
     "model": {"dim": 16, "head_dim": 8, "depth": 1, "latent_step": 0.25, "latents_per_step": 2},

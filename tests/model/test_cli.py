@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from neurobrick_model.cli import main
 from neurobrick_model.training import trainer
 from tests.model.conftest import TINY
-from tests.model.fakes import FakeDataset
+from tests.support.model.fakes import FakeDataset
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from neurobrick_model import Decoder, Recipe, Trainer
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.data.timeline import TICKS
 from neurobrick_model.recipe.settings import DataSettings
-from tests.buckets import Bucket
 from tests.model.conftest import TINY
-from tests.model.tools import bounds, draw
+from tests.support.buckets import Bucket
+from tests.support.model.tools import bounds, draw
 
 OWN = Path(__file__).parents[2] / "recipes" / "own.yaml"
 

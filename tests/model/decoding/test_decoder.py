@@ -1,0 +1,65 @@
+"""A decoder's folder that is damaged, or lies, is refused, whatever sizes it claims."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neurobrick import StoreError
+from neurobrick_model import Decoder
+from neurobrick_model.decoding.decoder import DecoderSpec
+from tests.model.exchange.test_export import SPEC
+
+HUGE = {"dim": 2**16, "depth": 2**4, "feedforward": 2**10}  # 2^47 weights
+Told = dict[str, Any]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    Decoder(SPEC, SPEC.build()).save(tmp_path)
+    return tmp_path
+
+
+def of_first(told: Told, **changes: Any) -> Told:
+    """With other entries of the first session."""
+    first, *others = told["sessions"]
+    return {**told, "sessions": [{**first, **changes}, *others]}
+
+
+def of_model(told: Told, **changes: Any) -> Told:
+    return {**told, "model": {**told["model"], **changes}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: {**t, "format": 2}, r"it is of format 2, upgrade neurobrick"),
+        (lambda t: of_first(t, units=-1), r"sessions\.0\.units: Input should be greater than"),
+        (lambda t: of_first(t, units=10**12), r"sessions\.0\.units: Input should be less than"),
+        (lambda t: of_first(t, units=11), r"its unit_embedding\.weight is of shape \(18, 16\), "),
+        (lambda t: of_first(t, std=[1.0]), "sim/a has not one std for each axis"),
+        (lambda t: of_first(t, readouts={}), "sim/a has not one mean for each axis"),
+        (lambda t: {**t, "sessions": []}, "sessions: Tuple should have at least 1 item"),
+        (lambda t: {**t, "rate": 0}, "rate: Input should be greater than 0"),
+        (lambda t: of_model(t, **HUGE), "weights in .* do not fit its decoder.json: its ask.norm"),
+        (lambda t: of_model(t, depth=10**9), r"model\.depth: Input should be less than"),
+        (lambda t: of_model(t, latent_step=1e-12), "more than 100,000 latents"),
+        (lambda t: of_model(t, latent_step=1e-320), "more than 100,000 latents"),
+    ],
+)
+def test_a_lie_is_said(folder: Path, change: Callable[[Told], Told], message: str) -> None:
+    told = json.loads((folder / "decoder.json").read_text())
+    (folder / "decoder.json").write_text(json.dumps(change(told)))
+    with pytest.raises(StoreError, match=message):
+        Decoder.load(folder)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"[]", b"1"])
+def test_what_is_no_json_of_a_decoder_is_refused(folder: Path, text: bytes) -> None:
+    (folder / "decoder.json").write_bytes(text)
+    with pytest.raises(StoreError, match="is not a decoder of this version: all of it: "):
+        DecoderSpec.read(folder)

@@ -1,0 +1,99 @@
+"""Training on several ranks, by torchrun and gloo, is training on one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from neurobrick import Dataset, RecipeError
+from neurobrick_model import Decoder, Recipe, Trainer
+from neurobrick_model.compute.ranks import Ranks
+from tests.model.conftest import TINY
+from tests.support.model.fakes import FakeDataset, fake_session
+from tests.support.model.rank_program import losses
+
+TOP = Path(__file__).parents[3]
+
+
+def torchrun(ranks: int, *program: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(ranks), *map(str, program)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TOP)}
+    done = subprocess.run(
+        command, cwd=TOP, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+@pytest.mark.parametrize("settings", [{"ema": 0.9}, {"optimizer": "lamb", "microbatch": 3}])
+def test_two_ranks_take_the_steps_of_one(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Same losses, validation and weights, to the rounding of sums in another order: with dropout
+    of units and of everything else, which follow the window and not the rank."""
+    training = {**TINY["training"], "steps": 50, "batch": 12, **settings}
+    recipe = {"name": "x", "runs": str(tmp_path / "runs"), **TINY, "training": training}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    alone, weights = losses(Recipe.from_yaml(path), 50)
+    torchrun(2, "-m", "tests.support.model.rank_program", path, 50, tmp_path / "out.json")
+    together = json.loads((tmp_path / "out.json").read_text())
+    assert len(together) == 52
+    assert together == pytest.approx(alone, rel=2e-4)
+    assert together[:5] == pytest.approx(alone[:5], rel=1e-6)
+    for name, value in torch.load(tmp_path / "out.pt", weights_only=True).items():
+        torch.testing.assert_close(value, weights[name], rtol=5e-3, atol=5e-4)
+
+
+def test_two_ranks_unfreeze_as_one(tmp_path: Path) -> None:
+    """Gradients of weights that begin to learn on the way are averaged, too."""
+    runs = {"runs": str(tmp_path / "runs")}
+    base = Recipe.model_validate({"name": "base", **runs, **TINY})
+    Trainer(base, FakeDataset(fake_session("sim/c", 3, n_units=7))).fit()  # type: ignore[arg-type]
+    path = tmp_path / "recipe.yaml"
+    adapt = {"base": str(base.folder), "way": "unfreeze", "unfreeze_at": 0.5}
+    training = {"steps": 12, "batch": 8}
+    path.write_text(yaml.safe_dump({"name": "x", "adapt": adapt, "training": training}))
+    alone, weights = losses(Recipe.from_yaml(path), 12)
+    torchrun(2, "-m", "tests.support.model.rank_program", path, 12, tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text()) == pytest.approx(alone, rel=2e-4)
+    start = Decoder.load(base.folder).model.state_dict()
+    for name, value in torch.load(tmp_path / "out.pt", weights_only=True).items():
+        torch.testing.assert_close(value, weights[name], rtol=5e-3, atol=5e-4)
+        assert value.shape != start[name].shape or not torch.equal(value, start[name]), name
+
+
+def test_the_command_runs_under_torchrun_and_speaks_once(corpus: Dataset, tmp_path: Path) -> None:
+    id = next(id for id in corpus.sessions if id.endswith("ses-regular"))
+    path = tmp_path / "pair.yaml"
+    data = {"root": str(corpus.root), "sessions": [id]}
+    path.write_text(
+        yaml.safe_dump({"name": "pair", "runs": str(tmp_path / "runs"), "data": data, **TINY})
+    )
+    done = torchrun(2, "-m", "neurobrick_model.cli", path)
+    assert done.stdout.count("report: ") == 1
+    assert "on 2 × cpu" in done.stdout
+    metrics = json.loads((tmp_path / "runs/pair/metrics.json").read_text())
+    assert metrics["training"]["ranks"] == 2
+    # It goes on alone where two began: here, at the end.
+    again = subprocess.run(
+        [sys.executable, "-m", "neurobrick_model.cli", path, "--resume", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(again.stdout)["mean"]["decoder"] == pytest.approx(
+        metrics["mean"]["decoder"], rel=1e-4
+    )
+
+
+def test_a_batch_that_cannot_be_shared_out_is_said() -> None:
+    with pytest.raises(RecipeError, match=r"training\.batch is 10 and there are 4 ranks"):
+        Ranks(0, 4).check(10)
