@@ -31,7 +31,7 @@ from rich.table import Table
 from neurobrick import Intervals
 from neurobrick_model import Decoder
 from neurobrick_model.data.timeline import Spikes, ticks
-from neurobrick_model.decoding.decoder import DecoderSpec, SessionEntry
+from neurobrick_model.decoding.spec import DecoderSpec, SessionEntry
 from neurobrick_model.decoding.trailing_windows import decode_causally
 from neurobrick_model.recipe.settings import ModelSettings
 

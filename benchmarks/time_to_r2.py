@@ -57,7 +57,7 @@ def train(folder: Path, optimizer: str, rate: float, r2: float, steps: int, seed
     """Train until validation reaches `r2`, and say at what step and after how many seconds; None
     if it never does."""
     from neurobrick_model import Recipe, Trainer
-    from neurobrick_model.training.trainer import Watch
+    from neurobrick_model.training.output.watch import Watch
 
     training = {
         **RECIPE["training"],

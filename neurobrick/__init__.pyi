@@ -1,5 +1,5 @@
+from .dataset.behavior_info import BehaviorInfo as BehaviorInfo
 from .dataset.dataset import Dataset as Dataset
-from .dataset.session import BehaviorInfo as BehaviorInfo
 from .dataset.session import Session as Session
 from .dataset.slice import BehaviorSlice as BehaviorSlice
 from .dataset.slice import Slice as Slice

@@ -1,14 +1,7 @@
-"""pyarrow tables as plain arrays, and back.
-
-A Zarr store of core data types has no strings and no ragged arrays. A column of strings becomes
-codes and their categories, a ragged one values and row offsets; numbers, booleans and fixed-width
-rows are arrays as they are.
-"""
+"""numpy arrays as Arrow columns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,55 +9,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class ColumnArrays:
-    """One column: the arrays that hold it, by role, and what is needed to read them again.
-
-    Roles: `values`; for ragged columns also `offsets` (rows + 1), and for doubly ragged ones
-    `inner_offsets`.
-    """
-
-    arrays: Mapping[str, Array]
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-
-
-def to_arrays(column: pa.ChunkedArray) -> ColumnArrays:
-    """The arrays that hold `column`."""
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # pyarrow keeps an empty column chunked
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
-    if pa.types.is_string(array.type):
-        encoded = array.dictionary_encode()
-        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-        return ColumnArrays({"values": codes}, {"categories": encoded.dictionary.to_pylist()})
-    if pa.types.is_list(array.type):
-        inner = to_arrays(pa.chunked_array([array.flatten()]))
-        lengths = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        arrays = {f"inner_{k}" if k == "offsets" else k: v for k, v in inner.arrays.items()}
-        return ColumnArrays({**arrays, "offsets": offsets}, inner.attributes)
-    if pa.types.is_fixed_size_list(array.type):
-        flat = array.flatten().to_numpy(zero_copy_only=False)
-        return ColumnArrays({"values": flat.reshape(len(array), array.type.list_size)})
-    return ColumnArrays({"values": array.to_numpy(zero_copy_only=False)})
-
-
-def from_arrays(column: ColumnArrays) -> pa.Array:
-    """The column that `to_arrays` took apart."""
-    values = np.asarray(column.arrays["values"])
-    categories = column.attributes.get("categories")
-    if categories is not None:
-        codes = pa.array(values, mask=values < 0)
-        decoded = pa.DictionaryArray.from_arrays(codes, pa.array(categories, pa.string()))
-        inner = decoded.cast(pa.string())
-    else:
-        inner = array(values)
-    for role in ("inner_offsets", "offsets"):
-        if role in column.arrays:
-            inner = _listed(inner, column.arrays[role])
-    return inner
 
 
 def array(values: Array) -> pa.Array:
@@ -78,8 +22,9 @@ def array(values: Array) -> pa.Array:
 def ragged(values: pa.Array, ends: NDArray[np.integer]) -> pa.Array:
     """A ragged arrow column: row k is `values[ends[k - 1]:ends[k]]`."""
     offsets = np.concatenate([[0], ends]).astype(np.int64)
-    return _listed(values[: int(offsets[-1])], offsets)
+    return list_column(values[: int(offsets[-1])], offsets)
 
 
-def _listed(values: pa.Array, offsets: Array) -> pa.Array:
+def list_column(values: pa.Array, offsets: Array) -> pa.Array:
+    """A ragged arrow column: row k is `values[offsets[k]:offsets[k + 1]]`."""
     return pa.LargeListArray.from_arrays(offsets, values).cast(pa.list_(values.type))

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from neurobrick_model.training.output.watch import Watch
     from neurobrick_model.training.throughput import Reading
-    from neurobrick_model.training.trainer import Watch
 
 PLAIN_SECONDS = 10.0  # between progress lines when the output is piped
 
@@ -21,7 +21,7 @@ PLAIN_SECONDS = 10.0  # between progress lines when the output is piped
 @contextmanager
 def watching(console: Console, steps: int) -> Iterator[Watch]:
     """A Watch that draws a bar on a terminal, and prints a line now and then elsewhere."""
-    from neurobrick_model.training.trainer import Watch
+    from neurobrick_model.training.output.watch import Watch
 
     class Plain(Watch):
         said = 0.0

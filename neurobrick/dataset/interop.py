@@ -8,19 +8,46 @@ came before it, as in `behavior_info` and then in `intervals`. Then its kind is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
+from neurobrick.dataset.behavior_info import BehaviorInfo
 from neurobrick.errors import NeurobrickError
 
-if TYPE_CHECKING:
-    from neurobrick.dataset.slice import Slice
+
+class Window(Protocol):
+    """What is exported: the fields of a Slice that this module reads."""
+
+    t0: float
+    t1: float
+
+    @property
+    def session_id(self) -> str: ...
+
+    @property
+    def units(self) -> pa.Table: ...
+
+    @property
+    def spikes(self) -> Any: ...
+
+    @property
+    def behavior(self) -> Mapping[str, Any]: ...
+
+    @property
+    def behavior_info(self) -> Mapping[str, BehaviorInfo]: ...
+
+    @property
+    def intervals(self) -> Mapping[str, pa.Table]: ...
+
+    def bin(self, width: float) -> NDArray[np.int32]: ...
 
 
-def to_pandas(window: Slice) -> dict[str, Any]:
+def to_pandas(window: Window) -> dict[str, Any]:
     """The window as DataFrames, copies of its arrays:
 
     - `spikes`: a row a spike, columns `time`, in seconds, and `unit`, its row in `units`;
@@ -55,7 +82,7 @@ def to_pandas(window: Slice) -> dict[str, Any]:
     return found
 
 
-def to_pynapple(window: Slice) -> dict[str, Any]:
+def to_pynapple(window: Window) -> dict[str, Any]:
     """The window for pynapple: `units`, a TsGroup keyed by rows of the units table; a TsdFrame for
     each behavior; an IntervalSet for each interval table whose rows overlap no other row's.
 
@@ -90,7 +117,7 @@ def to_pynapple(window: Slice) -> dict[str, Any]:
     return found
 
 
-def to_xarray(window: Slice, bin_width: float) -> Any:
+def to_xarray(window: Window, bin_width: float) -> Any:
     """The window for xarray: a Dataset of `counts` (time, unit) in bins of `bin_width` seconds, at
     the bins' centers, and each behavior (its own time, its own columns) with its unit.
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from neurobrick.clock import Clock
+from neurobrick.dataset.behavior_info import BehaviorInfo
 from neurobrick.dataset.cache import Cache
 from neurobrick.dataset.overlap import Overlap
 from neurobrick.dataset.slice import Slice
@@ -24,30 +25,6 @@ FloatArray = NDArray[np.float64]
 # Beyond so many bytes of spikes or of a behavior in the store, what is elsewhere is fetched chunk
 # by chunk as windows need it: about 30 million spikes, or two seconds at 250 Mbit/s.
 FETCHED_WHOLE = 2**26
-
-
-@dataclass(frozen=True)
-class BehaviorInfo:
-    """What a behavior is, without reading it.
-
-    `rate` in Hz, or None if it is irregular; `segments` are its gap-free stretches (an irregular
-    series has none); `unit` is what its values are in, `source_unit` what the file said.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    rate: float | None
-    segments: Intervals
-    unit: str
-    source: str
-    source_unit: str
-    columns: tuple[str, ...]
-    description: str
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """A name for every column of the values: the file's, or their numbers."""
-        return self.columns or tuple(str(k) for k in range(self.shape[1]))
 
 
 @dataclass(frozen=True)

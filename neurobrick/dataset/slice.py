@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from neurobrick.dataset import interop
+from neurobrick.dataset.behavior_info import BehaviorInfo
+from neurobrick.dataset.overlap import Overlap
+from neurobrick.dataset.timed_rows import Samples
 from neurobrick.intervals import Intervals
-
-if TYPE_CHECKING:
-    from neurobrick.dataset.session import BehaviorInfo, Session
 
 FloatArray = NDArray[np.float64]
 
@@ -41,12 +41,43 @@ class BehaviorSlice:
         return len(self.timestamps)
 
 
+class Recorded(Protocol):
+    """What a window is cut from: the fields of a Session that a Slice reads."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def units(self) -> pa.Table: ...
+
+    @property
+    def n_units(self) -> int: ...
+
+    @property
+    def domain(self) -> Intervals: ...
+
+    @property
+    def behavior_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def behavior(self) -> Mapping[str, BehaviorInfo]: ...
+
+    @property
+    def intervals(self) -> Mapping[str, pa.Table]: ...
+
+    def spike_samples(self) -> Samples: ...
+
+    def behavior_samples(self, name: str) -> Samples: ...
+
+    def overlap(self, name: str) -> Overlap: ...
+
+
 class Slice:
     """An immutable view of the window `[t0, t1)` of a session."""
 
     __slots__ = ("_session", "t0", "t1")
 
-    def __init__(self, session: Session, t0: float, t1: float) -> None:
+    def __init__(self, session: Recorded, t0: float, t1: float) -> None:
         self._session = session
         self.t0 = t0
         self.t1 = t1
@@ -89,7 +120,7 @@ class Slice:
     def slice(self, t0: float, t1: float) -> Slice:
         """The part of this window in `[t0, t1)`, on the same clock."""
         start = min(max(t0, self.t0), self.t1)
-        return self._session.slice(start, max(start, min(t1, self.t1)))
+        return Slice(self._session, start, max(start, min(t1, self.t1)))
 
     def bin(self, width: float) -> NDArray[np.int32]:
         """Spike counts (n_bins, n_units) in bins of `width` seconds from t0.

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from neurobrick.dataset.session import BehaviorInfo, Session
+    from neurobrick.dataset.behavior_info import BehaviorInfo
+    from neurobrick.dataset.session import Session
     from neurobrick.dataset.slice import BehaviorSlice, Slice
 
 INK = "#222222"

@@ -12,11 +12,11 @@ from neurobrick.harmonize import harmonize, spikes_of
 from neurobrick.prepare.plan import Job, Outcome
 from neurobrick.readers.formats import Place, open_recording
 from neurobrick.readers.stream import RangeFile, Reader
-from neurobrick.readers.zarr_files import Files
 from neurobrick.registry import DatasetSpec
 from neurobrick.schema import FORMAT_VERSION, ByteRange, Provenance, SessionData, check
 from neurobrick.sources import Asset
 from neurobrick.splits import split
+from neurobrick.storage.zarr_files import Files
 from neurobrick.store import read_attributes, write_store
 
 # Sent to other processes, as an open stream cannot be.

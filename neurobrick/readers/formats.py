@@ -14,8 +14,8 @@ from neurobrick.readers.raw import Recording
 from neurobrick.readers.stream import RangeFile
 from neurobrick.readers.tree import Tree
 from neurobrick.readers.zarr2 import open_zarr
-from neurobrick.readers.zarr_files import Files, LocalFiles
 from neurobrick.registry import UnitsSpec
+from neurobrick.storage.zarr_files import Files, LocalFiles
 
 # A file or a Zarr folder here; a file elsewhere, of which it reads ranges; a Zarr elsewhere.
 Place = Path | RangeFile | Files

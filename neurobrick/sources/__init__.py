@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from neurobrick.errors import SourceError
-from neurobrick.readers.zarr_files import checksum
+from neurobrick.sources.zarr_checksum import checksum
 
 if TYPE_CHECKING:
-    from neurobrick.readers.zarr_files import Files
     from neurobrick.sources.ranges import RangeReader
+    from neurobrick.storage.zarr_files import Files
 
 Progress = Callable[[int], None]
 

@@ -20,10 +20,10 @@ from zarr_checksum import compute_zarr_checksum
 from zarr_checksum.generators import ZarrArchiveFile
 
 from neurobrick.errors import CorruptFile, SourceError
-from neurobrick.readers.zarr_files import checksum
 from neurobrick.sources import Asset, Progress, unwatched
 from neurobrick.sources.download import download, part_of, place, unwritable
 from neurobrick.sources.transport import Web, blocks, persevere, side_by_side
+from neurobrick.sources.zarr_checksum import checksum
 
 
 class Entry(NamedTuple):

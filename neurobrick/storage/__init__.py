@@ -11,8 +11,8 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from neurobrick.errors import StoreError
-from neurobrick.storage import forks as forks  # which must be there before a fork
 from neurobrick.storage.folder import Folder
+from neurobrick.storage.remote import forks as forks  # which must be there before a fork
 
 
 class Storage(Protocol):
@@ -80,9 +80,9 @@ def open_storage(root: str | Path, disk_cache_bytes: int | None = None) -> Stora
         if not rest.startswith("/"):
             raise StoreError(f"{place} is no file of this machine: expected file:///PATH")
         return Folder(Path(unquote(rest)))
-    from neurobrick.storage.cached import CachedStorage
-    from neurobrick.storage.disk_cache import DiskCache
-    from neurobrick.storage.objects import ObjectStorage
+    from neurobrick.storage.remote.cached import CachedStorage
+    from neurobrick.storage.remote.disk_cache import DiskCache
+    from neurobrick.storage.remote.objects import ObjectStorage
 
     cache = DiskCache() if disk_cache_bytes is None else DiskCache(budget=disk_cache_bytes)
     return CachedStorage(ObjectStorage(place), cache)

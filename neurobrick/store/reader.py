@@ -22,6 +22,7 @@ from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
 from neurobrick.schema import SessionMetadata
 from neurobrick.storage import Storage, open_storage
+from neurobrick.store.columns import ColumnArrays, from_arrays
 from neurobrick.store.index import Index
 from neurobrick.store.inventory import Mismatch
 from neurobrick.store.layout import MANIFEST, behavior_key, column_key, decoded, intervals_key
@@ -36,7 +37,6 @@ from neurobrick.store.load import (
     values_load,
 )
 from neurobrick.store.zarr3 import METADATA
-from neurobrick.tables import ColumnArrays, from_arrays
 
 Array = NDArray[Any]
 FloatArray = NDArray[np.float64]

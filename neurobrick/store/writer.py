@@ -19,7 +19,8 @@ from neurobrick.clock import Clock, find_clock, runs, sampling_clock
 from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
 from neurobrick.schema import Series, SessionData
-from neurobrick.store.exchange import exchange
+from neurobrick.storage.exchange import exchange
+from neurobrick.store.columns import to_arrays
 from neurobrick.store.inventory import Inventory, write_manifest
 from neurobrick.store.layout import (
     BEHAVIOR_CHUNK,
@@ -32,7 +33,6 @@ from neurobrick.store.layout import (
 )
 from neurobrick.store.quantize import quantize
 from neurobrick.store.zarr3 import FolderWriter, chunk_rows
-from neurobrick.tables import to_arrays
 
 INT32 = np.iinfo(np.int32)
 

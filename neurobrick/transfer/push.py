@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from neurobrick.catalog import Catalog, dump, generation_of, join, table_file
 from neurobrick.errors import NeurobrickError, StoreError
 from neurobrick.storage import open_storage
-from neurobrick.storage.objects import ObjectStorage
+from neurobrick.storage.remote.objects import ObjectStorage
 from neurobrick.store import MANIFEST, SUFFIX, Index
 from neurobrick.store.inventory import Mismatch
 from neurobrick.transfer.copying import AT_ONCE, Copy, Watch, chosen, size_of

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from neurobrick import RecipeError
-from neurobrick_model.decoding.decoder import DecoderSpec
+from neurobrick_model.decoding.spec import DecoderSpec
 from neurobrick_model.recipe.recipe import RECIPE, Recipe
 from neurobrick_model.recipe.settings import Way
 

@@ -1,4 +1,4 @@
-"""Origin: where a run's weights come from, which of them learn, and what its folder keeps.
+"""Anatomy: where a run's weights come from, which of them learn, and what its folder keeps.
 
 A run that adapts trains a model of its new sessions only, with the shared weights of its base. The
 base's own units and sessions are not in it, so that nothing can change them, nor do they cost
@@ -17,7 +17,8 @@ from torch import Tensor
 
 from neurobrick import RecipeError
 from neurobrick_model.data.readouts import NO_TERMS, Readout, Terms
-from neurobrick_model.decoding.decoder import WEIGHTS, Decoder, DecoderSpec, Parent
+from neurobrick_model.decoding.decoder import Decoder
+from neurobrick_model.decoding.spec import WEIGHTS, DecoderSpec, Parent
 from neurobrick_model.decoding.vocabulary import TABLES, extend, keep
 from neurobrick_model.files import load_weights, sha256
 from neurobrick_model.model.perceiver import Perceiver

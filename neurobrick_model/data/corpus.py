@@ -4,7 +4,6 @@ its windows by arithmetic on the device.
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import zlib
 from collections.abc import Callable, Sequence
@@ -16,10 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurobrick import Dataset, RecipeError, Session
+from neurobrick import Dataset, Session
+from neurobrick_model.compute import memory
 from neurobrick_model.data import placement, targets
+from neurobrick_model.data.anatomy import Anatomy
+from neurobrick_model.data.choices import (
+    check_alike,
+    choose_readout,
+    choose_target,
+    select_sessions,
+)
 from neurobrick_model.data.label_budget import choose
-from neurobrick_model.data.readouts import NO_TERMS, Readout, Terms
+from neurobrick_model.data.readouts import NO_TERMS, Terms
 from neurobrick_model.data.scored_parts import read_asked, say_missing
 from neurobrick_model.data.targets import (
     Samples,
@@ -30,8 +37,7 @@ from neurobrick_model.data.targets import (
     unit_of,
 )
 from neurobrick_model.data.timeline import TICKS, Spans, Spikes, SpikeStore, Vocabulary, ticks
-from neurobrick_model.recipe.settings import DataSettings, EvaluationSettings, ReadoutSettings
-from neurobrick_model.report.embedding_maps import Origin
+from neurobrick_model.recipe.settings import DataSettings, EvaluationSettings
 
 Say = Callable[[str], None]
 
@@ -51,7 +57,7 @@ class Corpus:
     spikes: Spikes
     targets: Targets
     train: Spans
-    origins: tuple[Origin, ...]  # of each session
+    origins: tuple[Anatomy, ...]  # of each session
     trials: tuple[NDArray[np.float64], ...]  # (k, 2) s of each session, on its own clock
 
     @classmethod
@@ -78,8 +84,8 @@ class Corpus:
         device = torch.device(device)
         ids = select_sessions(dataset, settings.sessions)
         sessions = [dataset[id] for id in ids]
-        names = [_target(session, settings.target) for session in sessions]
-        _check_alike(sessions, names, settings, terms)
+        names = [choose_target(session, settings.target) for session in sessions]
+        check_alike(sessions, names, settings, terms)
         home = _home(sessions, names, settings, device, say)
         asked = [read_asked(session, evaluation or EvaluationSettings()) for session in sessions]
         say_missing(ids, [one.missing for one in asked], say)
@@ -92,7 +98,7 @@ class Corpus:
             parts.append(_labelled(samples, settings, seed, session))
         say_missing(ids, [part.missing for part in parts], say)
         others = {
-            name: (_readout(sessions, name, own, terms), own.weight)
+            name: (choose_readout(sessions, name, own, terms), own.weight)
             for name, own in settings.readouts.items()
         }
         by_session = settings.normalize == "session"
@@ -106,7 +112,7 @@ class Corpus:
             spikes=store.finish(home),
             targets=gathered,
             train=_training_spans(parts, store, device),
-            origins=tuple(map(Origin.of, sessions)),
+            origins=tuple(map(Anatomy.of, sessions)),
             trials=tuple(one.trials for one in asked),
         )
 
@@ -144,98 +150,8 @@ class Corpus:
         return "".join(f"{value:08x}" for value in sums)
 
 
-def select_sessions(dataset: Dataset, globs: Sequence[str]) -> list[str]:
-    """The session ids that match any of `globs`, in the dataset's order.
-
-    Raises RecipeError for a glob that matches nothing.
-    """
-    for glob in globs:
-        if not fnmatch.filter(dataset.sessions, glob):
-            there = ", ".join(dataset.sessions[:5]) or "none"
-            raise RecipeError(f"no session matches {glob!r}; the store has: {there}")
-    return [id for id in dataset.sessions if any(fnmatch.fnmatch(id, glob) for glob in globs)]
-
-
 def _checksum(x: Tensor) -> int:
     return zlib.crc32(x.cpu().contiguous().numpy().reshape(-1).view("uint8").data)
-
-
-def _target(session: Session, wanted: str | None) -> str:
-    """The behavior to decode: the recipe's, or the one that the session itself names."""
-    target = wanted or session.target
-    if target is None:
-        raise RecipeError(
-            f"{session.id} names no behavior to decode; set data.target to one of: "
-            f"{', '.join(session.behavior) or 'none'}"
-        )
-    if target not in session.behavior:
-        there = ", ".join(session.behavior) or "none"
-        raise RecipeError(f"{session.id} has no behavior {target!r}; there is: {there}")
-    return target
-
-
-def _readout(
-    sessions: Sequence[Session], name: str, settings: ReadoutSettings, terms: Terms
-) -> Readout:
-    """A further readout, of a behavior's unit and axes, as `terms` have it where no session does; a
-    discrete one finds its classes later.
-
-    Raises RecipeError when no session has it, or when it is another thing in one of them than in
-    the others or in `terms`.
-    """
-    if settings.column is not None:
-        return Readout(name=name)
-    behavior = settings.behavior or name
-    found = {
-        Readout(name=name, unit=info.unit, axes=axes(info)): session.id
-        for session in sessions
-        if (info := session.behavior.get(behavior)) is not None
-    }
-    if not found and name in terms.readouts:
-        return terms.readouts[name]
-    if not found:
-        there = ", ".join(sessions[0].behavior) or "none"
-        raise RecipeError(
-            f"data.readouts.{name}: no session has a behavior {behavior!r}; {sessions[0].id} has: "
-            f"{there}; for a column of an interval table, set column and during"
-        )
-    if len(found) > 1:
-        (one, first), (other, second), *_ = found.items()
-        raise RecipeError(
-            f"data.readouts.{name}: {behavior!r} is {one.width} axes in {one.unit} in {first}, and "
-            f"{other.width} axes in {other.unit} in {second}; train them apart"
-        )
-    readout, id = next(iter(found.items()))
-    settled = terms.readouts.get(name, readout)
-    if settled.axes and (settled.width, settled.unit) != (readout.width, readout.unit):
-        raise RecipeError(
-            f"data.readouts.{name}: {behavior!r} is {readout.width} axes in {readout.unit} in "
-            f"{id}, but {settled.width} in {settled.unit} in the decoder that is adapted; set its "
-            "behavior to one that is alike, or leave that session out"
-        )
-    return readout
-
-
-def _check_alike(
-    sessions: Sequence[Session], names: Sequence[str], settings: DataSettings, terms: Terms
-) -> None:
-    first, name = sessions[0].behavior[names[0]], names[0]
-    unit = unit_of(first, settings)
-    for session, target in zip(sessions, names, strict=True):
-        if not session.n_units:
-            raise RecipeError(f"{session.id} has no units to decode from; leave it out")
-        mine = session.behavior[target]
-        if (unit_of(mine, settings), mine.shape[1:]) != (unit, first.shape[1:]):
-            raise RecipeError(
-                f"{target!r} has {mine.shape[1]} axes in {mine.unit} in {session.id}, but {name!r} "
-                f"{first.shape[1]} in {first.unit} in {sessions[0].id}; train them apart, or set "
-                "data.velocity if one is a position and the other a velocity"
-            )
-    if terms.target is not None and len(terms.target[0]) != first.shape[1]:
-        raise RecipeError(
-            f"{name!r} has {first.shape[1]} axes in {sessions[0].id}, but the decoder that is "
-            f"adapted tells {len(terms.target[0])}: set data.target to a behavior that has as many"
-        )
 
 
 def _home(
@@ -248,15 +164,15 @@ def _home(
     """Where the spikes go, by an estimate of what they take."""
     spikes = placement.spike_bytes(sessions)
     others = placement.target_bytes(sessions, names, settings.readouts)
-    free = placement.free_bytes(device)
+    free = memory.free_bytes(device)
     home = placement.place(
-        settings.place, spikes, others, device, free, placement.free_bytes(torch.device("cpu"))
+        settings.place, spikes, others, device, free, memory.free_bytes(torch.device("cpu"))
     )
     seconds = sum(last - first for first, last in (session.span for session in sessions))
     say(
         f"corpus: {len(sessions)} sessions, {seconds / 3600:.1f} h, "
         f"{sum(session.n_spikes for session in sessions):,} spikes, "
-        f"about {placement.gigabytes(spikes + others)} of {placement.gigabytes(free)} free "
+        f"about {memory.gigabytes(spikes + others)} of {memory.gigabytes(free)} free "
         f"on {device}"
     )
     if home != device:

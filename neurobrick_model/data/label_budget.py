@@ -6,33 +6,14 @@ and the session's id alone, and the labels of a larger number of seconds contain
 
 from __future__ import annotations
 
-import re
 import zlib
-from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
 
 from neurobrick import Intervals
 
 PIECE = 3.0  # s, about that of a reach from cue to hold; windows of 1 s have room to move in it
-_AMOUNT = re.compile(r"\s*([0-9.]+)\s*(s|min|h)?\s*")
-_SECONDS = {None: 1.0, "s": 1.0, "min": 60.0, "h": 3600.0}
-
-
-def parse_seconds(text: Any) -> Any:
-    """`60`, `60s`, `5min` or `1.5h` in seconds. Raises ValueError for other text."""
-    if not isinstance(text, str):
-        return text
-    match = _AMOUNT.fullmatch(text)
-    try:
-        return float(match[1]) * _SECONDS[match[2]]  # type: ignore[index]
-    except (TypeError, ValueError):
-        raise ValueError("must be seconds: 60, 60s, 5min or 1.5h") from None
-
-
-Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0)]
 
 
 def choose(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 
 from neurobrick import RecipeError, Session
+from neurobrick_model.compute.memory import gigabytes
 from neurobrick_model.data.timeline import BIN_BITS, TICKS
 from neurobrick_model.recipe.settings import ReadoutSettings
 
@@ -15,7 +15,6 @@ SPIKE_BYTES = 6  # a tick and a unit
 BIN_BYTES = 8  # of the index, for each bin
 SAMPLE_BYTES = 25  # time, weight, session, split, row; and 4 for each axis
 READOUT_BYTES = 12  # weight, split row; and its value
-CGROUP = Path("/sys/fs/cgroup")
 RESIDENT_SHARE = 0.5  # of what is free on a device may be spikes; the rest is for the model
 
 
@@ -53,36 +52,6 @@ def _value_bytes(sessions: Sequence[Session], name: str, settings: ReadoutSettin
     )
 
 
-def free_bytes(device: torch.device) -> int:
-    """Memory that is free on `device`; of a CPU, what the machine or its container has left."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    lines = Path("/proc/meminfo")
-    if not lines.exists():  # macOS and Windows do not say so; they swap rather than kill
-        return 2**62
-    available = next(
-        int(line.split()[1]) * 1024
-        for line in lines.read_text().splitlines()
-        if line.startswith("MemAvailable:")
-    )
-    return min(available, container_room())
-
-
-def container_room(group: Path = CGROUP) -> int:
-    """Bytes that the control group (v2) in this folder still allows; no limit counts as 2^62.
-
-    The cache of files that were read counts as used there, but gives way to who asks for memory.
-    """
-    try:
-        limit = (group / "memory.max").read_text().strip()
-        used = int((group / "memory.current").read_text())
-        told = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    except OSError:
-        return 2**62
-    cached = int(told["inactive_file"]) + int(told["active_file"])
-    return 2**62 if limit == "max" else int(limit) - used + cached
-
-
 def place(
     wanted: str, spikes: int, targets: int, device: torch.device, free: int, host_free: int
 ) -> torch.device:
@@ -107,8 +76,3 @@ def _check(needed: int, free: int, where: str, advice: str) -> None:
             f"the corpus takes about {gigabytes(needed)} and {gigabytes(max(free, 0))} {where} "
             f"are free: {advice}"
         )
-
-
-def gigabytes(n: int) -> str:
-    """Bytes as people say them."""
-    return f"{n / 1e9:.1f} GB" if n >= 1e8 else f"{n / 1e6:.1f} MB"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neurobrick_model.data.timeline import TICKS, Spans, Spikes, Vocabulary
-from neurobrick_model.evaluation.decoded import BATCH
+from neurobrick_model.decoding.stitching import BATCH
 from neurobrick_model.model.perceiver import Perceiver
 from neurobrick_model.model.tokens import Queries, all_units, key_tokens
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from neurobrick_model.decoding.decoder import SPEC, WEIGHTS, Decoder
+from neurobrick_model.decoding.decoder import Decoder
+from neurobrick_model.decoding.spec import SPEC, WEIGHTS
 from neurobrick_model.exchange.model_card import card
 from neurobrick_model.exchange.torch_program import save_program
 from neurobrick_model.files import read_json, replacing_folder, to_json, write_text

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from neurobrick_model.decoding.decoder import DecoderSpec
+from neurobrick_model.decoding.spec import DecoderSpec
 
 TAGS = ["neuroscience", "electrophysiology", "neural-decoding", "spikes", "poyo"]
 CITATION = """\

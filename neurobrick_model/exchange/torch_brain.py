@@ -19,9 +19,10 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from neurobrick import RecipeError, StoreError
-from neurobrick_model.decoding.decoder import Decoder, DecoderSpec, SessionEntry
+from neurobrick_model.decoding.decoder import Decoder
+from neurobrick_model.decoding.spec import DecoderSpec, SessionEntry
 from neurobrick_model.exchange.torch_brain_units import Placed, SessionSource, place
-from neurobrick_model.files import load_foreign
+from neurobrick_model.exchange.torch_checkpoint import load_foreign
 from neurobrick_model.model.tokens import KINDS
 from neurobrick_model.recipe.settings import ModelSettings, Settings
 from neurobrick_model.training.output.run_folder import versions

@@ -15,7 +15,8 @@ from torch.export import Dim, ExportedProgram
 from torch.nn import functional
 
 from neurobrick_model.data.timeline import TICKS
-from neurobrick_model.decoding.decoder import SPEC, Decoder, DecoderSpec, Scale, SessionEntry
+from neurobrick_model.decoding.decoder import Decoder
+from neurobrick_model.decoding.spec import SPEC, DecoderSpec, Scale, SessionEntry
 from neurobrick_model.files import replacing
 from neurobrick_model.model.tokens import END, KINDS, SPIKE, START, Keys, Queries
 

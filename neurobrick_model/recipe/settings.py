@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from neurobrick import IntervalRule, SplitSpec
-from neurobrick_model.data.label_budget import Seconds
+from neurobrick_model.recipe.durations import Seconds
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 # Text, as a path would take a URL apart.

@@ -14,30 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from neurobrick import Session
+from neurobrick_model.data.anatomy import Anatomy
 
 if TYPE_CHECKING:
     from neurobrick_model.model.perceiver import Perceiver
-
-UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a session's spikes are from: its subject, and the brain area of each unit."""
-
-    subject: str
-    areas: tuple[str, ...]
-
-    @classmethod
-    def of(cls, session: Session) -> Origin:
-        """As the session says; what it does not say is unknown."""
-        subject, units = session.metadata.subject, session.units
-        areas = units["area"].to_pylist() if "area" in units.column_names else []
-        areas = areas or [None] * session.n_units
-        return cls(
-            (subject.id if subject else None) or UNKNOWN, tuple(area or UNKNOWN for area in areas)
-        )
 
 
 @dataclass(frozen=True)
@@ -51,7 +31,7 @@ class Map:
     labels: dict[str, tuple[str, ...]]
 
 
-def maps(model: Perceiver, origins: Sequence[Origin]) -> list[Map]:
+def maps(model: Perceiver, origins: Sequence[Anatomy]) -> list[Map]:
     """Of the units, by area and by subject, and of the sessions, by subject; `origins` are those of
     the sessions, in the order of the vocabulary. A map of fewer than three points is left out."""
     areas = tuple(area for origin in origins for area in origin.areas)

@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,16 @@ from neurobrick import Dataset
 from neurobrick_model.adaptation.recipes import resolve
 from neurobrick_model.adaptation.starting_weights import origin
 from neurobrick_model.compute.cpu_threads import Team
-from neurobrick_model.compute.device import (
-    choose_device,
-    choose_precision,
-    compile_parts,
-    compiles,
-)
+from neurobrick_model.compute.device import choose_device, choose_precision
 from neurobrick_model.compute.ranks import Ranks
 from neurobrick_model.data.corpus import Corpus
-from neurobrick_model.decoding.decoder import DecoderSpec
+from neurobrick_model.decoding.spec import DecoderSpec
 from neurobrick_model.evaluation.decoded import Decoded, decode_readouts, decode_rows, mean_r2
 from neurobrick_model.model.perceiver import Perceiver
 from neurobrick_model.recipe.recipe import Recipe
 from neurobrick_model.report import embedding_maps
 from neurobrick_model.training.batches import Cutter
+from neurobrick_model.training.compile import compile_parts, compiles
 from neurobrick_model.training.health import Health
 from neurobrick_model.training.optimization.gradients import Gradients
 from neurobrick_model.training.optimization.loss import Objective, Scores
@@ -48,32 +44,14 @@ from neurobrick_model.training.optimization.optimizers import (
 )
 from neurobrick_model.training.output import run_folder
 from neurobrick_model.training.output.log import Log
+from neurobrick_model.training.output.progress import Progress
+from neurobrick_model.training.output.watch import Watch
 from neurobrick_model.training.scoring import score
 from neurobrick_model.training.stopping import Stopped, asked_to_stop, out_of_memory
 from neurobrick_model.training.throughput import Meter, Reading
 
 LOG_EVERY = 20  # steps
 CACHE = 2**28  # bytes of decoded arrays: a corpus is read once
-
-
-class Watch:
-    """Told how training goes; this one says nothing."""
-
-    def say(self, line: str) -> None:
-        """A line worth reading."""
-
-    def step(self, step: int, loss: float, reading: Reading) -> None:
-        """`step` steps are done."""
-
-
-@dataclass
-class Progress:
-    """Where a run stands; what a checkpoint keeps beside weights and optimizers."""
-
-    step: int = 0
-    best: float = -math.inf
-    best_step: int = 0
-    seconds: float = 0.0
 
 
 class Trainer:

@@ -20,7 +20,8 @@ import pytest
 from neurobrick.errors import CorruptFile, UnsupportedFile
 from neurobrick.readers.tree import Array
 from neurobrick.readers.zarr2 import open_zarr
-from neurobrick.readers.zarr_files import LocalFiles, checksum
+from neurobrick.sources.zarr_checksum import checksum
+from neurobrick.storage.zarr_files import LocalFiles
 from tests.support.zarr_files import MemoryFiles, array, group, write_files
 
 BLOSC = {"id": "blosc", "cname": "lz4"}

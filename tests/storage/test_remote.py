@@ -132,7 +132,7 @@ def test_a_killed_push_leaves_nothing_that_opens_and_goes_on(s3: Bucket, root: P
         """
         import os, signal, sys, itertools
         from pathlib import Path
-        from neurobrick.storage.objects import ObjectStorage
+        from neurobrick.storage.remote.objects import ObjectStorage
         from neurobrick.transfer import push
         left, write = itertools.count(60, -1), ObjectStorage.write
         def written(self, name, content):

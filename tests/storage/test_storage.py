@@ -27,12 +27,12 @@ import pytest
 from demo.loopback import Faults
 from neurobrick.errors import StoreError
 from neurobrick.storage import Storage, open_storage
-from neurobrick.storage.cached import CachedStorage
 from neurobrick.storage.checksum import checksum
-from neurobrick.storage.disk_cache import DiskCache
 from neurobrick.storage.folder import Folder
-from neurobrick.storage.objects import ObjectStorage
 from neurobrick.storage.place import Limits
+from neurobrick.storage.remote.cached import CachedStorage
+from neurobrick.storage.remote.disk_cache import DiskCache
+from neurobrick.storage.remote.objects import ObjectStorage
 from tests.support.buckets import ACCESS_KEY, HASTY, SECRET_KEY, Bucket, Web
 
 HANGS_AFTER = 60  # seconds
@@ -360,7 +360,7 @@ def test_the_profile_has_keys_region_and_endpoint(
 def test_a_bucket_tells_its_region(s3: Bucket) -> None:
     import botocore.session
 
-    from neurobrick.storage.s3 import bucket_region
+    from neurobrick.storage.remote.s3 import bucket_region
 
     s3.client.create_bucket(
         Bucket="bucket-elsewhere", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"}
@@ -857,7 +857,7 @@ def test_a_fork_can_read_what_this_process_is_reading(web: Web) -> None:
 
 FORKS_BY_ITSELF = """
 import os, signal, sys, warnings
-from neurobrick.storage.objects import ObjectStorage
+from neurobrick.storage.remote.objects import ObjectStorage
 warnings.simplefilter("ignore", DeprecationWarning)
 storage = ObjectStorage(sys.argv[1])
 if sys.argv[2] == "read":

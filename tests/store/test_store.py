@@ -26,10 +26,10 @@ from neurobrick.schema import Scaling
 from neurobrick.storage.checksum import checksum
 from neurobrick.store import SessionStore, damage
 from neurobrick.store.codec import decode
+from neurobrick.store.columns import from_arrays, to_arrays
 from neurobrick.store.inventory import Inventory
 from neurobrick.store.quantize import quantize
 from neurobrick.store.zarr3 import FolderWriter, chunk_names, chunk_rows
-from neurobrick.tables import from_arrays, to_arrays
 from tests.conftest import prepare_files
 
 

@@ -19,7 +19,7 @@ import torch
 
 import neurobrick
 from neurobrick import NeurobrickError, RecipeError
-from neurobrick_model.decoding.decoder import WEIGHTS, Parent
+from neurobrick_model.decoding.spec import WEIGHTS, Parent
 from neurobrick_model.files import read_json, to_json, write_text
 from neurobrick_model.recipe.recipe import RECIPE, Recipe
 from neurobrick_model.training.output.checkpoint import Checkpoints

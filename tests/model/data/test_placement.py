@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from neurobrick import RecipeError
+from neurobrick_model.compute import memory
 from neurobrick_model.data import corpus as corpus_module
 from neurobrick_model.data import placement
 from neurobrick_model.data.corpus import Corpus
@@ -82,13 +83,13 @@ def test_it_is_said_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> 
     session = fake_session("sim/a", 0)
 
     monkeypatch.setattr(corpus_module, "read_samples", pytest.fail)
-    monkeypatch.setattr(placement, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
     with pytest.raises(RecipeError, match="choose fewer sessions"):
         Corpus.from_dataset(FakeDataset(session), DataSettings())  # type: ignore[arg-type]
 
 
 def test_free_memory_of_this_machine_is_plausible() -> None:
-    assert 10**7 < placement.free_bytes(CPU) < 2**62
+    assert 10**7 < memory.free_bytes(CPU) < 2**62
 
 
 def test_what_a_container_holds_of_files_is_free(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_what_a_container_holds_of_files_is_free(tmp_path: Path) -> None:
     (tmp_path / "memory.current").write_text("830\n")
     (tmp_path / "memory.stat").write_text(stat)
     (tmp_path / "memory.max").write_text("1000\n")
-    assert placement.container_room(tmp_path) == 1000 - 130
+    assert memory.container_room(tmp_path) == 1000 - 130
     (tmp_path / "memory.max").write_text("max\n")
-    assert placement.container_room(tmp_path) == 2**62
-    assert placement.container_room(tmp_path / "none") == 2**62
+    assert memory.container_room(tmp_path) == 2**62
+    assert memory.container_room(tmp_path / "none") == 2**62

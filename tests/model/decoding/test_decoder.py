@@ -11,7 +11,7 @@ import pytest
 
 from neurobrick import StoreError
 from neurobrick_model import Decoder
-from neurobrick_model.decoding.decoder import DecoderSpec
+from neurobrick_model.decoding.spec import DecoderSpec
 from tests.model.exchange.test_export import SPEC
 
 HUGE = {"dim": 2**16, "depth": 2**4, "feedforward": 2**10}  # 2^47 weights

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from neurobrick import Intervals
 from neurobrick_model import Decoder, Stream
 from neurobrick_model.data.readouts import Readout
-from neurobrick_model.decoding.decoder import DecoderSpec, SessionEntry, UnknownSession
+from neurobrick_model.decoding.decoder import UnknownSession
+from neurobrick_model.decoding.spec import DecoderSpec, SessionEntry
 from neurobrick_model.decoding.stream import LEAST_ROOM, ROOM, StreamError
 from neurobrick_model.model.tokens import END, SPIKE, START
 from neurobrick_model.recipe.settings import ModelSettings

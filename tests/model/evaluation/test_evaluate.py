@@ -16,16 +16,10 @@ from neurobrick_model.baselines.fit_all import baselines
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.data.scored_parts import HEADLINE, Part
 from neurobrick_model.data.timeline import TICKS, Spans
-from neurobrick_model.evaluation import decoded
+from neurobrick_model.decoding import stitching
+from neurobrick_model.decoding.stitching import covering, stitch
 from neurobrick_model.evaluation.breakdown import break_down
-from neurobrick_model.evaluation.decoded import (
-    Decoded,
-    covering,
-    decode_rows,
-    mean_r2,
-    of_part,
-    stitch,
-)
+from neurobrick_model.evaluation.decoded import Decoded, decode_rows, mean_r2, of_part
 from neurobrick_model.model.tokens import KINDS, Keys, Queries
 from neurobrick_model.recipe.settings import BaselineSettings, DataSettings, EvaluationSettings
 from tests.support.model.fakes import FakeDataset, FakeSession, fake_session
@@ -71,7 +65,7 @@ def stitched(
 def test_stitching_is_the_weighted_average_over_windows(
     corpus: Corpus, dataset: FakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoded, "BATCH", {"cpu": 7})
+    monkeypatch.setattr(stitching, "BATCH", {"cpu": 7})
     rows = corpus.targets.scored["test"]
     found = stitch(
         Counter(),

@@ -20,7 +20,7 @@ from neurobrick import Intervals, StoreError
 from neurobrick_model import Decoder, Recipe, Trainer, adapt
 from neurobrick_model.cli import main
 from neurobrick_model.data.readouts import Readout
-from neurobrick_model.decoding.decoder import DecoderSpec, Scale, SessionEntry
+from neurobrick_model.decoding.spec import DecoderSpec, Scale, SessionEntry
 from neurobrick_model.exchange.export import export, write
 from neurobrick_model.files import replacing_folder
 from neurobrick_model.recipe.settings import ModelSettings

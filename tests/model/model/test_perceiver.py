@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from neurobrick_model.compute.device import compile_parts
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.model import attention
 from neurobrick_model.model.attention import attend_each, attend_padded, attend_varlen
 from neurobrick_model.model.perceiver import Perceiver
 from neurobrick_model.recipe.settings import DataSettings, ModelSettings, TrainingSettings
 from neurobrick_model.training.batches import Batch, Cutter, shares
+from neurobrick_model.training.compile import compile_parts
 from neurobrick_model.training.optimization.loss import ERROR, WEIGHT, Objective
 from tests.support.model.fakes import FakeDataset, fake_session
 from tests.support.model.reference import Reference

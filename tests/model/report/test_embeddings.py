@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from neurobrick_model.data.anatomy import Anatomy
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.recipe.settings import DataSettings
-from neurobrick_model.report.embedding_maps import Origin, maps, plane
+from neurobrick_model.report.embedding_maps import maps, plane
 from tests.support.model.fakes import FakeDataset, fake_session
 
 
@@ -32,8 +33,8 @@ def test_a_corpus_knows_subjects_and_areas_of_its_units() -> None:
     stores: Any = FakeDataset(told, silent)
     corpus = Corpus.from_dataset(stores, DataSettings())
     assert corpus.origins == (
-        Origin("J", ("M1", "unknown", "PMd")),
-        Origin("unknown", ("unknown", "unknown")),
+        Anatomy("J", ("M1", "unknown", "PMd")),
+        Anatomy("unknown", ("unknown", "unknown")),
     )
     model: Any = SimpleNamespace(
         unit_embedding=torch.nn.Embedding(5, 4), session_embedding=torch.nn.Embedding(2, 4)

@@ -9,7 +9,7 @@ from neurobrick import NeurobrickError
 from neurobrick_model import Recipe, Trainer
 from neurobrick_model.training.health import Health
 from neurobrick_model.training.optimization.loss import Scores
-from neurobrick_model.training.trainer import Watch
+from neurobrick_model.training.output.watch import Watch
 from tests.support.model.fakes import FakeDataset
 
 GOOD, USELESS = Scores(0.3, 1.0, 0.7), Scores(1.0, 1.0, 0.05)

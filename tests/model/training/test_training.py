@@ -16,7 +16,8 @@ import torch
 
 from neurobrick import NeurobrickError, RecipeError, StoreError
 from neurobrick_model import Decoder, Recipe, Trainer
-from neurobrick_model.decoding.decoder import WEIGHTS, UnknownSession
+from neurobrick_model.decoding.decoder import UnknownSession
+from neurobrick_model.decoding.spec import WEIGHTS
 from neurobrick_model.files import load_weights, replacing
 from neurobrick_model.training.optimization.loss import Scores
 from neurobrick_model.training.output.run_folder import alone

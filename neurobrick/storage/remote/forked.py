@@ -20,8 +20,8 @@ from threading import Lock, Thread
 from typing import Any
 
 from neurobrick.errors import StoreError
-from neurobrick.storage.calls import Threads
 from neurobrick.storage.place import Limits, Place
+from neurobrick.storage.remote.calls import Threads
 
 PATIENCE = 3  # seconds in which a helper ends
 
@@ -76,7 +76,7 @@ class Helper:
     def _start(self) -> Connection:
         try:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "neurobrick.storage.forked"],
+                [sys.executable, "-P", "-m", "neurobrick.storage.remote.forked"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 # The same modules as here; not those of the folder that it happens to be in.

@@ -13,9 +13,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from neurobrick.errors import StoreError
-from neurobrick.storage.failures import explained
 from neurobrick.storage.place import Limits, Place
-from neurobrick.storage.s3 import s3_access
+from neurobrick.storage.remote.failures import explained
+from neurobrick.storage.remote.s3 import s3_access
 
 if TYPE_CHECKING:
     from obstore import PutMode

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from neurobrick.storage.ahead import Ahead
-from neurobrick.storage.calls import Calls, Threads
-from neurobrick.storage.forks import obstore_is_broken
 from neurobrick.storage.names import check_name
 from neurobrick.storage.place import Limits, Place
+from neurobrick.storage.remote.ahead import Ahead
+from neurobrick.storage.remote.calls import Calls, Threads
+from neurobrick.storage.remote.forks import obstore_is_broken
 
 
 class ObjectStorage:
@@ -125,7 +125,7 @@ class _Process:
         self.ahead = Ahead()
         self.calls: Calls
         if obstore_is_broken():
-            from neurobrick.storage.forked import Helper
+            from neurobrick.storage.remote.forked import Helper
 
             self.calls = Helper(place, limits)
             weakref.finalize(self, self.calls.close)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from neurobrick.storage.disk_cache import DiskCache
-from neurobrick.storage.objects import ObjectStorage
+from neurobrick.storage.remote.disk_cache import DiskCache
+from neurobrick.storage.remote.objects import ObjectStorage
 
 MOST_COMING = 500  # files that wait for the disk, of half a megabyte at most
 LATER = 0.05  # seconds in which who asked for the content has decoded it, on all cores

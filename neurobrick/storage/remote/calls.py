@@ -5,8 +5,8 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
-from neurobrick.storage.bucket import Bucket
 from neurobrick.storage.place import Limits, Place
+from neurobrick.storage.remote.bucket import Bucket
 
 
 class Calls(Protocol):

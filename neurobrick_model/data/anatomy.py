@@ -1,0 +1,31 @@
+"""The subject of a session and the brain areas of its units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from neurobrick import Session
+
+if TYPE_CHECKING:
+    pass
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Where a session's spikes are from: its subject, and the brain area of each unit."""
+
+    subject: str
+    areas: tuple[str, ...]
+
+    @classmethod
+    def of(cls, session: Session) -> Anatomy:
+        """As the session says; what it does not say is unknown."""
+        subject, units = session.metadata.subject, session.units
+        areas = units["area"].to_pylist() if "area" in units.column_names else []
+        areas = areas or [None] * session.n_units
+        return cls(
+            (subject.id if subject else None) or UNKNOWN, tuple(area or UNKNOWN for area in areas)
+        )

@@ -1,0 +1,104 @@
+"""Which sessions, which target and which readouts a run uses, and whether these fit each other."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+
+from neurobrick import Dataset, RecipeError, Session
+from neurobrick_model.data.readouts import Readout, Terms
+from neurobrick_model.data.targets import (
+    axes,
+    unit_of,
+)
+from neurobrick_model.recipe.settings import DataSettings, ReadoutSettings
+
+
+def select_sessions(dataset: Dataset, globs: Sequence[str]) -> list[str]:
+    """The session ids that match any of `globs`, in the dataset's order.
+
+    Raises RecipeError for a glob that matches nothing.
+    """
+    for glob in globs:
+        if not fnmatch.filter(dataset.sessions, glob):
+            there = ", ".join(dataset.sessions[:5]) or "none"
+            raise RecipeError(f"no session matches {glob!r}; the store has: {there}")
+    return [id for id in dataset.sessions if any(fnmatch.fnmatch(id, glob) for glob in globs)]
+
+
+def choose_target(session: Session, wanted: str | None) -> str:
+    """The behavior to decode: the recipe's, or the one that the session itself names."""
+    target = wanted or session.target
+    if target is None:
+        raise RecipeError(
+            f"{session.id} names no behavior to decode; set data.target to one of: "
+            f"{', '.join(session.behavior) or 'none'}"
+        )
+    if target not in session.behavior:
+        there = ", ".join(session.behavior) or "none"
+        raise RecipeError(f"{session.id} has no behavior {target!r}; there is: {there}")
+    return target
+
+
+def choose_readout(
+    sessions: Sequence[Session], name: str, settings: ReadoutSettings, terms: Terms
+) -> Readout:
+    """A further readout, of a behavior's unit and axes, as `terms` have it where no session does; a
+    discrete one finds its classes later.
+
+    Raises RecipeError when no session has it, or when it is another thing in one of them than in
+    the others or in `terms`.
+    """
+    if settings.column is not None:
+        return Readout(name=name)
+    behavior = settings.behavior or name
+    found = {
+        Readout(name=name, unit=info.unit, axes=axes(info)): session.id
+        for session in sessions
+        if (info := session.behavior.get(behavior)) is not None
+    }
+    if not found and name in terms.readouts:
+        return terms.readouts[name]
+    if not found:
+        there = ", ".join(sessions[0].behavior) or "none"
+        raise RecipeError(
+            f"data.readouts.{name}: no session has a behavior {behavior!r}; {sessions[0].id} has: "
+            f"{there}; for a column of an interval table, set column and during"
+        )
+    if len(found) > 1:
+        (one, first), (other, second), *_ = found.items()
+        raise RecipeError(
+            f"data.readouts.{name}: {behavior!r} is {one.width} axes in {one.unit} in {first}, and "
+            f"{other.width} axes in {other.unit} in {second}; train them apart"
+        )
+    readout, id = next(iter(found.items()))
+    settled = terms.readouts.get(name, readout)
+    if settled.axes and (settled.width, settled.unit) != (readout.width, readout.unit):
+        raise RecipeError(
+            f"data.readouts.{name}: {behavior!r} is {readout.width} axes in {readout.unit} in "
+            f"{id}, but {settled.width} in {settled.unit} in the decoder that is adapted; set its "
+            "behavior to one that is alike, or leave that session out"
+        )
+    return readout
+
+
+def check_alike(
+    sessions: Sequence[Session], names: Sequence[str], settings: DataSettings, terms: Terms
+) -> None:
+    first, name = sessions[0].behavior[names[0]], names[0]
+    unit = unit_of(first, settings)
+    for session, target in zip(sessions, names, strict=True):
+        if not session.n_units:
+            raise RecipeError(f"{session.id} has no units to decode from; leave it out")
+        mine = session.behavior[target]
+        if (unit_of(mine, settings), mine.shape[1:]) != (unit, first.shape[1:]):
+            raise RecipeError(
+                f"{target!r} has {mine.shape[1]} axes in {mine.unit} in {session.id}, but {name!r} "
+                f"{first.shape[1]} in {first.unit} in {sessions[0].id}; train them apart, or set "
+                "data.velocity if one is a position and the other a velocity"
+            )
+    if terms.target is not None and len(terms.target[0]) != first.shape[1]:
+        raise RecipeError(
+            f"{name!r} has {first.shape[1]} axes in {sessions[0].id}, but the decoder that is "
+            f"adapted tells {len(terms.target[0])}: set data.target to a behavior that has as many"
+        )

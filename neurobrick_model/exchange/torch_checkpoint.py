@@ -1,0 +1,39 @@
+"""Checkpoints of other projects, written by torch.save, read without running anything of them."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurobrick import StoreError
+
+if TYPE_CHECKING:
+    pass
+
+
+def load_foreign(path: Path) -> Any:
+    """Read what another project wrote with torch.save: tensors, and plain values around them.
+    Nothing in the file is ever run.
+
+    Raises StoreError when the file is absent or damaged, or holds anything else.
+    """
+    import torch
+
+    try:
+        if zipfile.is_zipfile(path):  # torch.load does not look at its checksums
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged:
+                raise zipfile.BadZipFile(f"the checksum of {damaged} is another")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise StoreError(
+            f"{path} is damaged, or holds more than tensors and plain values, which would have to "
+            "be run; where it was made, save what it holds of tensors: "
+            "torch.save(model.state_dict(), path)"
+        ) from error
+    except Exception as error:  # there is no list of what a damaged file can lead to
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StoreError(f"cannot read the checkpoint {path}: {first}") from error
