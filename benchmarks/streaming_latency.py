@@ -30,7 +30,7 @@ from rich.table import Table
 
 from neurobrick import Intervals
 from neurobrick_model import Decoder
-from neurobrick_model.data.timeline import Spikes, ticks
+from neurobrick_model.data.timeline import PackedSpikes, ticks
 from neurobrick_model.decoding.spec import DecoderSpec, SessionEntry
 from neurobrick_model.decoding.trailing_windows import decode_causally
 from neurobrick_model.recipe.settings import ModelSettings
@@ -68,7 +68,7 @@ def ours(preset: str, units: int, steps: int) -> dict[str, dict[str, float]]:
     decoder = make_decoder(preset, units)
     moments = FIRST + STEP * np.arange(WARMUP + steps)
     times, rows = spikes(units, moments[-1])
-    recording = Spikes.gather(
+    recording = PackedSpikes.gather(
         [(0, times, rows, Intervals([0.0], [moments[-1] + STEP]))], 1, torch.device("cpu")
     )
     until = np.searchsorted(times, moments)

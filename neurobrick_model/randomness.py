@@ -22,10 +22,10 @@ GOLDEN = -7046029254386353131  # 2^64 / golden ratio, as a signed integer: Weyl 
 class Purpose(IntEnum):
     """What a number is for; each purpose has numbers of its own."""
 
-    PLACE = 1
-    KEPT = 2
-    RANK = 3
-    JITTER = 4
+    WINDOW_PLACE = 1
+    UNIT_COUNT = 2
+    UNIT_CHOICE = 3
+    QUERY_JITTER = 4
     DROPOUT = 5
 
 

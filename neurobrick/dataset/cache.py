@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
-from neurobrick.dataset.timed_rows import Samples
+from neurobrick.dataset.timed_rows import TimedRows
 
 
 class Cache:
@@ -24,11 +24,11 @@ class Cache:
         self.budget = budget
         self.held = 0
         self._lock = Lock()
-        self._kept: OrderedDict[Hashable, Samples] = OrderedDict()
-        self._being_made: dict[Hashable, Future[Samples]] = {}
+        self._kept: OrderedDict[Hashable, TimedRows] = OrderedDict()
+        self._being_made: dict[Hashable, Future[TimedRows]] = {}
         _caches.add(self)
 
-    def get(self, key: Hashable, make: Callable[[], Samples]) -> Samples:
+    def get(self, key: Hashable, make: Callable[[], TimedRows]) -> TimedRows:
         """What is kept under `key`, made now if need be. Raises what `make` raises."""
         with self._lock:
             kept = self._kept.get(key)
@@ -37,7 +37,7 @@ class Cache:
                 return kept
             awaited = self._being_made.get(key)
             if awaited is None:
-                mine = self._being_made[key] = Future[Samples]()
+                mine = self._being_made[key] = Future[TimedRows]()
         if awaited is not None:
             return awaited.result()
         try:
@@ -53,7 +53,7 @@ class Cache:
         mine.set_result(samples)
         return samples
 
-    def _keep(self, key: Hashable, samples: Samples) -> None:
+    def _keep(self, key: Hashable, samples: TimedRows) -> None:
         self._kept[key] = samples
         self.held += samples.nbytes
         # The newest stays, even if it alone exceeds the budget: its reader holds it anyway.

@@ -15,7 +15,7 @@ from neurobrick.dataset.behavior_info import BehaviorInfo
 from neurobrick.dataset.cache import Cache
 from neurobrick.dataset.overlap import Overlap
 from neurobrick.dataset.slice import Slice
-from neurobrick.dataset.timed_rows import ChunkedSamples, Pair, Samples, WholeSamples
+from neurobrick.dataset.timed_rows import ChunkedRows, Pair, TimedRows, WholeRows
 from neurobrick.intervals import Intervals
 from neurobrick.schema import SPLITS, SessionMetadata
 from neurobrick.store import Chunks, SessionStore
@@ -154,29 +154,29 @@ class Session:
         """
         return self.behavior_samples(name).whole()
 
-    def spike_samples(self) -> Samples:
+    def spike_samples(self) -> TimedRows:
         """The spikes by time: rows of the units table at times in seconds."""
         return self._cache.get((self._id, self._token), self._load_spikes)
 
-    def behavior_samples(self, name: str) -> Samples:
+    def behavior_samples(self, name: str) -> TimedRows:
         """A behavior by time. Raises KeyError when the session has none of that name."""
         return self._cache.get((self._id, "behavior", name), partial(self._load_behavior, name))
 
-    def _load_spikes(self) -> Samples:
+    def _load_spikes(self) -> TimedRows:
         store = self._store
         if self._too_large(*store.spike_bytes()):
             return self._chunked((self._token,), store.spike_chunks(), self._spikes)
         store.read_ahead()
-        return WholeSamples(*self._spikes(None))
+        return WholeRows(*self._spikes(None))
 
-    def _load_behavior(self, name: str) -> Samples:
+    def _load_behavior(self, name: str) -> TimedRows:
         if name not in self.behavior_names:
             there = ", ".join(self.behavior_names) or "none"
             raise KeyError(f"{self.id} has no behavior {name!r}; there is: {there}")
         store, read = self._store, partial(self._store.behavior, name)
         if self._too_large(*store.behavior_bytes(name)):
             return self._chunked(("behavior", name), store.behavior_chunks(name), read)
-        return WholeSamples(*read())
+        return WholeRows(*read())
 
     def _too_large(self, decoded: int, encoded: int) -> bool:
         """Whether arrays of so many bytes, in memory and in the store, are read by chunks."""
@@ -186,13 +186,13 @@ class Session:
 
     def _chunked(
         self, key: tuple[Hashable, ...], starts: FloatArray, read: Callable[[Chunks], Pair]
-    ) -> ChunkedSamples:
+    ) -> ChunkedRows:
         def load(k: int) -> Pair:
             return self._cache.get(
-                (self._id, *key, k), lambda: WholeSamples(*read(slice(k, k + 1)))
+                (self._id, *key, k), lambda: WholeRows(*read(slice(k, k + 1)))
             ).whole()
 
-        return ChunkedSamples(starts, load, lambda: read(None))
+        return ChunkedRows(starts, load, lambda: read(None))
 
     def _spikes(self, chunks: Chunks) -> Pair:
         """Times and unit rows, of the units that the selection kept."""

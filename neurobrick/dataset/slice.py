@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from neurobrick.dataset import interop
 from neurobrick.dataset.behavior_info import BehaviorInfo
 from neurobrick.dataset.overlap import Overlap
-from neurobrick.dataset.timed_rows import Samples
+from neurobrick.dataset.timed_rows import TimedRows
 from neurobrick.intervals import Intervals
 
 FloatArray = NDArray[np.float64]
@@ -65,9 +65,9 @@ class Recorded(Protocol):
     @property
     def intervals(self) -> Mapping[str, pa.Table]: ...
 
-    def spike_samples(self) -> Samples: ...
+    def spike_samples(self) -> TimedRows: ...
 
-    def behavior_samples(self, name: str) -> Samples: ...
+    def behavior_samples(self, name: str) -> TimedRows: ...
 
     def overlap(self, name: str) -> Overlap: ...
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neurobrick.dataset.timed_rows import Samples
+from neurobrick.dataset.timed_rows import TimedRows
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -18,9 +18,9 @@ Array = NDArray[Any]
 
 
 class _Session(Protocol):
-    def spike_samples(self) -> Samples: ...
+    def spike_samples(self) -> TimedRows: ...
 
-    def behavior_samples(self, name: str) -> Samples: ...
+    def behavior_samples(self, name: str) -> TimedRows: ...
 
 
 class _Windows:
@@ -36,7 +36,7 @@ class _Windows:
         self.parts = list(pairwise(bounds))
         self.starts, self.stops = starts[self.order], stops[self.order]
 
-    def gather(self, load: Callable[[str], Samples]) -> tuple[FloatArray, Array, IntArray]:
+    def gather(self, load: Callable[[str], TimedRows]) -> tuple[FloatArray, Array, IntArray]:
         """Rows of every window, in the order of the batch, and where each window's begin."""
         if not self.names:
             return np.zeros(0), np.zeros(0, np.int32), np.zeros(1, np.int64)

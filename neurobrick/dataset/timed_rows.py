@@ -25,7 +25,7 @@ class Located(NamedTuple):
     last: NDArray[np.int64]
 
 
-class Samples(Protocol):
+class TimedRows(Protocol):
     """Rows by time. All arrays are read-only."""
 
     @property
@@ -46,7 +46,7 @@ class Samples(Protocol):
         ...
 
 
-class WholeSamples:
+class WholeRows:
     """Rows that are in memory; windows are views of them."""
 
     __slots__ = ("_data", "_find", "_times", "nbytes")
@@ -72,7 +72,7 @@ class WholeSamples:
         return self._times, self._data
 
 
-class ChunkedSamples:
+class ChunkedRows:
     """Rows of which `load` reads a chunk; `starts` (chunks,) are the chunks' first times.
 
     A window within one chunk is a view, one that spans several a copy.
@@ -91,7 +91,7 @@ class ChunkedSamples:
         # The chunk before the first that starts at t0 may end with rows at t0, too.
         first = max(0, int(self._starts.searchsorted(t0)) - 1)
         last = max(first + 1, int(self._starts.searchsorted(t1)))
-        found = [WholeSamples(*self._load(k)).window(t0, t1) for k in range(first, last)]
+        found = [WholeRows(*self._load(k)).window(t0, t1) for k in range(first, last)]
         kept = [pair for pair in found if len(pair[0])] or found[:1]
         if len(kept) == 1:
             return kept[0]

@@ -10,7 +10,7 @@ from neurobrick import __version__
 from neurobrick.errors import NeurobrickError, SourceError, UnsupportedFile
 from neurobrick.harmonize import harmonize, spikes_of
 from neurobrick.prepare.plan import Job, Outcome
-from neurobrick.readers.formats import Place, open_recording
+from neurobrick.readers.formats import FileLocation, open_recording
 from neurobrick.readers.stream import RangeFile, Reader
 from neurobrick.registry import DatasetSpec
 from neurobrick.schema import FORMAT_VERSION, ByteRange, Provenance, SessionData, check
@@ -89,7 +89,7 @@ def read_session(job: Job, where: Where) -> SessionData:
     return session
 
 
-def place_of(asset: Asset, where: Where) -> Place:
+def place_of(asset: Asset, where: Where) -> FileLocation:
     """What an asset is opened at."""
     if isinstance(where, Path) or asset.is_zarr:
         return cast("Path | Files", where)

@@ -18,11 +18,13 @@ from neurobrick.registry import UnitsSpec
 from neurobrick.storage.zarr_files import Files, LocalFiles
 
 # A file or a Zarr folder here; a file elsewhere, of which it reads ranges; a Zarr elsewhere.
-Place = Path | RangeFile | Files
+FileLocation = Path | RangeFile | Files
 
 
 @contextmanager
-def open_recording(place: Place, name: str, units: UnitsSpec | None = None) -> Iterator[Recording]:
+def open_recording(
+    place: FileLocation, name: str, units: UnitsSpec | None = None
+) -> Iterator[Recording]:
     """Open a recording called `name` and take stock of it; it is valid while it is open.
 
     Raises UnsupportedFile when no reader knows it, CorruptFile when it breaks off or contradicts

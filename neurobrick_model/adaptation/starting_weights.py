@@ -1,4 +1,4 @@
-"""Anatomy: where a run's weights come from, which of them learn, and what its folder keeps.
+"""Where a run's weights come from, which of them learn, and what its folder keeps.
 
 A run that adapts trains a model of its new sessions only, with the shared weights of its base. The
 base's own units and sessions are not in it, so that nothing can change them, nor do they cost
@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from neurobrick import RecipeError
-from neurobrick_model.data.readouts import NO_TERMS, Readout, Terms
+from neurobrick_model.data.readouts import NOTHING_INHERITED, Inherited, Readout
 from neurobrick_model.decoding.decoder import Decoder
 from neurobrick_model.decoding.spec import WEIGHTS, DecoderSpec, Parent
 from neurobrick_model.decoding.vocabulary import TABLES, extend, keep
@@ -26,10 +26,12 @@ from neurobrick_model.recipe.recipe import RECIPE, Recipe
 from neurobrick_model.recipe.settings import AdaptSettings
 
 
-class Fresh:
+class FreshWeights:
     """New weights, all of which learn."""
 
-    terms = NO_TERMS  # in which readouts are told; by default, what the new sessions suggest
+    inherited = (
+        NOTHING_INHERITED  # in which readouts are told; by default, what the new sessions suggest
+    )
     parent: Parent | None = None
 
     def check(self, spec: DecoderSpec) -> None:
@@ -51,7 +53,7 @@ class Fresh:
         return load_weights(folder / WEIGHTS)
 
 
-class Adapted(Fresh):
+class BaseWeights(FreshWeights):
     """The weights of a trained decoder, for sessions that are new to it."""
 
     def __init__(self, recipe: Recipe, settings: AdaptSettings) -> None:
@@ -59,7 +61,7 @@ class Adapted(Fresh):
         self.parent = _parent(settings)
         self._inherits = (settings.base / RECIPE).exists()
         self.keeps_base = settings.way == "identify"
-        self.terms = _terms(self.base.spec, settings.base, recipe.data.normalize == "corpus")
+        self.inherited = _terms(self.base.spec, settings.base, recipe.data.normalize == "corpus")
         share = {"identify": math.inf, "unfreeze": settings.unfreeze_at, "finetune": 0.0}
         self._unfreezes = share[settings.way] * recipe.training.steps
 
@@ -125,11 +127,15 @@ class Adapted(Fresh):
         return keep(weights, vocabulary, [vocabulary.sessions.index(s.id) for s in spec.sessions])
 
 
-def origin(recipe: Recipe) -> Fresh:
+def starting_weights(recipe: Recipe) -> FreshWeights:
     """Where a run of the settled `recipe` starts. Raises StoreError when its base cannot be read,
     and RecipeError when it has no normalization that new sessions could share."""
     settings = recipe.adapt
-    return Fresh() if settings is None or settings.way == "scratch" else Adapted(recipe, settings)
+    return (
+        FreshWeights()
+        if settings is None or settings.way == "scratch"
+        else BaseWeights(recipe, settings)
+    )
 
 
 def _told(spec: DecoderSpec) -> str:
@@ -143,12 +149,12 @@ def _told(spec: DecoderSpec) -> str:
     return ", ".join(map(one, spec.readouts)) or "nothing"
 
 
-def _terms(spec: DecoderSpec, path: Path, normalized: bool) -> Terms:
+def _terms(spec: DecoderSpec, path: Path, normalized: bool) -> Inherited:
     """What the readouts of `spec` were trained in; where new sessions are `normalized` together
     with its own, the moments of these too."""
     readouts = {readout.name: readout for readout in spec.readouts}
     if not normalized:
-        return Terms(readouts=readouts)
+        return Inherited(readouts=readouts)
     first = spec.sessions[0]
     if any((s.mean, s.std, s.readouts) != (first.mean, first.std, first.readouts)
            for s in spec.sessions):  # fmt: skip
@@ -158,7 +164,7 @@ def _terms(spec: DecoderSpec, path: Path, normalized: bool) -> Terms:
     behaviors = {
         name: (np.array(scale.mean), np.array(scale.std)) for name, scale in first.readouts.items()
     }
-    return Terms((np.array(first.mean), np.array(first.std)), behaviors, readouts)
+    return Inherited((np.array(first.mean), np.array(first.std)), behaviors, readouts)
 
 
 def _parent(settings: AdaptSettings) -> Parent:

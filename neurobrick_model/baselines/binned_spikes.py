@@ -37,7 +37,7 @@ class Labeled:
 
 
 @dataclass(frozen=True)
-class Recording:
+class BinnedSession:
     """One session: `units`, the sorted spike times of each, in corpus ticks; `domain`, what was
     recorded; `train`, the training samples with any weight; `valid`, the scored samples of the
     validation split, or, where it has none, the last fifth of the training samples, which are then
@@ -50,7 +50,7 @@ class Recording:
     reported: Tensor
 
     @classmethod
-    def of(cls, corpus: Corpus, session: int) -> Recording:
+    def of(cls, corpus: Corpus, session: int) -> BinnedSession:
         """Session row `session` of a corpus."""
         targets = corpus.targets
         mine = targets.session == session

@@ -15,9 +15,9 @@ from typing import Protocol
 import torch
 
 from neurobrick_model.baselines import kalman, network_training, ridge
-from neurobrick_model.baselines.binned_spikes import Guess, Recording
+from neurobrick_model.baselines.binned_spikes import BinnedSession, Guess
 from neurobrick_model.baselines.networks import GRU, MLP
-from neurobrick_model.compute.cpu_threads import Team
+from neurobrick_model.compute.cpu_threads import CpuThreads
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.evaluation.decoded import Decoded, by_session
 from neurobrick_model.recipe.settings import BaselineSettings
@@ -26,7 +26,9 @@ from neurobrick_model.recipe.settings import BaselineSettings
 class Method(Protocol):
     """Fits a decoder to one session and decodes its reported samples."""
 
-    def __call__(self, recording: Recording, settings: BaselineSettings, seed: int) -> Guess: ...
+    def __call__(
+        self, recording: BinnedSession, settings: BaselineSettings, seed: int
+    ) -> Guess: ...
 
 
 METHODS: Mapping[str, Method] = {
@@ -49,11 +51,11 @@ class Baseline:
 def baselines(corpus: Corpus, settings: BaselineSettings, seed: int) -> dict[str, Baseline]:
     """Fit those that `settings.which` names to every session. On a CPU, each core takes sessions of
     its own; the numbers do not depend on how many there are."""
-    team = Team(torch.get_num_threads() if corpus.device.type == "cpu" else 1)
+    team = CpuThreads(torch.get_num_threads() if corpus.device.type == "cpu" else 1)
     ids = corpus.vocabulary.sessions
 
     def fit(session: int) -> dict[str, Guess]:
-        recording = Recording.of(corpus, session)
+        recording = BinnedSession.of(corpus, session)
         return {name: METHODS[name](recording, settings, seed) for name in settings.which}
 
     found = list(team.map(fit, range(len(ids))))

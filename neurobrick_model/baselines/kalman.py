@@ -20,7 +20,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from neurobrick_model.baselines.binned_spikes import Guess, Labeled, Recording, counts
+from neurobrick_model.baselines.binned_spikes import BinnedSession, Guess, Labeled, counts
 from neurobrick_model.data.timeline import TICKS
 from neurobrick_model.recipe.settings import BaselineSettings
 
@@ -104,7 +104,7 @@ class Stretch:
     counts: Tensor
 
 
-def stretches(recording: Recording, bin: float) -> list[Stretch]:
+def stretches(recording: BinnedSession, bin: float) -> list[Stretch]:
     """What was recorded, in whole bins; a stretch shorter than a bin is one."""
     length, times = round(bin * TICKS), []
     for start, stop in zip(recording.domain.start, recording.domain.stop, strict=True):
@@ -145,7 +145,7 @@ class Fitted:
         return found
 
 
-def decode(recording: Recording, settings: BaselineSettings, seed: int = 0) -> Guess:
+def decode(recording: BinnedSession, settings: BaselineSettings, seed: int = 0) -> Guess:
     """Decode the reported samples; nothing here is random."""
     best = fit(recording, settings)
     states = best.read(stretches(recording, best.bin), recording.reported)
@@ -158,7 +158,7 @@ def decode(recording: Recording, settings: BaselineSettings, seed: int = 0) -> G
     return Guess(states[:, : recording.train.value.shape[1]], chosen)
 
 
-def fit(recording: Recording, settings: BaselineSettings) -> Fitted:
+def fit(recording: BinnedSession, settings: BaselineSettings) -> Fitted:
     """The filter that validates best, among all bins, delays, derivatives and penalties."""
     valid, candidates = recording.valid, []
     d = valid.value.shape[1]

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
-from neurobrick_model.baselines.binned_spikes import Guess, Recording
-from neurobrick_model.baselines.networks import Network, Windows
+from neurobrick_model.baselines.binned_spikes import BinnedSession, Guess
+from neurobrick_model.baselines.networks import BinnedWindows, Network
 from neurobrick_model.randomness import Purpose, keys, mix, step_key, uniform
 from neurobrick_model.recipe.settings import BaselineSettings
 
@@ -53,7 +53,7 @@ class Fitted:
         return (counts.float().sqrt() - self.mean) / self.std
 
     @torch.no_grad()
-    def guess(self, windows: Windows) -> Tensor:
+    def guess(self, windows: BinnedWindows) -> Tensor:
         """z-scored behavior (n, d) float64 at the samples of `windows`."""
         guesses = [self.mean.new_zeros(0, self.network.readout.out_features)]
         for first in range(0, len(windows), ROWS):
@@ -64,7 +64,7 @@ class Fitted:
 
 
 def decode(
-    kind: type[Network], recording: Recording, settings: BaselineSettings, seed: int
+    kind: type[Network], recording: BinnedSession, settings: BaselineSettings, seed: int
 ) -> Guess:
     """Decode the reported samples by the network that validates best."""
     best = search(kind, recording, settings, seed)
@@ -73,7 +73,7 @@ def decode(
 
 
 def search(
-    kind: type[Network], recording: Recording, settings: BaselineSettings, seed: int
+    kind: type[Network], recording: BinnedSession, settings: BaselineSettings, seed: int
 ) -> Fitted:
     """The network that validates best."""
 
@@ -90,7 +90,9 @@ def search(
     return better(best, *tried(replace(best.choice, dropout=rate) for rate in dropout[1:]))
 
 
-def fit(kind: type[Network], recording: Recording, choice: Choice, lags: int, seed: int) -> Fitted:
+def fit(
+    kind: type[Network], recording: BinnedSession, choice: Choice, lags: int, seed: int
+) -> Fitted:
     """Train one network."""
     train, valid = recording.train, recording.valid
     windows = kind.windows(recording, train.time, choice.bin, lags)
@@ -121,7 +123,7 @@ def fit(kind: type[Network], recording: Recording, choice: Choice, lags: int, se
     return best
 
 
-def _moments(windows: Windows) -> tuple[Tensor, Tensor]:
+def _moments(windows: BinnedWindows) -> tuple[Tensor, Tensor]:
     """Mean and deviation (units, 1) of square-rooted counts, of windows spread over all."""
     some = windows.counts[:: max(1, len(windows) // ROWS)].float().sqrt()
     std, mean = torch.std_mean(some, dim=(0, 2), correction=0)
@@ -131,7 +133,7 @@ def _moments(windows: Windows) -> tuple[Tensor, Tensor]:
 def _order(key: int, n: int, device: torch.device) -> Tensor:
     """The windows of an epoch, shuffled."""
     windows = torch.arange(n, device=device)
-    return uniform(keys(key, Purpose.PLACE, windows))[:, 0].argsort()
+    return uniform(keys(key, Purpose.WINDOW_PLACE, windows))[:, 0].argsort()
 
 
 def _chance(key: int, rows: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from neurobrick_model.baselines.binned_spikes import Recording, counts
+from neurobrick_model.baselines.binned_spikes import BinnedSession, counts
 from neurobrick_model.data.timeline import TICKS
 from neurobrick_model.randomness import dropout as drop
 
@@ -23,7 +23,7 @@ ROWS = 1024  # windows that are binned at once
 
 
 @dataclass(frozen=True)
-class Windows:
+class BinnedWindows:
     """Windows of b bins from which k samples at most are decoded: `counts` (w, units, b) int16;
     `place` (w, k) float32 of each sample, in bins from the middle of the first; `inside` (w, k)
     bool, false where a window has fewer samples."""
@@ -56,7 +56,7 @@ class Network(nn.Module):
         self.dropout = dropout
 
     @staticmethod
-    def windows(recording: Recording, time: Tensor, bin: float, lags: int) -> Windows:
+    def windows(recording: BinnedSession, time: Tensor, bin: float, lags: int) -> BinnedWindows:
         """The windows that hold the samples at sorted `time` (n,) ticks, in their order."""
         raise NotImplementedError
 
@@ -74,13 +74,13 @@ class MLP(Network):
         self.readout = nn.Linear(width, d)
 
     @staticmethod
-    def windows(recording: Recording, time: Tensor, bin: float, lags: int) -> Windows:
+    def windows(recording: BinnedSession, time: Tensor, bin: float, lags: int) -> BinnedWindows:
         """`lags` bins around each sample."""
         place = torch.full((len(time), 1), (lags - 1) / 2, device=time.device)
-        return Windows(_counts(recording, time, bin, lags), place, place >= 0)
+        return BinnedWindows(_counts(recording, time, bin, lags), place, place >= 0)
 
-    def forward(self, x: Tensor, place: Tensor, chance: Tensor | None = None) -> Tensor:
-        first, second = (None, None) if chance is None else chance.unbind(0)
+    def forward(self, x: Tensor, place: Tensor, dropout_keys: Tensor | None = None) -> Tensor:
+        first, second = (None, None) if dropout_keys is None else dropout_keys.unbind(0)
         hidden = drop(self.first(x.flatten(1)).relu(), self.dropout, first)
         hidden = drop(self.second(hidden).relu(), self.dropout, second)
         return self.readout(hidden)[:, None]
@@ -98,7 +98,7 @@ class GRU(Network):
         self.readout = nn.Linear(2 * width, d)
 
     @staticmethod
-    def windows(recording: Recording, time: Tensor, bin: float, lags: int) -> Windows:
+    def windows(recording: BinnedSession, time: Tensor, bin: float, lags: int) -> BinnedWindows:
         """Twice `lags` bins each; their middle halves lie end to end and hold the samples."""
         length = lags * bin * TICKS
         origin = int(recording.domain.start.min())
@@ -110,10 +110,10 @@ class GRU(Network):
         inside = torch.arange(most, device=time.device) < held[:, None]
         place = (time - middle[owner]) / (bin * TICKS) + lags - 0.5
         laid = torch.zeros(inside.shape, device=time.device).masked_scatter_(inside, place.float())
-        return Windows(_counts(recording, middle, bin, 2 * lags), laid, inside)
+        return BinnedWindows(_counts(recording, middle, bin, 2 * lags), laid, inside)
 
-    def forward(self, x: Tensor, place: Tensor, chance: Tensor | None = None) -> Tensor:
-        first, second = (None, None) if chance is None else chance.unbind(0)
+    def forward(self, x: Tensor, place: Tensor, dropout_keys: Tensor | None = None) -> Tensor:
+        first, second = (None, None) if dropout_keys is None else dropout_keys.unbind(0)
         hidden, _ = self.gru(drop(x.transpose(1, 2), self.dropout, first))
         guess = self.readout(drop(hidden, self.dropout, second))
         left = place.floor().clamp(0, guess.shape[1] - 2)
@@ -121,6 +121,6 @@ class GRU(Network):
         return guess.gather(1, rows).lerp(guess.gather(1, rows + 1), (place - left)[..., None])
 
 
-def _counts(recording: Recording, middle: Tensor, bin: float, bins: int) -> Tensor:
+def _counts(recording: BinnedSession, middle: Tensor, bin: float, bins: int) -> Tensor:
     parts = [counts(part, recording.units, bin, bins).short() for part in middle.split(ROWS)]
     return torch.cat(parts)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neurobrick_model.baselines.binned_spikes import Guess, Recording, features
+from neurobrick_model.baselines.binned_spikes import BinnedSession, Guess, features
 from neurobrick_model.recipe.settings import BaselineSettings
 
 ROWS = 4096  # samples whose features are held at once
@@ -29,14 +29,14 @@ class Ridge:
     bin: float
 
 
-def decode(recording: Recording, settings: BaselineSettings, seed: int = 0) -> Guess:
+def decode(recording: BinnedSession, settings: BaselineSettings, seed: int = 0) -> Guess:
     """Decode the reported samples; nothing here is random."""
     model = fit(recording, settings)
     guess = _predict(recording, recording.reported, model, settings.lags)
     return Guess(guess, {"bin": model.bin, "alpha": model.alpha})
 
 
-def fit(recording: Recording, settings: BaselineSettings) -> Ridge:
+def fit(recording: BinnedSession, settings: BaselineSettings) -> Ridge:
     """The ridge decoder that validates best, among all bins and penalties."""
     train, valid, units = recording.train, recording.valid, recording.units
     candidates = []
@@ -81,7 +81,7 @@ class _Moments:
         ]
 
 
-def _predict(recording: Recording, time: Tensor, model: Ridge, lags: int) -> Tensor:
+def _predict(recording: BinnedSession, time: Tensor, model: Ridge, lags: int) -> Tensor:
     guesses = [recording.train.value.new_zeros(0, len(model.target_mean))]
     for part in time.split(ROWS):
         x = features(part, recording.units, model.bin, lags)

@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Team:
+class CpuThreads:
     """`size` threads, on each of which torch uses no others."""
 
     def __init__(self, size: int) -> None:

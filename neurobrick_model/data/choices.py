@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Sequence
 
 from neurobrick import Dataset, RecipeError, Session
-from neurobrick_model.data.readouts import Readout, Terms
+from neurobrick_model.data.readouts import Inherited, Readout
 from neurobrick_model.data.targets import (
     axes,
     unit_of,
@@ -41,13 +41,13 @@ def choose_target(session: Session, wanted: str | None) -> str:
 
 
 def choose_readout(
-    sessions: Sequence[Session], name: str, settings: ReadoutSettings, terms: Terms
+    sessions: Sequence[Session], name: str, settings: ReadoutSettings, inherited: Inherited
 ) -> Readout:
-    """A further readout, of a behavior's unit and axes, as `terms` have it where no session does; a
-    discrete one finds its classes later.
+    """A further readout, with a behavior's unit and axes. Where no session has the behavior, the
+    readout is that of `inherited`. A discrete readout finds its classes later.
 
     Raises RecipeError when no session has it, or when it is another thing in one of them than in
-    the others or in `terms`.
+    the others or in `inherited`.
     """
     if settings.column is not None:
         return Readout(name=name)
@@ -57,8 +57,8 @@ def choose_readout(
         for session in sessions
         if (info := session.behavior.get(behavior)) is not None
     }
-    if not found and name in terms.readouts:
-        return terms.readouts[name]
+    if not found and name in inherited.readouts:
+        return inherited.readouts[name]
     if not found:
         there = ", ".join(sessions[0].behavior) or "none"
         raise RecipeError(
@@ -72,7 +72,7 @@ def choose_readout(
             f"{other.width} axes in {other.unit} in {second}; train them apart"
         )
     readout, id = next(iter(found.items()))
-    settled = terms.readouts.get(name, readout)
+    settled = inherited.readouts.get(name, readout)
     if settled.axes and (settled.width, settled.unit) != (readout.width, readout.unit):
         raise RecipeError(
             f"data.readouts.{name}: {behavior!r} is {readout.width} axes in {readout.unit} in "
@@ -83,7 +83,7 @@ def choose_readout(
 
 
 def check_alike(
-    sessions: Sequence[Session], names: Sequence[str], settings: DataSettings, terms: Terms
+    sessions: Sequence[Session], names: Sequence[str], settings: DataSettings, inherited: Inherited
 ) -> None:
     first, name = sessions[0].behavior[names[0]], names[0]
     unit = unit_of(first, settings)
@@ -97,8 +97,8 @@ def check_alike(
                 f"{first.shape[1]} in {first.unit} in {sessions[0].id}; train them apart, or set "
                 "data.velocity if one is a position and the other a velocity"
             )
-    if terms.target is not None and len(terms.target[0]) != first.shape[1]:
+    if inherited.target is not None and len(inherited.target[0]) != first.shape[1]:
         raise RecipeError(
             f"{name!r} has {first.shape[1]} axes in {sessions[0].id}, but the decoder that is "
-            f"adapted tells {len(terms.target[0])}: set data.target to a behavior that has as many"
+            f"adapted has {len(inherited.target[0])}: set data.target to a behavior with as many"
         )

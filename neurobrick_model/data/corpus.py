@@ -26,17 +26,17 @@ from neurobrick_model.data.choices import (
     select_sessions,
 )
 from neurobrick_model.data.label_budget import choose
-from neurobrick_model.data.readouts import NO_TERMS, Terms
-from neurobrick_model.data.scored_parts import read_asked, say_missing
+from neurobrick_model.data.readouts import NOTHING_INHERITED, Inherited
+from neurobrick_model.data.scored_parts import read_scoring_request, say_missing
 from neurobrick_model.data.targets import (
-    Samples,
+    SessionSamples,
     Targets,
     axes,
     read_samples,
     sampling_rate,
     unit_of,
 )
-from neurobrick_model.data.timeline import TICKS, Spans, Spikes, SpikeStore, Vocabulary, ticks
+from neurobrick_model.data.timeline import TICKS, PackedSpikes, Spans, SpikeStore, Vocabulary, ticks
 from neurobrick_model.recipe.settings import DataSettings, EvaluationSettings
 
 Say = Callable[[str], None]
@@ -54,10 +54,10 @@ class Corpus:
     unit: str  # SI unit of the target
     axes: tuple[str, ...]  # names of its columns
     rate: float  # Hz of the fastest session's samples, after decimation
-    spikes: Spikes
+    spikes: PackedSpikes
     targets: Targets
     train: Spans
-    origins: tuple[Anatomy, ...]  # of each session
+    anatomies: tuple[Anatomy, ...]  # of each session
     trials: tuple[NDArray[np.float64], ...]  # (k, 2) s of each session, on its own clock
 
     @classmethod
@@ -68,16 +68,16 @@ class Corpus:
         device: torch.device | str = "cpu",
         say: Say = lambda line: None,
         seed: int = 0,
-        terms: Terms = NO_TERMS,
+        inherited: Inherited = NOTHING_INHERITED,
         evaluation: EvaluationSettings | None = None,
     ) -> Corpus:
         """Read every session that `settings.sessions` selects, with what `evaluation` scores of it;
         `say` is told what goes where, and what is missing. Where only some labels are wanted,
-        `seed` chooses them. What is to be decoded is told in `terms`, where they are given, and
+        `seed` chooses them. What is to be decoded is told in `inherited`, where they are given, and
         otherwise in those of the sessions.
 
         Raises RecipeError when there is none, when one lacks the target or has no units, when the
-        targets differ in unit or number of axes from each other or from `terms`, when there is
+        targets differ in unit or number of axes from each other or from `inherited`, when there is
         nothing to train on, or when there is not enough memory, which is estimated before any of it
         is taken.
         """
@@ -85,9 +85,12 @@ class Corpus:
         ids = select_sessions(dataset, settings.sessions)
         sessions = [dataset[id] for id in ids]
         names = [choose_target(session, settings.target) for session in sessions]
-        check_alike(sessions, names, settings, terms)
+        check_alike(sessions, names, settings, inherited)
         home = _home(sessions, names, settings, device, say)
-        asked = [read_asked(session, evaluation or EvaluationSettings()) for session in sessions]
+        asked = [
+            read_scoring_request(session, evaluation or EvaluationSettings())
+            for session in sessions
+        ]
         say_missing(ids, [one.missing for one in asked], say)
         store = SpikeStore(len(sessions), sum(session.n_spikes for session in sessions))
         parts = []
@@ -98,11 +101,11 @@ class Corpus:
             parts.append(_labelled(samples, settings, seed, session))
         say_missing(ids, [part.missing for part in parts], say)
         others = {
-            name: (choose_readout(sessions, name, own, terms), own.weight)
+            name: (choose_readout(sessions, name, own, inherited), own.weight)
             for name, own in settings.readouts.items()
         }
         by_session = settings.normalize == "session"
-        gathered = targets.gather(parts, store.base, by_session, device, others, terms)
+        gathered = targets.gather(parts, store.base, by_session, device, others, inherited)
         return cls(
             vocabulary=Vocabulary(tuple(ids), tuple(session.n_units for session in sessions)),
             target=" or ".join(dict.fromkeys(names)),
@@ -112,7 +115,7 @@ class Corpus:
             spikes=store.finish(home),
             targets=gathered,
             train=_training_spans(parts, store, device),
-            origins=tuple(map(Anatomy.of, sessions)),
+            anatomies=tuple(map(Anatomy.of, sessions)),
             trials=tuple(one.trials for one in asked),
         )
 
@@ -165,7 +168,7 @@ def _home(
     spikes = placement.spike_bytes(sessions)
     others = placement.target_bytes(sessions, names, settings.readouts)
     free = memory.free_bytes(device)
-    home = placement.place(
+    home = placement.choose_device_for_spikes(
         settings.place, spikes, others, device, free, memory.free_bytes(torch.device("cpu"))
     )
     seconds = sum(last - first for first, last in (session.span for session in sessions))
@@ -180,7 +183,9 @@ def _home(
     return home
 
 
-def _labelled(part: Samples, settings: DataSettings, seed: int, session: Session) -> Samples:
+def _labelled(
+    part: SessionSamples, settings: DataSettings, seed: int, session: Session
+) -> SessionSamples:
     """`part` with as many labels as are wanted, to train on and to validate with."""
     if settings.labels is None:
         return part
@@ -190,7 +195,9 @@ def _labelled(part: Samples, settings: DataSettings, seed: int, session: Session
     return part.labelled(train, valid=wanted(domain, part.times[part.scored["valid"]]))
 
 
-def _training_spans(parts: Sequence[Samples], store: SpikeStore, device: torch.device) -> Spans:
+def _training_spans(
+    parts: Sequence[SessionSamples], store: SpikeStore, device: torch.device
+) -> Spans:
     spans = []
     for row, part in enumerate(parts):
         useful = part.useful()

@@ -52,7 +52,7 @@ def _value_bytes(sessions: Sequence[Session], name: str, settings: ReadoutSettin
     )
 
 
-def place(
+def choose_device_for_spikes(
     wanted: str, spikes: int, targets: int, device: torch.device, free: int, host_free: int
 ) -> torch.device:
     """Where packed spikes of that many bytes go: on `device` or on the host.

@@ -21,12 +21,12 @@ from torch import Tensor
 
 from neurobrick import HarmonizeError, Intervals, RecipeError, Session
 from neurobrick_model.data.normalization import Moments, moments, zscores
-from neurobrick_model.data.timeline import flat, rows
+from neurobrick_model.data.timeline import flat, true_rows
 from neurobrick_model.recipe.settings import ReadoutSettings
 
 MOST_CLASSES = 256
 NEAR = 1.5  # sample intervals that a behavior is interpolated across
-NONE = -1  # the class of a sample that has none
+NO_CLASS = -1  # the class of a sample that has none
 
 Scalar = bool | int | float | str
 
@@ -48,7 +48,7 @@ class Readout(BaseModel):
 
 
 @dataclass(frozen=True)
-class Terms:
+class Inherited:
     """What a decoder that is trained already tells things in: its other `readouts` by name, and the
     mean and deviation (d,) of its `target` and of the other `behaviors` among them."""
 
@@ -57,7 +57,7 @@ class Terms:
     readouts: Mapping[str, Readout] = field(default_factory=dict)
 
 
-NO_TERMS = Terms()
+NOTHING_INHERITED = Inherited()
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class ReadoutSamples:
 
 
 @dataclass(frozen=True)
-class Frame:
+class TargetSamples:
     """What a session's target says of its m samples: `times` (m,) s, `weights` (m,) in the loss,
     and masks (m,) of the `train` split, of each split, and of what is scored of it."""
 
@@ -108,7 +108,9 @@ class Frame:
     scored: Mapping[str, NDArray[np.bool_]]
 
 
-def read(session: Session, name: str, settings: ReadoutSettings, frame: Frame) -> ReadoutSamples:
+def read(
+    session: Session, name: str, settings: ReadoutSettings, frame: TargetSamples
+) -> ReadoutSamples:
     """A readout of a session.
 
     A behavior has the weights of the target, and is scored where the target is. A column counts
@@ -121,8 +123,8 @@ def read(session: Session, name: str, settings: ReadoutSettings, frame: Frame) -
         try:
             labels, classes = _labels(session, settings, frame.times)
         except HarmonizeError as error:
-            labels, classes, missing = np.full(len(frame.times), NONE), (), str(error)
-        there = labels != NONE
+            labels, classes, missing = np.full(len(frame.times), NO_CLASS), (), str(error)
+        there = labels != NO_CLASS
         return ReadoutSamples(
             weights=there.astype(np.float32),
             trained=there & frame.train,
@@ -191,7 +193,7 @@ def _labels(
             f"column {column!r} of {rule.table!r} has {len(classes)} values in {session.id}, more "
             f"than the {MOST_CLASSES} that a readout tells apart"
         )
-    labels = np.full(len(times), NONE)
+    labels = np.full(len(times), NO_CLASS)
     for number, value in enumerate(classes):
         labels[having(value).contains(times)] = number
     return labels, classes
@@ -211,14 +213,14 @@ def gather(
     parts: Sequence[ReadoutSamples],
     by_session: bool,
     device: torch.device,
-    terms: Terms,
+    inherited: Inherited,
 ) -> ReadoutTargets:
     """The samples of all sessions, from those of each. A readout without axes is a discrete one;
-    its classes are those of `terms`, else those that training sees.
+    its classes are those of `inherited`, else those that training sees.
 
     Raises RecipeError when there is nothing to train on.
     """
-    settled = terms.readouts.get(readout.name)
+    settled = inherited.readouts.get(readout.name)
     if settled is None and not any(part.trained.any() for part in parts):
         why = next((f": {part.missing}" for part in parts if part.missing), "")
         raise RecipeError(
@@ -229,13 +231,13 @@ def gather(
     if readout.axes:
         values = [_or_nan(part, readout.width) for part in parts]
         pools = [x[part.trained] for x, part in zip(values, parts, strict=True)]
-        mean, std = moments(pools, by_session, terms.behaviors.get(readout.name))
+        mean, std = moments(pools, by_session, inherited.behaviors.get(readout.name))
         value = flat([zscores(x, *row) for x, *row in zip(values, mean, std, strict=True)], device)
     else:
         classes = settled.classes if settled else _seen(parts)
         readout = readout.model_copy(update={"classes": classes})
         labels = [_renumbered(part, readout.classes) for part in parts]
-        weights = [own * (label != NONE) for own, label in zip(weights, labels, strict=True)]
+        weights = [own * (label != NO_CLASS) for own, label in zip(weights, labels, strict=True)]
         value = flat(labels, device)
     return ReadoutTargets(
         readout=readout,
@@ -243,7 +245,8 @@ def gather(
         weight=flat(weights, device, np.float32),
         share=share,
         scored={
-            split: rows([part.scored[split] for part in parts], device) for split in parts[0].scored
+            split: true_rows([part.scored[split] for part in parts], device)
+            for split in parts[0].scored
         },
         mean=torch.from_numpy(mean).to(device),
         std=torch.from_numpy(std).to(device),
@@ -267,7 +270,7 @@ def _seen(parts: Sequence[ReadoutSamples]) -> tuple[Scalar, ...]:
 def _renumbered(part: ReadoutSamples, classes: tuple[Scalar, ...]) -> NDArray[np.int64]:
     """Its labels (m,) as rows of `classes`; NONE for one that training has not seen."""
     if part.labels is None:
-        return np.full(len(part.weights), NONE)
+        return np.full(len(part.weights), NO_CLASS)
     number = {value: row for row, value in enumerate(classes)}
-    table = np.array([*(number.get(value, NONE) for value in part.classes), NONE])
+    table = np.array([*(number.get(value, NO_CLASS) for value in part.classes), NO_CLASS])
     return table[part.labels]

@@ -28,7 +28,7 @@ HEADLINE = Part("test", EVALUATION)
 
 
 @dataclass(frozen=True)
-class Asked:
+class ScoringRequest:
     """What is asked of one session, on its own clock: `splits`, and in each the time `during` each
     named interval, empty where the session has none; `trials` (k, 2) s by start. `missing` says why
     there is none, by the setting that asks for it."""
@@ -39,7 +39,7 @@ class Asked:
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_asked(session: Session, settings: EvaluationSettings) -> Asked:
+def read_scoring_request(session: Session, settings: EvaluationSettings) -> ScoringRequest:
     """What the settings ask of a session; what it has no table or column for is `missing`."""
     tables, missing = session.intervals, {}
     during, trials = {EVALUATION: session.evaluation}, np.zeros((0, 2))
@@ -54,7 +54,7 @@ def read_asked(session: Session, settings: EvaluationSettings) -> Asked:
             trials = np.stack(rows, axis=1)
         except HarmonizeError as error:
             missing["evaluation.trials"] = str(error)
-    return Asked(settings.splits, during, trials[np.argsort(trials[:, 0])], missing)
+    return ScoringRequest(settings.splits, during, trials[np.argsort(trials[:, 0])], missing)
 
 
 def say_missing(

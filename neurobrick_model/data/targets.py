@@ -28,13 +28,13 @@ from neurobrick import (
 )
 from neurobrick_model.data import readouts
 from neurobrick_model.data.normalization import moments, zscores
-from neurobrick_model.data.readouts import Readout, ReadoutSamples, ReadoutTargets, Terms
-from neurobrick_model.data.scored_parts import Asked, Part
-from neurobrick_model.data.timeline import flat, rows, ticks
+from neurobrick_model.data.readouts import Inherited, Readout, ReadoutSamples, ReadoutTargets
+from neurobrick_model.data.scored_parts import Part, ScoringRequest
+from neurobrick_model.data.timeline import flat, ticks, true_rows
 from neurobrick_model.recipe.settings import DataSettings, Weights
 
 SPLITS = ("train", "valid", "test")
-NOTHING = Asked()
+NOTHING = ScoringRequest()
 GAP = 1.5  # sample intervals without a sample that a derivative does not reach across
 
 
@@ -69,7 +69,7 @@ class Targets:
 
 
 @dataclass(frozen=True)
-class Samples:
+class SessionSamples:
     """The samples (m,) of d axes of one session, on its own clock; `train`, its training split;
     `trained`, those samples inside it that have any weight; `readouts`, by name."""
 
@@ -82,7 +82,7 @@ class Samples:
     parts: Mapping[Part, NDArray[np.bool_]]
     readouts: Mapping[str, ReadoutSamples]
 
-    def labelled(self, train: Intervals, valid: Intervals) -> Samples:
+    def labelled(self, train: Intervals, valid: Intervals) -> SessionSamples:
         """The same, trained on inside `train` only and validated inside `valid` only."""
         taught, held = train.contains(self.times), valid.contains(self.times)
         return replace(
@@ -120,8 +120,8 @@ def _within(
 
 
 def read_samples(
-    session: Session, target: str, settings: DataSettings, asked: Asked = NOTHING
-) -> Samples:
+    session: Session, target: str, settings: DataSettings, asked: ScoringRequest = NOTHING
+) -> SessionSamples:
     """The samples of `target`, thinned out to the wanted rate, as velocities where asked.
 
     Raises RecipeError when none of them has any weight in the train split, and when weights or
@@ -147,8 +147,8 @@ def read_samples(
         name: finite & (spans & session.evaluation).contains(times)
         for name, spans in divided.items()
     }
-    frame = readouts.Frame(times, weights, inside["train"], inside, scored)
-    return Samples(
+    frame = readouts.TargetSamples(times, weights, inside["train"], inside, scored)
+    return SessionSamples(
         times=times,
         values=values,
         weights=weights,
@@ -168,18 +168,18 @@ def read_samples(
 
 
 def gather(
-    parts: Sequence[Samples],
+    parts: Sequence[SessionSamples],
     base: NDArray[np.int64],
     by_session: bool,
     device: torch.device,
     others: Mapping[str, tuple[Readout, float]],
-    terms: Terms,
+    inherited: Inherited,
 ) -> Targets:
-    """The samples of all sessions, normalized together or each on its own, but for what `terms`
+    """The samples of all sessions, normalized together or each on its own, but for what `inherited`
     settle; `base` (sessions,) is what corpus time adds to the ticks of each, `others` describes
     further readouts and says what their losses count."""
     pools = [part.values[part.trained] for part in parts]
-    mean, std = moments(pools, by_session, terms.target)
+    mean, std = moments(pools, by_session, inherited.target)
     values = [zscores(part.values, *row) for part, *row in zip(parts, mean, std, strict=True)]
     session = [np.full(len(part.times), row, dtype=np.int32) for row, part in enumerate(parts)]
     return Targets(
@@ -188,13 +188,15 @@ def gather(
         weight=flat([part.weights for part in parts], device, np.float32),
         session=flat(session, device),
         train=flat([part.trained for part in parts], device),
-        scored={name: rows([part.scored[name] for part in parts], device) for name in SPLITS},
-        parts={name: rows([part.parts[name] for part in parts], device) for name in parts[0].parts},
+        scored={name: true_rows([part.scored[name] for part in parts], device) for name in SPLITS},
+        parts={
+            name: true_rows([part.parts[name] for part in parts], device) for name in parts[0].parts
+        },
         mean=torch.from_numpy(mean).to(device),
         std=torch.from_numpy(std).to(device),
         readouts=tuple(
             readouts.gather(readout, share, [part.readouts[name] for part in parts], by_session,
-                            device, terms)
+                            device, inherited)
             for name, (readout, share) in others.items()
         ),
     )  # fmt: skip

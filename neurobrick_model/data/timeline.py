@@ -101,7 +101,7 @@ class Spans:
 @dataclass(frozen=True)
 class CutSpikes:
     """Spikes of b windows, one window after the other: `counts` (b,) int64 of each; `time` (n,)
-    int32, ticks from its start; `unit` (n,) int16, as in `Spikes`."""
+    int32, ticks from its start; `unit` (n,) int16, as in `PackedSpikes`."""
 
     counts: Tensor
     time: Tensor
@@ -126,7 +126,7 @@ class CutSpikes:
 
 
 @dataclass(frozen=True)
-class Spikes:
+class PackedSpikes:
     """Spikes of many sessions in order of corpus time: `tick` (n,) int32, the low bits of each
     spike's tick; `unit` (n,) int16, its row in its session's units table, as an unsigned number;
     `before` (bins + 1,) int64, how many spikes come before each bin; `base` (sessions,) int64, what
@@ -144,7 +144,7 @@ class Spikes:
         recordings: Sequence[tuple[int, NDArray[np.float64], NDArray[np.integer], Intervals]],
         n_sessions: int,
         device: torch.device,
-    ) -> Spikes:
+    ) -> PackedSpikes:
         """Lay recordings, each (session row, spike times, unit rows, domain), end to end."""
         store = SpikeStore(n_sessions, sum(len(time) for _, time, _, _ in recordings))
         for row, time, unit, domain in recordings:
@@ -230,10 +230,10 @@ class SpikeStore:
         self._counts.append(gap)
         self._cursor += (bins + GAP_BINS) << BIN_BITS
 
-    def finish(self, device: torch.device) -> Spikes:
+    def finish(self, device: torch.device) -> PackedSpikes:
         """What was added, on `device`."""
         counts = np.concatenate([np.zeros(1, dtype=np.int64), *self._counts])
-        return Spikes(
+        return PackedSpikes(
             tick=torch.from_numpy(self._tick[: self._n]).to(device),
             unit=torch.from_numpy(self._unit[: self._n]).to(device),
             before=torch.from_numpy(np.cumsum(counts)).to(device),
@@ -268,6 +268,6 @@ def flat(
     return torch.from_numpy(whole if dtype is None else whole.astype(dtype, copy=False)).to(device)
 
 
-def rows(masks: Sequence[NDArray[np.bool_]], device: torch.device) -> Tensor:
+def true_rows(masks: Sequence[NDArray[np.bool_]], device: torch.device) -> Tensor:
     """Where the masks, end to end, are true: (k,) int64."""
     return torch.from_numpy(np.flatnonzero(np.concatenate(masks))).to(device)

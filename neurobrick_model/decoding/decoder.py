@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neurobrick import Dataset, NeurobrickError, RecipeError, StoreError
-from neurobrick_model.data.timeline import TICKS, Spikes, ticks
+from neurobrick_model.data.timeline import TICKS, PackedSpikes, ticks
 from neurobrick_model.decoding.sliding_window import SlidingWindow
 from neurobrick_model.decoding.spec import SPEC, WEIGHTS, DecoderSpec, Scale, SessionEntry
 from neurobrick_model.decoding.stitching import stitch
@@ -110,7 +110,7 @@ class Decoder:
         n = max(0, int(np.ceil((t1 - t0) * self.spec.rate - 1e-9)))
         times = t0 + np.arange(n) / self.spec.rate
         times = times[session.domain.contains(times)]
-        recording = Spikes.gather(
+        recording = PackedSpikes.gather(
             [(row, spikes.times, spikes.units, session.domain)],
             len(self.spec.sessions),
             self._device,

@@ -36,7 +36,7 @@ from neurobrick_model.model.tokens import END, SPIKE, START
 
 
 @dataclass(frozen=True)
-class Still:
+class StaticParts:
     """What does not depend on spikes in a window of `length` ticks. Of the starts and ends of all
     units, what each latent reads, `read` (heads, latents, head_dim), and its `score` (heads,
     latents, 1), as if they were one token. Of the output, its `query` as each latent is to be
@@ -70,7 +70,7 @@ class SlidingWindow:
         self._process = FusedProcessor(layers, self._grid) if layers else nn.Identity()
         self._answer = FusedAnswer(model, session, self._grid)
         self._scores = torch.empty(0, device=self.device)
-        self._still = self._stand(0)
+        self._still = self._static_parts(0)
 
     def room(self, n: int) -> Tensor:
         """Memory for `n` embedded spikes."""
@@ -90,7 +90,7 @@ class SlidingWindow:
         that holds `spikes` (2 * heads, n, head_dim), embedded; it starts at tick `start` of their
         clock."""
         if length != self._still.length:
-            self._still = self._stand(length)
+            self._still = self._static_parts(length)
         read = self._read(spikes, self._turn(self._model.latent_time.long() + start))
         latents = self._process(self._feedforward(self._latents + self._output(read)))
         return self._answer(latents, self._still.query)
@@ -107,14 +107,14 @@ class SlidingWindow:
         read = turn(joined(share[..., :-1] @ value), angle.conj_physical(), heads)
         return read.add_(joined(share[..., -1:] * still.read))
 
-    def _stand(self, length: int) -> Still:
+    def _static_parts(self, length: int) -> StaticParts:
         """Units start with the window and end with it."""
         heads = self._heads
         end = turn(self._table[END].clone(), self._moment(length), 2 * heads)
         key, value = by_head(torch.cat([self._table[START], end]), 2 * heads).chunk(2)
         score = by_head(turn(self._query.clone(), self._grid, heads), heads) @ key.mT
         read = turn(joined(score.softmax(-1) @ value), self._grid.conj_physical(), heads)
-        return Still(
+        return StaticParts(
             length,
             score=score.logsumexp(-1, keepdim=True),
             read=by_head(read, heads),

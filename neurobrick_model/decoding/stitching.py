@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from neurobrick_model.compute.ranks import Ranks
-from neurobrick_model.data.timeline import TICKS, Spans, Spikes, Vocabulary, ragged
+from neurobrick_model.data.timeline import TICKS, PackedSpikes, Spans, Vocabulary, ragged
 from neurobrick_model.model.perceiver import Perceiver
 from neurobrick_model.model.tokens import all_units, key_tokens, query_tokens
 
@@ -29,7 +29,7 @@ def covering(spans: Spans, length: int, step: int) -> Spans:
 def stitch(
     model: Perceiver,
     vocabulary: Vocabulary,
-    spikes: Spikes,
+    spikes: PackedSpikes,
     time: Tensor,
     window: float,
     step: float,

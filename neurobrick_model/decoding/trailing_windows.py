@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from neurobrick_model.data.timeline import TICKS, Spans, Spikes, Vocabulary
+from neurobrick_model.data.timeline import TICKS, PackedSpikes, Spans, Vocabulary
 from neurobrick_model.decoding.stitching import BATCH
 from neurobrick_model.model.perceiver import Perceiver
 from neurobrick_model.model.tokens import Queries, all_units, key_tokens
@@ -19,7 +19,7 @@ from neurobrick_model.model.tokens import Queries, all_units, key_tokens
 def decode_causally(
     model: Perceiver,
     vocabulary: Vocabulary,
-    spikes: Spikes,
+    spikes: PackedSpikes,
     time: Tensor,
     window: float,
     lag: float,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from neurobrick_model.compute.ranks import Ranks
 from neurobrick_model.data.corpus import Corpus
-from neurobrick_model.data.readouts import NONE, ReadoutTargets
+from neurobrick_model.data.readouts import NO_CLASS, ReadoutTargets
 from neurobrick_model.data.scored_parts import Part
 from neurobrick_model.data.timeline import TICKS
 from neurobrick_model.decoding.stitching import stitch
@@ -68,7 +68,7 @@ class Classified:
     @property
     def guessing(self) -> float:
         """What always saying the most frequent class would reach."""
-        known = self.truth[self.truth != NONE]
+        known = self.truth[self.truth != NO_CLASS]
         most = np.bincount(known, minlength=1).max()
         return float(most / len(self.truth)) if len(self.truth) else np.nan
 

@@ -42,7 +42,7 @@ EMBEDDING_SCALE = 0.02  # standard deviation of fresh embeddings, as published
 LAYER_SITES = 3  # places of a layer that have dropout
 OTHER_SITES = 2  # of the rest
 
-Chance = tuple[Tensor | None, ...]  # for each site, keys (b,) int32 of what it drops
+DropoutKeys = tuple[Tensor | None, ...]  # for each site, keys (b,) int32 of what it drops
 
 
 class Perceiver(nn.Module):
@@ -83,19 +83,21 @@ class Perceiver(nn.Module):
         """How many places have dropout."""
         return LAYER_SITES * len(self.layers) + OTHER_SITES
 
-    def forward(self, keys: Keys, queries: Queries, chance: Tensor | None = None) -> Tensor:
+    def forward(self, keys: Keys, queries: Queries, dropout_keys: Tensor | None = None) -> Tensor:
         """z-scored behavior (b, q, outputs) at every query; rows of padding hold nonsense.
 
-        `chance` (sites, b) int32 are random keys that say what is dropped out, nothing by default.
+        `dropout_keys` (sites, b) int32 choose what is dropped out; nothing is, by default.
         """
-        sites: Chance = (None,) * self.sites if chance is None else chance.unbind(0)
+        sites: DropoutKeys = (
+            (None,) * self.sites if dropout_keys is None else dropout_keys.unbind(0)
+        )
         grid = self.rotary(self.latent_time[None])
         latents = self.encode(keys, grid, sites[-1])
         for number, layer in enumerate(self.layers):
             latents = layer(latents, grid, *sites[LAYER_SITES * number :][:LAYER_SITES])
         return self.decode(latents, grid, queries.time, queries.session, sites[-2])
 
-    def encode(self, keys: Keys, grid: Angle, chance: Tensor | None = None) -> Tensor:
+    def encode(self, keys: Keys, grid: Angle, dropout_keys: Tensor | None = None) -> Tensor:
         """Latents (b, latents, dim) that have read the tokens of each window."""
         unit, kind = keys.table // KINDS, keys.table % KINDS
         tokens = self.unit_embedding(unit) + self.kind_embedding(kind)
@@ -110,7 +112,7 @@ class Perceiver(nn.Module):
             keys.offsets,
             keys.longest,
         )
-        return self.read_feedforward(latents + read, chance)
+        return self.read_feedforward(latents + read, dropout_keys)
 
     def decode(
         self,
@@ -118,13 +120,13 @@ class Perceiver(nn.Module):
         grid: Angle,
         time: Tensor,
         session: Tensor,
-        chance: Tensor | None = None,
+        dropout_keys: Tensor | None = None,
     ) -> Tensor:
         """Behavior (b, q, outputs) that the latents tell of, at `time` (b, q) ticks."""
         asked = self.session_embedding(session)[:, None]
         query = self.ask.queries(asked).repeat(1, time.shape[1], 1)
         read = self.ask(query, *self.ask.keys_values(latents), self.rotary(time), grid)
-        return self.readout(self.ask_feedforward(asked + read, chance))
+        return self.readout(self.ask_feedforward(asked + read, dropout_keys))
 
 
 class Layer(nn.Module):
@@ -165,13 +167,13 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(factor * dim, dim)
         self.dropout = dropout
 
-    def branch(self, x: Tensor, chance: Tensor | None = None) -> Tensor:
+    def branch(self, x: Tensor, dropout_keys: Tensor | None = None) -> Tensor:
         """What is to be added to `x` (b, n, dim)."""
-        return self.down(dropout(gated(self.up(self.norm(x))), self.dropout, chance))
+        return self.down(dropout(gated(self.up(self.norm(x))), self.dropout, dropout_keys))
 
-    def forward(self, x: Tensor, chance: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, dropout_keys: Tensor | None = None) -> Tensor:
         """`x` (b, n, dim) with its branch."""
-        return x + self.branch(x, chance)
+        return x + self.branch(x, dropout_keys)
 
 
 def gated(x: Tensor) -> Tensor:

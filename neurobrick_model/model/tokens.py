@@ -92,14 +92,14 @@ def drop_units(units: Tensor, settings: UnitDropout, number: Tensor, rank: Tenso
     return units & (score.argsort(1).argsort(1) < wanted[:, None])
 
 
-def triangular(chance: Tensor, settings: UnitDropout) -> Tensor:
+def triangular(dropout_keys: Tensor, settings: UnitDropout) -> Tensor:
     """Triangular random numbers from uniform ones in [0, 1), by the inverse distribution."""
     low, mode, high = float(settings.least), float(settings.mode), float(settings.most)
     if low == high:
-        return torch.full_like(chance, low)
-    rising = low + torch.sqrt(chance * (high - low) * (mode - low))
-    falling = high - torch.sqrt((1 - chance) * (high - low) * (high - mode))
-    return torch.where(chance < (mode - low) / (high - low), rising, falling)
+        return torch.full_like(dropout_keys, low)
+    rising = low + torch.sqrt(dropout_keys * (high - low) * (mode - low))
+    falling = high - torch.sqrt((1 - dropout_keys) * (high - low) * (high - mode))
+    return torch.where(dropout_keys < (mode - low) / (high - low), rising, falling)
 
 
 def key_tokens(spikes: CutSpikes, windows: Spans, units: Tensor, vocabulary: Vocabulary) -> Keys:

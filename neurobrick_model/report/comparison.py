@@ -15,7 +15,7 @@ from typing import Any
 from neurobrick_model.files import write_text
 from neurobrick_model.report import figures
 from neurobrick_model.report.html import duration, figure, page, r2, table
-from neurobrick_model.report.label_efficiency import WAYS, Scored, curves, mean
+from neurobrick_model.report.label_efficiency import WAYS, FinishedRun, curves, mean
 
 
 def compare(folders: Sequence[Path], out: Path) -> list[dict[str, Any]]:
@@ -24,14 +24,14 @@ def compare(folders: Sequence[Path], out: Path) -> list[dict[str, Any]]:
 
     Raises StoreError for a folder without a finished run, or when the page cannot be written.
     """
-    runs = [Scored.read(folder) for folder in folders]
+    runs = [FinishedRun.read(folder) for folder in folders]
     write_text(out, render(runs))
     return [_summary(run) for run in runs]
 
 
-def render(runs: Sequence[Scored]) -> str:
+def render(runs: Sequence[FinishedRun]) -> str:
     """The page: for runs that can be compared, R² against labels, and their scores."""
-    groups: dict[Any, list[Scored]] = defaultdict(list)
+    groups: dict[Any, list[FinishedRun]] = defaultdict(list)
     order = list(WAYS)
     for run in sorted(runs, key=lambda run: (order.index(run.way), run.labels, run.seed)):
         groups[run.target, run.unit, tuple(run.checksums.items())].append(run)
@@ -46,7 +46,7 @@ def render(runs: Sequence[Scored]) -> str:
     return page("Runs compared", parts)
 
 
-def _group(runs: Sequence[Scored]) -> list[str]:
+def _group(runs: Sequence[FinishedRun]) -> list[str]:
     first = runs[0]
     samples = sum(first.samples.values())
     sessions = _count(len(first.samples), "session")
@@ -61,7 +61,7 @@ def _group(runs: Sequence[Scored]) -> list[str]:
     ]
 
 
-def _runs(runs: Sequence[Scored]) -> str:
+def _runs(runs: Sequence[FinishedRun]) -> str:
     baselines = list(dict.fromkeys(name for run in runs for name in run.baselines))
     labels = [figures.LABELS[name] for name in baselines]
     heads = ["run", "way", "base", "labels", "seed", "R²", *labels, "training"]
@@ -81,7 +81,7 @@ def _runs(runs: Sequence[Scored]) -> str:
     return table(heads, rows)
 
 
-def _sessions(runs: Sequence[Scored]) -> str:
+def _sessions(runs: Sequence[FinishedRun]) -> str:
     """R² of each run by session, folded away."""
     rows = [
         [escape(id), *(r2(run.decoder[id]) for run in runs)]
@@ -91,7 +91,7 @@ def _sessions(runs: Sequence[Scored]) -> str:
     return f"<details><summary>R² by session</summary>{shown}</details>"
 
 
-def _summary(run: Scored) -> dict[str, Any]:
+def _summary(run: FinishedRun) -> dict[str, Any]:
     return {
         "run": run.name,
         "way": run.way,

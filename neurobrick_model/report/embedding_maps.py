@@ -31,12 +31,14 @@ class Map:
     labels: dict[str, tuple[str, ...]]
 
 
-def maps(model: Perceiver, origins: Sequence[Anatomy]) -> list[Map]:
-    """Of the units, by area and by subject, and of the sessions, by subject; `origins` are those of
-    the sessions, in the order of the vocabulary. A map of fewer than three points is left out."""
-    areas = tuple(area for origin in origins for area in origin.areas)
-    of_units = tuple(origin.subject for origin in origins for _ in origin.areas)
-    of_sessions = tuple(origin.subject for origin in origins)
+def maps(model: Perceiver, anatomies: Sequence[Anatomy]) -> list[Map]:
+    """A map of the units, by area and by subject, and a map of the sessions, by subject.
+
+    `anatomies` has one entry a session, in the order of the vocabulary. A map of fewer than three
+    points is left out."""
+    areas = tuple(area for origin in anatomies for area in origin.areas)
+    of_units = tuple(origin.subject for origin in anatomies for _ in origin.areas)
+    of_sessions = tuple(origin.subject for origin in anatomies)
     tables = [
         ("units", model.unit_embedding, {"area": areas, "subject": of_units}),
         ("sessions", model.session_embedding, {"subject": of_sessions}),

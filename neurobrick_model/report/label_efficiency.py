@@ -29,7 +29,7 @@ Scores = Mapping[str, float]  # R² by session id, NaN where it has no scored sa
 
 
 @dataclass(frozen=True)
-class Scored:
+class FinishedRun:
     """A finished run: how it was trained, from what `parent`, with how many seconds of `labels` of
     each session, in how many `seconds`; and how it scores: by session `samples`, a checksum of
     their times, and R² of the decoder and of each baseline."""
@@ -48,7 +48,7 @@ class Scored:
     baselines: Mapping[str, Scores]
 
     @classmethod
-    def read(cls, folder: Path) -> Scored:
+    def read(cls, folder: Path) -> FinishedRun:
         """The run in `folder`. Raises StoreError when it is none, or has not come to its end."""
         path = folder / "metrics.json"
         try:
@@ -69,7 +69,7 @@ class Scored:
             ) from error
 
     @classmethod
-    def _of(cls, metrics: Mapping[str, Any], recipe: Recipe) -> Scored:
+    def _of(cls, metrics: Mapping[str, Any], recipe: Recipe) -> FinishedRun:
         sessions, training = metrics["sessions"], metrics["training"]
         names = list(sessions[0]["baselines"])
         return cls(
@@ -104,7 +104,7 @@ class Curve:
     sessions: Mapping[str, tuple[float, ...]]
 
 
-def curves(runs: Sequence[Scored]) -> list[Curve]:
+def curves(runs: Sequence[FinishedRun]) -> list[Curve]:
     """A curve for each way that `runs`, scored on the same sessions, were trained, then one for
     each baseline. Baselines are fitted to the same labels whatever the way."""
     found = []
@@ -118,7 +118,7 @@ def curves(runs: Sequence[Scored]) -> list[Curve]:
     return found
 
 
-def _curve(label: str, baseline: bool, scores: Sequence[tuple[Scored, Scores]]) -> Curve:
+def _curve(label: str, baseline: bool, scores: Sequence[tuple[FinishedRun, Scores]]) -> Curve:
     cells: dict[float, dict[int, list[Scores]]] = defaultdict(lambda: defaultdict(list))
     for run, score in scores:
         cells[round(run.labels, 1)][run.seed].append(score)

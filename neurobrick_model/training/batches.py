@@ -1,7 +1,8 @@
 """Batches: the windows of one step, cut, jittered, unit-dropped, delimited and packed.
 
-Everything random about a window hangs on the step and on its number in the batch (`chance`), so
-that ranks and microbatches can each cut their own, and the batch is the same however it is divided.
+Everything random about a window follows from the step and from its number in the batch
+(`randomness`). So ranks and microbatches can each cut their own windows, and the batch is the same
+however it is divided.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Batch:
 
     keys: Keys
     queries: Queries
-    chance: Tensor
+    dropout_keys: Tensor
     target: tuple[Tensor, ...]
     weight: tuple[Tensor, ...]
 
@@ -52,7 +53,7 @@ class Batch:
         yield from (*self.target, *self.weight)
 
 
-class Cutter:
+class BatchMaker:
     """Cuts batches out of a corpus.
 
     Args: the corpus; the training settings; seconds of a window; the model's dropout sites; and
@@ -72,17 +73,19 @@ class Cutter:
         corpus, settings = self.corpus, self.settings
         key, device = step_key(settings.seed, step), corpus.device
         own = windows.to(corpus.spikes.device)
-        spans = self.train.draw(self.length, own, settings.batch, keys(key, Purpose.PLACE, own))
+        spans = self.train.draw(
+            self.length, own, settings.batch, keys(key, Purpose.WINDOW_PLACE, own)
+        )
         spikes = corpus.spikes.cut(spans).to(device)
 
         spans, windows = spans.to(device), windows.to(device)
         units = all_units(corpus.vocabulary, spans.session)
         if settings.unit_dropout:
-            number = keys(key, Purpose.KEPT, windows)
-            rank = keys(key, Purpose.RANK, windows)
+            number = keys(key, Purpose.UNIT_COUNT, windows)
+            rank = keys(key, Purpose.UNIT_CHOICE, windows)
             units = drop_units(units, settings.unit_dropout, number, rank)
         tokens = key_tokens(spikes, spans, units, corpus.vocabulary)
-        jitter = uniform(keys(key, Purpose.JITTER, windows))[:, 0]
+        jitter = uniform(keys(key, Purpose.QUERY_JITTER, windows))[:, 0]
         queries = query_tokens(corpus.targets.time, spans, settings.queries, jitter)
         targets = corpus.targets
         values = (targets.value, *(one.value for one in targets.readouts))
@@ -90,7 +93,7 @@ class Cutter:
         return Batch(
             keys=self._shaped(tokens),
             queries=queries,
-            chance=mix(keys(key, Purpose.DROPOUT, windows) + self.sites).to(torch.int32),
+            dropout_keys=mix(keys(key, Purpose.DROPOUT, windows) + self.sites).to(torch.int32),
             target=tuple(value[queries.sample] for value in values),
             weight=tuple(weight[queries.sample] * queries.mask for weight in weights),
         )
@@ -122,14 +125,14 @@ def shares(
     return [mine[first::parts] for first in range(parts)]
 
 
-class Feed:
+class Prefetcher:
     """The microbatches of step after step, each step's cut while the card computes the one before.
 
     On a card, cutting runs in a stream of its own: that it has to wait for counts does not hold up
     training, for which kernels are queued well ahead. On a CPU it is cut when it is asked for.
     """
 
-    def __init__(self, cutter: Cutter, windows: list[Tensor]) -> None:
+    def __init__(self, cutter: BatchMaker, windows: list[Tensor]) -> None:
         self._cutter, self._windows = cutter, windows
         device = cutter.corpus.device
         self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from neurobrick import Dataset
 from neurobrick_model.adaptation.recipes import resolve
-from neurobrick_model.adaptation.starting_weights import origin
-from neurobrick_model.compute.cpu_threads import Team
+from neurobrick_model.adaptation.starting_weights import starting_weights
+from neurobrick_model.compute.cpu_threads import CpuThreads
 from neurobrick_model.compute.device import choose_device, choose_precision
 from neurobrick_model.compute.ranks import Ranks
 from neurobrick_model.data.corpus import Corpus
@@ -31,7 +31,7 @@ from neurobrick_model.evaluation.decoded import Decoded, decode_readouts, decode
 from neurobrick_model.model.perceiver import Perceiver
 from neurobrick_model.recipe.recipe import Recipe
 from neurobrick_model.report import embedding_maps
-from neurobrick_model.training.batches import Cutter
+from neurobrick_model.training.batches import BatchMaker
 from neurobrick_model.training.compile import compile_parts, compiles
 from neurobrick_model.training.health import Health
 from neurobrick_model.training.optimization.gradients import Gradients
@@ -73,25 +73,25 @@ class Trainer:
         self.device = choose_device(settings.device, self.ranks.local)
         self.precision = choose_precision(settings.precision, self.device)
         dataset = dataset if dataset is not None else Dataset(recipe.data.root, cache_bytes=CACHE)
-        self.origin = origin(recipe)
+        self.start = starting_weights(recipe)
         self.corpus = Corpus.from_dataset(
-            dataset, recipe.data, self.device, self.watch.say, settings.seed, self.origin.terms,
+            dataset, recipe.data, self.device, self.watch.say, settings.seed, self.start.inherited,
             recipe.evaluation,
         )  # fmt: skip
         self.spec = DecoderSpec.describe(recipe, self.corpus)
-        self.origin.check(self.spec)
+        self.start.check(self.spec)
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             self.model = self.spec.build().to(self.device)
-        self.origin.start(self.model)
-        self.origin.set_learning(self.model, 0)
+        self.start.start(self.model)
+        self.start.set_learning(self.model, 0)
         self.average = averaged(self.model, settings.ema) if settings.ema else None
         self.optimizers = make_optimizers(self.model, settings)
         self.objective = Objective(self.model, self.precision, self.corpus.targets.readouts)
         compiled = compiles(settings, self.device)
         if compiled:
             compile_parts(self.model)
-        self.cutter = Cutter(
+        self.cutter = BatchMaker(
             self.corpus,
             settings,
             recipe.model.window,
@@ -100,7 +100,7 @@ class Trainer:
         )
         threads = torch.get_num_threads()
         alone = self.device.type == "cpu" and self.ranks.count == 1 and not compiled
-        team = Team(threads) if alone and threads > 1 else None
+        team = CpuThreads(threads) if alone and threads > 1 else None
         self.meter = Meter(
             recipe.model,
             settings.queries,
@@ -131,7 +131,7 @@ class Trainer:
         with ExitStack() as stack:
             stack.enter_context(self.joined())
             if self.ranks.first:
-                stack.enter_context(run_folder.alone(folder))
+                stack.enter_context(run_folder.exclusive(folder))
             self.ranks.wait()
             self._start(folder, resume, force)
             log = Log(folder, self.progress.step) if self.ranks.first else None
@@ -157,7 +157,7 @@ class Trainer:
         """One optimizer step. Returns the sums (readouts, 4) of `Objective` over this rank's
         windows."""
         settings = self.recipe.training
-        if self.origin.set_learning(self.model, step):
+        if self.start.set_learning(self.model, step):
             self.gradients.others_learn()
         sums = self.gradients.compute(step)
         if settings.clip is not None:
@@ -188,7 +188,7 @@ class Trainer:
         saved = self._saved = run_folder.checkpoints(folder, self.recipe.training.checkpoints)
         state = saved.load(self.device, self.watch.say) if resume else None
         if state is not None:
-            run_folder.check_same(folder, state, self.recipe, fingerprint, self.origin.parent)
+            run_folder.check_same(folder, state, self.recipe, fingerprint, self.start.parent)
             self._load(state)
             self.watch.say(f"resuming {folder} at step {self.progress.step}")
         else:
@@ -199,7 +199,7 @@ class Trainer:
             self.ranks.wait()
             if self.ranks.first:
                 saved.clear()
-                run_folder.begin(folder, self.recipe, fingerprint, self.origin.parent)
+                run_folder.begin(folder, self.recipe, fingerprint, self.start.parent)
         self.watch.say(
             f"{len(self.corpus.vocabulary.sessions)} sessions, "
             f"{self.corpus.vocabulary.n_units} units, {n_parameters(self.model):,} parameters, "
@@ -275,7 +275,7 @@ class Trainer:
         if r2 > progress.best or not math.isfinite(progress.best):  # NaN: nothing to validate with
             progress.best, progress.best_step = r2, progress.step
             if self.ranks.first:
-                self.origin.save(folder, self.spec, self.weights.state_dict())
+                self.start.save(folder, self.spec, self.weights.state_dict())
         if log:
             log.write(progress.step, valid_r2=r2, seconds=progress.seconds)
         self.watch.say(
@@ -290,7 +290,7 @@ class Trainer:
                 {
                     "recipe": self.recipe.model_dump(mode="json"),
                     "corpus": self._fingerprint,
-                    "parent": self.origin.parent.sha256 if self.origin.parent else None,
+                    "parent": self.start.parent.sha256 if self.start.parent else None,
                     "model": self.model.state_dict(),
                     "average": self.average.state_dict() if self.average else {},
                     "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -301,7 +301,7 @@ class Trainer:
     def _finish(self, folder: Path, log: Log | None) -> dict[str, Any]:
         """Score the kept weights on what is held out; every rank decodes, the first one writes."""
         self.ranks.wait()
-        self.weights.load_state_dict(self.origin.load(folder, self.spec))
+        self.weights.load_state_dict(self.start.load(folder, self.spec))
         decoded = self._decode(self.corpus.targets.reported)
         window, ranks = self.recipe.model.window, self.ranks
         others = decode_readouts(self.weights, self.corpus, "test", window, self.spec.step, ranks)
@@ -325,7 +325,7 @@ class Trainer:
             **{name: statistics.median(r[name] for r in measured) for name in Reading.names()},
         }
         self.watch.say(f"fitting what to compare with: {', '.join(self.recipe.baseline.which)}")
-        maps = embedding_maps.maps(self.weights, self.corpus.origins)
+        maps = embedding_maps.maps(self.weights, self.corpus.anatomies)
         return score(folder, self.recipe, self.corpus, decoded, others, facts, log.records, maps)
 
     def _ended_early(self) -> bool:

@@ -11,7 +11,7 @@ from neurobrick_model.training.batches import shares
 
 def test_uniform_numbers_are_uniform_and_independent() -> None:
     windows = torch.arange(2000)
-    drawn = uniform(keys(step_key(0, 7), Purpose.PLACE, windows), 50).numpy()
+    drawn = uniform(keys(step_key(0, 7), Purpose.WINDOW_PLACE, windows), 50).numpy()
     assert 0 <= drawn.min() < 1e-3
     assert 1 - 1e-3 < drawn.max() < 1
     counts, _ = np.histogram(drawn, bins=50, range=(0, 1))
@@ -34,12 +34,12 @@ def test_seed_step_purpose_and_window_all_matter_and_nothing_else() -> None:
     every = torch.cat(list(drawn.values()))
     assert every.unique().numel() == every.numel()
     some = torch.tensor([3, 98])
-    again = uniform(keys(step_key(1, 2), Purpose.RANK, some))[:, 0]
-    assert torch.equal(again, drawn[1, 2, Purpose.RANK][some])
+    again = uniform(keys(step_key(1, 2), Purpose.UNIT_CHOICE, some))[:, 0]
+    assert torch.equal(again, drawn[1, 2, Purpose.UNIT_CHOICE][some])
 
 
 def test_numbers_are_these_on_every_machine() -> None:
-    found = uniform(keys(step_key(3, 5), Purpose.JITTER, torch.arange(2)), 2)
+    found = uniform(keys(step_key(3, 5), Purpose.QUERY_JITTER, torch.arange(2)), 2)
     expected = [
         [0.2032790975065466, 0.9611289580939167],
         [0.896410727042228, 0.0732730109823917],

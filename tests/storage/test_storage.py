@@ -27,9 +27,9 @@ import pytest
 from demo.loopback import Faults
 from neurobrick.errors import StoreError
 from neurobrick.storage import Storage, open_storage
+from neurobrick.storage.address import Limits
 from neurobrick.storage.checksum import checksum
 from neurobrick.storage.folder import Folder
-from neurobrick.storage.place import Limits
 from neurobrick.storage.remote.cached import CachedStorage
 from neurobrick.storage.remote.disk_cache import DiskCache
 from neurobrick.storage.remote.objects import ObjectStorage

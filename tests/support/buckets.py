@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from demo.loopback import Faults, Handler, Loopback
-from neurobrick.storage.place import Limits
+from neurobrick.storage.address import Limits
 
 ACCESS_KEY, SECRET_KEY = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 HASTY = Limits(retries=2, retry_within=2, connect=1, stall=2)

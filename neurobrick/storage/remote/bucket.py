@@ -13,7 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from neurobrick.errors import StoreError
-from neurobrick.storage.place import Limits, Place
+from neurobrick.storage.address import Limits, StorageUrl
 from neurobrick.storage.remote.failures import explained
 from neurobrick.storage.remote.s3 import s3_access
 
@@ -28,7 +28,7 @@ AT_THE_SAME_TIME = "ConditionalRequestConflict"  # S3's code for two writers at 
 class Bucket:
     """The objects below `place`; nothing is asked of it until a method is called."""
 
-    def __init__(self, place: Place, limits: Limits) -> None:
+    def __init__(self, place: StorageUrl, limits: Limits) -> None:
         self._place = place
         self._limits = limits
         self._lock = Lock()
@@ -195,7 +195,7 @@ class Bucket:
         }
 
 
-def _require(place: Place) -> None:
+def _require(place: StorageUrl) -> None:
     """Raise StoreError unless what is needed is installed."""
     try:
         import obstore  # noqa: F401

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
-from neurobrick.storage.place import Limits, Place
+from neurobrick.storage.address import Limits, StorageUrl
 from neurobrick.storage.remote.bucket import Bucket
 
 
@@ -20,7 +20,7 @@ class Calls(Protocol):
 class Threads:
     """Calls by threads, which are started as they are needed."""
 
-    def __init__(self, place: Place, limits: Limits) -> None:
+    def __init__(self, place: StorageUrl, limits: Limits) -> None:
         self._bucket = Bucket(place, limits)
         self._pool = ThreadPoolExecutor(limits.at_once, thread_name_prefix="neurobrick-read")
 

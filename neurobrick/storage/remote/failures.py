@@ -11,7 +11,7 @@ import os
 import re
 
 from neurobrick.errors import StoreError
-from neurobrick.storage.place import Place
+from neurobrick.storage.address import StorageUrl
 
 HOW_TO_SIGN = {
     "s3": "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run aws sso login",
@@ -40,7 +40,9 @@ WITHOUT_CREDENTIALS = ("token request", "MissingAccount", "External AWS credenti
 REGION_CODES = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint"}
 
 
-def explained(error: Exception, place: Place, name: str, anonymous: bool, server: str) -> Exception:
+def explained(
+    error: Exception, place: StorageUrl, name: str, anonymous: bool, server: str
+) -> Exception:
     """The exception to raise in place of `error`, which came when `name` was asked for.
 
     `server` is what was asked, where that is not to be seen from the place.
@@ -74,7 +76,7 @@ def explained(error: Exception, place: Place, name: str, anonymous: bool, server
     return StoreError(f"{address} cannot be had from {server} ({kind}): try again")
 
 
-def _refused(place: Place, address: str, code: str, anonymous: bool) -> str:
+def _refused(place: StorageUrl, address: str, code: str, anonymous: bool) -> str:
     if place.is_plain_http:
         return f"{address} is not public: its server refuses it"
     if anonymous:
@@ -87,7 +89,7 @@ def _refused(place: Place, address: str, code: str, anonymous: bool) -> str:
     return f"{address} is refused to the credentials that were found{said}: {advice}"
 
 
-def _how_to_sign(place: Place) -> str:
+def _how_to_sign(place: StorageUrl) -> str:
     return HOW_TO_SIGN.get(place.scheme, "")
 
 

@@ -20,7 +20,7 @@ from threading import Lock, Thread
 from typing import Any
 
 from neurobrick.errors import StoreError
-from neurobrick.storage.place import Limits, Place
+from neurobrick.storage.address import Limits, StorageUrl
 from neurobrick.storage.remote.calls import Threads
 
 PATIENCE = 3  # seconds in which a helper ends
@@ -29,7 +29,7 @@ PATIENCE = 3  # seconds in which a helper ends
 class Helper:
     """Calls of a bucket's methods by another process, which is started at the first."""
 
-    def __init__(self, place: Place, limits: Limits) -> None:
+    def __init__(self, place: StorageUrl, limits: Limits) -> None:
         self._place = place
         self._limits = limits
         self._pid = os.getpid()

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from neurobrick.storage.address import Limits, StorageUrl
 from neurobrick.storage.names import check_name
-from neurobrick.storage.place import Limits, Place
 from neurobrick.storage.remote.ahead import Ahead
 from neurobrick.storage.remote.calls import Calls, Threads
 from neurobrick.storage.remote.forks import obstore_is_broken
@@ -28,7 +28,7 @@ class ObjectStorage:
     is_remote = True
 
     def __init__(self, url: str, limits: Limits | None = None) -> None:
-        self._place = Place.parse(url)
+        self._place = StorageUrl.parse(url)
         self._limits = limits or Limits()
         self._processes: dict[int, _Process] = {}  # what each fork has; threads do not survive it
 
@@ -121,7 +121,7 @@ class ObjectStorage:
 class _Process:
     """What one process has of a storage."""
 
-    def __init__(self, place: Place, limits: Limits) -> None:
+    def __init__(self, place: StorageUrl, limits: Limits) -> None:
         self.ahead = Ahead()
         self.calls: Calls
         if obstore_is_broken():

@@ -13,10 +13,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from neurobrick_model.compute.cpu_threads import Team
+from neurobrick_model.compute.cpu_threads import CpuThreads
 from neurobrick_model.compute.ranks import Ranks
 from neurobrick_model.recipe.settings import TrainingSettings
-from neurobrick_model.training.batches import Batch, Cutter, Feed, shares
+from neurobrick_model.training.batches import Batch, BatchMaker, Prefetcher, shares
 from neurobrick_model.training.optimization.loss import Objective
 from neurobrick_model.training.throughput import Meter
 
@@ -28,10 +28,10 @@ class Gradients:
     def __init__(
         self,
         objective: Objective,
-        cutter: Cutter,
+        cutter: BatchMaker,
         settings: TrainingSettings,
         ranks: Ranks,
-        team: Team | None,
+        team: CpuThreads | None,
         meter: Meter,
     ) -> None:
         self.team = team
@@ -42,7 +42,7 @@ class Gradients:
             ranks.count,
             least=team.size if team else 1,
         )
-        self.feed = Feed(cutter, self.shares)
+        self.feed = Prefetcher(cutter, self.shares)
         self._objective, self._cutter, self._steps = objective, cutter, settings.steps
         self._ranks, self._meter = ranks, meter
         self._parallel: nn.Module = objective
@@ -90,7 +90,7 @@ class Gradients:
             self.feed.look_ahead(step + 1)
         return sums
 
-    def _by_team(self, team: Team, step: int) -> Tensor:
+    def _by_team(self, team: CpuThreads, step: int) -> Tensor:
         """By cores that each cut and compute microbatches of their own. They are added up in their
         order, so that which core was faster is no matter."""
         parameters = [p for p in self._objective.parameters() if p.requires_grad]

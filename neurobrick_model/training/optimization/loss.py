@@ -44,7 +44,7 @@ class Objective(nn.Module):
         that guessing nothing would make, of what the guess holds, and of the weights."""
         mixed = self.precision != torch.float32
         with torch.autocast(batch.target[0].device.type, self.precision, enabled=mixed):
-            guess = self.model(batch.keys, batch.queries, batch.chance)
+            guess = self.model(batch.keys, batch.queries, batch.dropout_keys)
         parts = zip(guess.float().split(self.widths, -1), batch.target, batch.weight, strict=True)
         return torch.stack([
             _classes(*part) if part[1].dtype == torch.int64 else _values(*part) for part in parts

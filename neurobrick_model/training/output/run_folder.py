@@ -29,7 +29,7 @@ RUN = "run.json"
 METRICS = "metrics.json"
 REPORT = "report.html"
 # Where and on what a run goes does not change what it is: it may go on elsewhere.
-ELSEWHERE = {
+MAY_CHANGE_ON_RESUME = {
     "runs",
     "adapt.base",  # a resume holds its weights against those it began with
     "data.root",
@@ -43,7 +43,7 @@ ELSEWHERE = {
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Iterator[None]:
     """While no other process writes into the run's folder.
 
     Raises NeurobrickError when another does.
@@ -133,7 +133,7 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "")
     not count."""
     for key in new:
         name = f"{prefix}{key}"
-        if name in ELSEWHERE or old.get(key) == new[key]:
+        if name in MAY_CHANGE_ON_RESUME or old.get(key) == new[key]:
             continue
         if isinstance(old.get(key), Mapping) and isinstance(new[key], Mapping):
             inner = difference(old[key], new[key], f"{name}.")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from neurobrick import Intervals
 from neurobrick_model import Recipe, Trainer
 from neurobrick_model.baselines import kalman, network_training
-from neurobrick_model.baselines.binned_spikes import Recording, features
+from neurobrick_model.baselines.binned_spikes import BinnedSession, features
 from neurobrick_model.baselines.fit_all import METHODS, baselines
 from neurobrick_model.baselines.kalman import Kalman, recursion, regressed
 from neurobrick_model.baselines.networks import GRU
@@ -60,7 +60,7 @@ def test_ridge_features_are_roots_of_counts_around_each_sample(
     corpus: Corpus, dataset: FakeDataset
 ) -> None:
     session = dataset["sim/b"]
-    units = Recording.of(corpus, 1).units
+    units = BinnedSession.of(corpus, 1).units
     base = corpus.spikes.base[1]
     times = np.array([1003.017, 1020.5])
     found = features(torch.from_numpy(ticks(times)) + base, units, 0.1, 5).numpy()
@@ -78,7 +78,7 @@ def test_ridge_is_the_weighted_least_squares_solution(dataset: FakeDataset) -> N
         {"weights": {"elsewhere": 0.2, "rules": [{"during": "evaluation", "weight": 1.0}]}}
     )
     corpus = Corpus.from_dataset(dataset, settings)  # type: ignore[arg-type]
-    recording = Recording.of(corpus, 0)
+    recording = BinnedSession.of(corpus, 0)
     model = fit(recording, QUICK)
 
     session = dataset["sim/a"]
@@ -327,7 +327,7 @@ def test_without_a_validation_split_the_last_of_training_chooses(dataset: FakeDa
         splits={**other.splits, "train": Intervals([0.0], [10.0])},
     )
     corpus = corpus_of(session.with_(splits={**session.splits, "valid": Intervals()}))
-    usual, alone = Recording.of(corpus_of(session), 0), Recording.of(corpus, 0)
+    usual, alone = BinnedSession.of(corpus_of(session), 0), BinnedSession.of(corpus, 0)
     assert (len(alone.train), len(alone.valid), len(usual.train)) == (800, 200, 1000)
     for one in ("time", "value", "weight"):
         both = torch.cat([getattr(alone.train, one), getattr(alone.valid, one)])
@@ -357,7 +357,7 @@ def test_one_unit_is_enough(dataset: FakeDataset) -> None:
 
 
 def test_the_gru_reads_every_sample_where_it_lies(corpus: Corpus, dataset: FakeDataset) -> None:
-    session, recording = dataset["sim/b"], Recording.of(corpus, 1)
+    session, recording = dataset["sim/b"], BinnedSession.of(corpus, 1)
     time = recording.reported
     windows = GRU.windows(recording, time, 0.1, 5)
     place = windows.place[windows.inside].double().numpy()

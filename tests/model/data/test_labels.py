@@ -16,7 +16,7 @@ from neurobrick_model.data.label_budget import choose
 from neurobrick_model.data.targets import read_samples
 from neurobrick_model.data.timeline import TICKS
 from neurobrick_model.recipe.settings import DataSettings, TrainingSettings
-from neurobrick_model.training.batches import Cutter
+from neurobrick_model.training.batches import BatchMaker
 from tests.model.data.test_readouts import READOUTS, with_more
 from tests.support.model.fakes import FakeDataset, fake_session
 
@@ -102,7 +102,7 @@ def test_nothing_else_is_learned_from(dataset: FakeDataset) -> None:
     corpora = labelled(dataset, 5.0), labelled(FakeDataset(*spoiled.values()), 5.0)
     settings = TrainingSettings(batch=64, queries=100)
     batches = [
-        Cutter(corpus, settings, 1.0, 1, padded=False).cut(0, torch.arange(64))
+        BatchMaker(corpus, settings, 1.0, 1, padded=False).cut(0, torch.arange(64))
         for corpus in corpora
     ]
     assert torch.equal(*(batch.target[0] * batch.weight[0][..., None] for batch in batches))

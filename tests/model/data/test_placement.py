@@ -69,14 +69,14 @@ def test_a_spike_takes_six_bytes() -> None:
 def test_spikes_go_to_the_card_if_they_leave_it_room(
     wanted: str, spikes: int, free: int, home: torch.device
 ) -> None:
-    assert placement.place(wanted, spikes, 0, CARD, free, 100 * GB) == home
+    assert placement.choose_device_for_spikes(wanted, spikes, 0, CARD, free, 100 * GB) == home
 
 
 def test_what_does_not_fit_is_said_with_what_to_do() -> None:
     with pytest.raises(RecipeError, match=r"takes about 91.0 GB and 80.0 GB on cuda:0.*=host"):
-        placement.place("device", 90 * GB, GB, CARD, 80 * GB, 200 * GB)
+        placement.choose_device_for_spikes("device", 90 * GB, GB, CARD, 80 * GB, 200 * GB)
     with pytest.raises(RecipeError, match=r"24.0 GB of main memory are free: choose fewer"):
-        placement.place("auto", 90 * GB, GB, CPU, 24 * GB, 24 * GB)
+        placement.choose_device_for_spikes("auto", 90 * GB, GB, CPU, 24 * GB, 24 * GB)
 
 
 def test_it_is_said_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

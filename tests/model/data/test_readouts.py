@@ -170,7 +170,7 @@ def test_losses_are_those_of_plain_formulas(dataset: FakeDataset) -> None:
     recipe = Recipe.model_validate({"name": "x", **TINY, "data": {"readouts": READOUTS}})
     trainer = Trainer(recipe, dataset)  # type: ignore[arg-type]
     batch = trainer.cutter.cut(0, torch.arange(recipe.training.batch))
-    guess = trainer.model(batch.keys, batch.queries, batch.chance).detach().double()
+    guess = trainer.model(batch.keys, batch.queries, batch.dropout_keys).detach().double()
     sums = Objective(trainer.model, torch.float32, trainer.corpus.targets.readouts)(batch)
     sums = sums.detach().double()
 

@@ -14,7 +14,7 @@ from neurobrick_model.model import attention
 from neurobrick_model.model.attention import attend_each, attend_padded, attend_varlen
 from neurobrick_model.model.perceiver import Perceiver
 from neurobrick_model.recipe.settings import DataSettings, ModelSettings, TrainingSettings
-from neurobrick_model.training.batches import Batch, Cutter, shares
+from neurobrick_model.training.batches import Batch, BatchMaker, shares
 from neurobrick_model.training.compile import compile_parts
 from neurobrick_model.training.optimization.loss import ERROR, WEIGHT, Objective
 from tests.support.model.fakes import FakeDataset, fake_session
@@ -56,12 +56,12 @@ def fresh(corpus: Corpus, scale: float = 0.3) -> Perceiver:
     return model
 
 
-def cutter(corpus: Corpus, *, padded: bool = False, **settings: Any) -> Cutter:
+def cutter(corpus: Corpus, *, padded: bool = False, **settings: Any) -> BatchMaker:
     training = TrainingSettings.model_validate(
         {"batch": 12, "queries": 9, "unit_dropout": {"least": 3, "mode": 6, "most": 12}, **settings}
     )
     sites = Perceiver(SIZES, 1, 1, 1).sites
-    return Cutter(corpus, training, SIZES.window, sites, padded=padded)
+    return BatchMaker(corpus, training, SIZES.window, sites, padded=padded)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def batch(corpus: Corpus) -> Batch:
 
 def gradients(model: Perceiver, batch: Batch, precision: torch.dtype) -> tuple[float, dict]:  # type: ignore[type-arg]
     """Loss, and its gradient by parameter, without dropout."""
-    batch = replace(batch, chance=None)  # type: ignore[arg-type]
+    batch = replace(batch, dropout_keys=None)  # type: ignore[arg-type]
     model.zero_grad()
     sums = Objective(model, precision)(batch)[0]
     loss = sums[ERROR] / sums[WEIGHT]
@@ -184,7 +184,7 @@ def test_on_a_card_they_agree(
     moved = Batch(
         batch.keys.padded(len(batch.keys.row) + 64, batch.keys.longest + 9).to(device),
         batch.queries.to(device),
-        batch.chance.to(device),
+        batch.dropout_keys.to(device),
         tuple(target.to(device) for target in batch.target),
         tuple(weight.to(device) for weight in batch.weight),
     )
@@ -219,11 +219,11 @@ def test_a_window_is_decoded_alike_in_any_company(corpus: Corpus) -> None:
     cut, model = cutter(corpus), fresh(corpus)
     objective = Objective(model, torch.float32)
     together = cut.cut(5, torch.arange(12))
-    guesses = model(together.keys, together.queries, together.chance)
+    guesses = model(together.keys, together.queries, together.dropout_keys)
     for w in range(12):
         alone = cut.cut(5, torch.tensor([w]))
         assert torch.equal(alone.target[0][0], together.target[0][w])
-        guess = model(alone.keys, alone.queries, alone.chance)
+        guess = model(alone.keys, alone.queries, alone.dropout_keys)
         torch.testing.assert_close(guess[0], guesses[w], rtol=1e-4, atol=1e-4)
     whole = objective(together)
     for ranks in (2, 3):

@@ -18,7 +18,7 @@ from neurobrick import StoreError
 from neurobrick_model import Recipe, Trainer
 from neurobrick_model.cli import main
 from neurobrick_model.report.comparison import render
-from neurobrick_model.report.label_efficiency import Curve, Scored, curves
+from neurobrick_model.report.label_efficiency import Curve, FinishedRun, curves
 from tests.model.conftest import TINY
 from tests.support.model.fakes import FakeDataset
 
@@ -78,7 +78,7 @@ def by_label(found: list[Curve]) -> dict[str, Curve]:
 
 
 def test_a_curve_is_the_mean_over_sessions_and_seeds(tmp_path: Path) -> None:
-    found = by_label(curves([Scored.read(folder) for folder in several(tmp_path)]))
+    found = by_label(curves([FinishedRun.read(folder) for folder in several(tmp_path)]))
     assert list(found) == ["unit identification", "from scratch", "ridge"]
     identify = found["unit identification"]
     assert identify.seconds == (60.0, 300.0)
@@ -91,7 +91,7 @@ def test_a_curve_is_the_mean_over_sessions_and_seeds(tmp_path: Path) -> None:
 
 def test_a_baseline_counts_once_for_the_same_labels(tmp_path: Path) -> None:
     """Two ways with seed 0 and 60 s hold the same ridge; seed 1 counts as much as they do."""
-    ridge = by_label(curves([Scored.read(folder) for folder in several(tmp_path)]))["ridge"]
+    ridge = by_label(curves([FinishedRun.read(folder) for folder in several(tmp_path)]))["ridge"]
     assert ridge.baseline
     assert ridge.mean == pytest.approx((0.4, 0.6))
 
@@ -101,7 +101,7 @@ def test_only_what_decodes_the_same_samples_is_held_against_each_other(tmp_path:
         *several(tmp_path),
         write_run(tmp_path, None, 600.0, {"sim/c": 0.9}),
     ]
-    page = render([Scored.read(folder) for folder in folders])
+    page = render([FinishedRun.read(folder) for folder in folders])
     assert page.count("<svg") == page.count("<h2>") == 2
     assert "2 sessions, 200 samples, by 4 runs" in page
     assert "1 session, 100 samples, by 1 run<" in page
@@ -124,7 +124,7 @@ def test_as_many_samples_are_not_yet_the_same(dataset: FakeDataset, tmp_path: Pa
         settings = {**TINY, "name": name, "runs": tmp_path, "data": {"splits": {"seed": seed}}}
         settings["training"] = {**TINY["training"], "steps": 1, "seed": len(runs)}
         Trainer(Recipe.model_validate(settings), drawn).fit()  # type: ignore[arg-type]
-        runs.append(Scored.read(tmp_path / name))
+        runs.append(FinishedRun.read(tmp_path / name))
     assert runs[0].samples == runs[1].samples == runs[2].samples
     page = render(runs)
     assert page.count("<h2>") == 2
@@ -165,13 +165,13 @@ def test_what_is_no_finished_run_is_an_error_that_names_it(tmp_path: Path) -> No
         del old["sessions"][0][key]
         metrics.write_text(json.dumps(old))
         with pytest.raises(StoreError, match=rf"metrics\.json was written by another.*'{key}'"):
-            Scored.read(folder)
+            FinishedRun.read(folder)
     metrics.write_text("{")
     with pytest.raises(StoreError, match="cannot read"):
-        Scored.read(folder)
+        FinishedRun.read(folder)
     metrics.unlink()
     with pytest.raises(StoreError, match=r"no metrics\.json: it is no run"):
-        Scored.read(folder)
+        FinishedRun.read(folder)
     result = CliRunner().invoke(main, ["compare", str(folder)])
     assert result.exit_code == 1
     assert result.output.count("\n") == 1
@@ -186,4 +186,4 @@ def test_a_run_says_how_many_seconds_of_labels_it_had(
     settings["training"] = {**TINY["training"], "steps": 1}
     metrics = Trainer(Recipe.model_validate(settings), dataset).fit()  # type: ignore[arg-type]
     assert [session["labels"] for session in metrics["sessions"]] == pytest.approx([seconds] * 2)
-    assert Scored.read(tmp_path / "x").labels == pytest.approx(seconds)
+    assert FinishedRun.read(tmp_path / "x").labels == pytest.approx(seconds)

@@ -32,14 +32,14 @@ def test_a_corpus_knows_subjects_and_areas_of_its_units() -> None:
     silent = fake_session("sim/b", 2, n_units=2).with_(subject=None)
     stores: Any = FakeDataset(told, silent)
     corpus = Corpus.from_dataset(stores, DataSettings())
-    assert corpus.origins == (
+    assert corpus.anatomies == (
         Anatomy("J", ("M1", "unknown", "PMd")),
         Anatomy("unknown", ("unknown", "unknown")),
     )
     model: Any = SimpleNamespace(
         unit_embedding=torch.nn.Embedding(5, 4), session_embedding=torch.nn.Embedding(2, 4)
     )
-    (units,) = maps(model, corpus.origins)  # two sessions are no map
+    (units,) = maps(model, corpus.anatomies)  # two sessions are no map
     assert units.what == "units"
     assert len(units.points) == 5
     assert units.labels["subject"] == ("J", "J", "J", "unknown", "unknown")

@@ -20,7 +20,7 @@ from neurobrick_model.decoding.decoder import UnknownSession
 from neurobrick_model.decoding.spec import WEIGHTS
 from neurobrick_model.files import load_weights, replacing
 from neurobrick_model.training.optimization.loss import Scores
-from neurobrick_model.training.output.run_folder import alone
+from neurobrick_model.training.output.run_folder import exclusive
 from neurobrick_model.training.stopping import Stopped, out_of_memory
 from tests.support.model.fakes import FakeDataset, fake_session
 
@@ -238,7 +238,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
 
 
 def test_two_runs_do_not_write_to_one_folder(recipe: Recipe, dataset: FakeDataset) -> None:
-    with alone(recipe.folder), pytest.raises(NeurobrickError, match="another neurobrick-train"):
+    with exclusive(recipe.folder), pytest.raises(NeurobrickError, match="another neurobrick-train"):
         trainer(recipe, dataset, steps=1).fit()
 
 

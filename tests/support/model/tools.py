@@ -15,7 +15,7 @@ def draw(corpus: Corpus, seconds: float, n: int, seed: int = 0) -> Spans:
     """`n` random training windows."""
     windows = torch.arange(n)
     return corpus.train.draw(
-        round(seconds * TICKS), windows, n, keys(seed, Purpose.PLACE, windows)
+        round(seconds * TICKS), windows, n, keys(seed, Purpose.WINDOW_PLACE, windows)
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Place:
+class StorageUrl:
     """A URL in parts. `bucket` is a container on Azure, and the host of plain HTTP."""
 
     scheme: str
@@ -34,7 +34,7 @@ class Place:
     prefix: str
 
     @classmethod
-    def parse(cls, url: str) -> Place:
+    def parse(cls, url: str) -> StorageUrl:
         """Raises StoreError, without showing a password, when this is no URL of a storage."""
         parts = urlsplit(url)
         if parts.scheme not in SCHEMES:
