@@ -1,3 +1,4 @@
+from .catalog.globs import matching as matching
 from .dataset.behavior_info import BehaviorInfo as BehaviorInfo
 from .dataset.dataset import Dataset as Dataset
 from .dataset.session import Session as Session
@@ -11,12 +12,16 @@ from .errors import CorruptFile as CorruptFile
 from .errors import FilterError as FilterError
 from .errors import HarmonizeError as HarmonizeError
 from .errors import NeurobrickError as NeurobrickError
+from .errors import RangesIgnored as RangesIgnored
 from .errors import RecipeError as RecipeError
+from .errors import RequestRefused as RequestRefused
 from .errors import SourceError as SourceError
 from .errors import StoreError as StoreError
+from .errors import TooMuchToStream as TooMuchToStream
 from .errors import UnsupportedFile as UnsupportedFile
 from .interval_rule import IntervalRule as IntervalRule
 from .intervals import Intervals as Intervals
+from .progress import Progress as Progress
 from .registry import DatasetSpec as DatasetSpec
 from .registry import Manifest as Manifest
 from .registry import SplitSpec as SplitSpec

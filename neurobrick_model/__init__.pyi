@@ -4,5 +4,8 @@ from .data.tensors import Tensors as Tensors
 from .data.tensors import tensors as tensors
 from .decoding.decoder import Decoder as Decoder
 from .decoding.stream import Stream as Stream
+from .errors import Stopped as Stopped
+from .errors import StreamError as StreamError
+from .errors import UnknownSession as UnknownSession
 from .recipe.recipe import Recipe as Recipe
 from .training.trainer import Trainer as Trainer

@@ -6,7 +6,7 @@ read-only in a byte-budgeted cache; every slice after that is a view of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from neurobrick.catalog import Catalog
+from neurobrick.catalog.globs import matching
 from neurobrick.dataset.cache import Cache
 from neurobrick.dataset.session import Selection, Session
 from neurobrick.dataset.slice import Slice
@@ -54,6 +55,13 @@ class Dataset:
         self._storage = open_storage(root, disk_cache_bytes)
         self._cache = Cache(cache_bytes)
         self._narrow_to(Catalog(self._storage))
+
+    def matching(self, globs: Iterable[str]) -> list[str]:
+        """The ids of the sessions that match any of `globs`, as `000128/*`, in the dataset's order.
+
+        Raises FilterError for a glob that matches none.
+        """
+        return matching(self.sessions, globs)
 
     def _narrow_to(self, catalog: Catalog) -> None:
         self.catalog = catalog

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from neurobrick.errors import SourceError
+from neurobrick.errors import TooMuchToStream
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -46,18 +46,14 @@ class Reader(Protocol):
         ...
 
 
-class TooMuch(SourceError):
-    """Most of a file would be read: to fetch it whole is cheaper, and its digest can be checked."""
-
-
 class RangeFile(io.RawIOBase):
     """A file behind a `Reader` as a binary stream; `title` names it in messages.
 
     It holds `HELD` pages, 128 MiB, however much is read, and two `WINDOW`s more while it fetches.
     Which bytes it fetches depends on what is read in which order, and on nothing else.
 
-    Reading raises what the reader raises, and TooMuch when more than half of a file of more than
-    `HELD` pages would be read.
+    Reading raises what the reader raises, and TooMuchToStream when more than half of a file of more
+    than `HELD` pages would be read.
     """
 
     def __init__(self, reader: Reader, title: str) -> None:
@@ -163,7 +159,7 @@ class RangeFile(io.RawIOBase):
     def _afford(self, pages: int) -> None:
         size = self._reader.size
         if size > HELD * PAGE and self._fetched + pages * PAGE > size / 2:
-            raise TooMuch(
+            raise TooMuchToStream(
                 f"{self.title}: what is kept takes more than half of its {size:,} bytes: fetch it"
                 " whole"
             )

@@ -14,12 +14,8 @@ from urllib.parse import urljoin
 
 import requests
 
-from neurobrick.errors import SourceError
-from neurobrick.sources.transport import Refused, Web, blocks, persevere, side_by_side
-
-
-class RangesIgnored(SourceError):
-    """The server sends the whole file, whatever part of it is asked for: fetch it whole."""
+from neurobrick.errors import RangesIgnored, RequestRefused, SourceError
+from neurobrick.sources.transport import Web, blocks, persevere, side_by_side
 
 
 class RangeReader:
@@ -98,7 +94,7 @@ class RangeReader:
         self._count(n_requests=1)
         try:
             return self._store.get(address, self._absent, headers)
-        except Refused:
+        except RequestRefused:
             address = self._locate(stale=address)
             self._count(n_requests=1)
             return self._store.get(address, self._absent, headers)

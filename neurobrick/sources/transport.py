@@ -18,7 +18,7 @@ import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ChunkedEncodingError, RetryError
 
-from neurobrick.errors import SourceError
+from neurobrick.errors import RequestRefused, SourceError
 
 BLOCK = 1 << 16  # bytes read at a time, at most
 THREADS = 8  # requests for one asset at a time
@@ -49,10 +49,6 @@ class Patience:
     def wait(self, attempt: int) -> float:
         """How long to wait after an attempt, of which the first is 0."""
         return min(self.first_wait * 2 ** min(attempt, self.retries - 1), self.longest_wait)
-
-
-class Refused(SourceError):
-    """The server does not give this to this client: 401 or 403."""
 
 
 class Transport(HTTPAdapter):
@@ -152,7 +148,7 @@ class Web:
     ) -> requests.Response:
         """An answer, to be closed by the caller; its body is still to be read, if it is a `stream`.
 
-        Raises SourceError, which is `absent` for a 404, and Refused for a 401 or 403.
+        Raises SourceError, which is `absent` for a 404, and RequestRefused for a 401 or 403.
         """
         headers = {"Accept-Encoding": "identity", **(headers or {})}
         try:
@@ -192,7 +188,7 @@ class Web:
         if status in (404, 410):
             return SourceError(absent)
         if status in (401, 403):
-            return Refused(f"{self.server} {self.shut} ({status}): {self.remedy}")
+            return RequestRefused(f"{self.server} {self.shut} ({status}): {self.remedy}")
         return SourceError(f"{self.server} answered {status}: try again later")
 
 

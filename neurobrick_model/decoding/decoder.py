@@ -14,20 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurobrick import Dataset, NeurobrickError, RecipeError, StoreError
+from neurobrick import Dataset, RecipeError, StoreError
 from neurobrick_model.data.timeline import TICKS, PackedSpikes, ticks
 from neurobrick_model.decoding.sliding_window import SlidingWindow
 from neurobrick_model.decoding.spec import SPEC, WEIGHTS, DecoderSpec, Scale, SessionEntry
 from neurobrick_model.decoding.stitching import stitch
-from neurobrick_model.decoding.stream import Stream, StreamError
+from neurobrick_model.decoding.stream import Stream
 from neurobrick_model.decoding.trailing_windows import decode_causally
 from neurobrick_model.decoding.vocabulary import keep, listed, matching, units_checksum
+from neurobrick_model.errors import StreamError, UnknownSession
 from neurobrick_model.files import load_weights, weight_shapes
 from neurobrick_model.model.perceiver import Perceiver
-
-
-class UnknownSession(NeurobrickError):
-    """A session that the decoder was not trained on."""
 
 
 class Decoder:

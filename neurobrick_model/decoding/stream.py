@@ -10,17 +10,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from neurobrick import NeurobrickError
 from neurobrick_model.data.timeline import TICKS, ticks
 from neurobrick_model.decoding.sliding_window import SlidingWindow
+from neurobrick_model.errors import StreamError
 
 ROOM = 4  # what there is room for, in times of what is held when it is made
 LEAST_ROOM = 1024  # spikes
 FAR = 2.0**38  # s, which ticks can still tell
-
-
-class StreamError(NeurobrickError):
-    """Spikes that a stream cannot take, or a moment that it cannot decode."""
 
 
 class Stream:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import pickle
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from neurobrick import StoreError
-
-if TYPE_CHECKING:
-    pass
 
 
 def load_foreign(path: Path) -> Any:

@@ -14,10 +14,6 @@ from neurobrick import NeurobrickError
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Stopped(NeurobrickError):
-    """Training was asked to stop, and did, with a checkpoint."""
-
-
 @contextmanager
 def asked_to_stop(ask: Callable[[], None]) -> Iterator[None]:
     """While SIGTERM, with which clusters announce the end, and Ctrl-C ask to stop. The second of

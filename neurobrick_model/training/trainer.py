@@ -27,6 +27,7 @@ from neurobrick_model.compute.device import choose_device, choose_precision
 from neurobrick_model.compute.ranks import Ranks
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.decoding.spec import DecoderSpec
+from neurobrick_model.errors import Stopped
 from neurobrick_model.evaluation.decoded import Decoded, decode_readouts, decode_rows, mean_r2
 from neurobrick_model.model.perceiver import Perceiver
 from neurobrick_model.recipe.recipe import Recipe
@@ -47,7 +48,7 @@ from neurobrick_model.training.output.log import Log
 from neurobrick_model.training.output.progress import Progress
 from neurobrick_model.training.output.watch import Watch
 from neurobrick_model.training.scoring import score
-from neurobrick_model.training.stopping import Stopped, asked_to_stop, out_of_memory
+from neurobrick_model.training.stopping import asked_to_stop, out_of_memory
 from neurobrick_model.training.throughput import Meter, Reading
 
 LOG_EVERY = 20  # steps

@@ -23,16 +23,22 @@ from benchmarks.streaming import ORDERS
 from benchmarks.streaming import write as write_voltage
 from demo.archive import LoopbackArchive
 from demo.loopback import Faults, Loopback
-from neurobrick.errors import CorruptFile, SourceError, UnsupportedFile
+from neurobrick.errors import (
+    CorruptFile,
+    RangesIgnored,
+    SourceError,
+    TooMuchToStream,
+    UnsupportedFile,
+)
 from neurobrick.harmonize import harmonize
 from neurobrick.readers.formats import open_recording
 from neurobrick.readers.hdf5 import open_hdf5
 from neurobrick.readers.raw import Recording
-from neurobrick.readers.stream import HELD, PAGE, WINDOW, RangeFile, TooMuch
+from neurobrick.readers.stream import HELD, PAGE, WINDOW, RangeFile
 from neurobrick.registry import DatasetSpec
 from neurobrick.schema import Provenance, SessionData
 from neurobrick.sources.dandi import DandiSource
-from neurobrick.sources.ranges import RangeReader, RangesIgnored
+from neurobrick.sources.ranges import RangeReader
 from neurobrick.sources.transport import Patience, Web, patient
 from tests.support.layouts import LAYOUTS
 
@@ -282,9 +288,9 @@ def test_a_file_that_would_be_read_by_half_is_to_be_fetched_whole() -> None:
     file = RangeFile(reader, "sub-A.nwb")
     file.fetch([(0, 400 * MIB)])
     calls = reader.calls
-    with pytest.raises(TooMuch, match=r"sub-A\.nwb: .* more than half .* fetch it whole"):
+    with pytest.raises(TooMuchToStream, match=r"sub-A\.nwb: .* more than half .* fetch it whole"):
         file.fetch([(500 * MIB, 1000 * MIB)])
-    with pytest.raises(TooMuch):  # few bytes, in more pieces than a download is worth
+    with pytest.raises(TooMuchToStream):  # few bytes, in more pieces than a download is worth
         file.fetch([(at, at + 8) for at in range(0, 1 << 30, MIB // 2)])
     assert reader.calls == calls
 

@@ -12,9 +12,10 @@ import pytest
 
 from demo.archive import LoopbackArchive
 from demo.loopback import Faults, Handler
+from neurobrick.errors import RangesIgnored
 from neurobrick.sources import LocalSource
 from neurobrick.sources.dandi import DandiSource
-from neurobrick.sources.ranges import RangeReader, RangesIgnored
+from neurobrick.sources.ranges import RangeReader
 from tests.support.archives import EAGER, KEY, message, on_loopback_only
 
 PATH = "000128/draft/sub-A/sub-A_ecephys.nwb"

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from neurobrick import Intervals
 from neurobrick_model import Decoder, Stream
 from neurobrick_model.data.readouts import Readout
-from neurobrick_model.decoding.decoder import UnknownSession
 from neurobrick_model.decoding.spec import DecoderSpec, SessionEntry
-from neurobrick_model.decoding.stream import LEAST_ROOM, ROOM, StreamError
+from neurobrick_model.decoding.stream import LEAST_ROOM, ROOM
+from neurobrick_model.errors import StreamError, UnknownSession
 from neurobrick_model.model.tokens import END, SPIKE, START
 from neurobrick_model.recipe.settings import ModelSettings
 from tests.support.model.fakes import FakeDataset, FakeSession, fake_session

@@ -16,12 +16,12 @@ import torch
 
 from neurobrick import NeurobrickError, RecipeError, StoreError
 from neurobrick_model import Decoder, Recipe, Trainer
-from neurobrick_model.decoding.decoder import UnknownSession
 from neurobrick_model.decoding.spec import WEIGHTS
+from neurobrick_model.errors import Stopped, UnknownSession
 from neurobrick_model.files import load_weights, replacing
 from neurobrick_model.training.optimization.loss import Scores
 from neurobrick_model.training.output.run_folder import exclusive
-from neurobrick_model.training.stopping import Stopped, out_of_memory
+from neurobrick_model.training.stopping import out_of_memory
 from tests.support.model.fakes import FakeDataset, fake_session
 
 
