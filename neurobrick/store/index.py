@@ -20,7 +20,7 @@ from neurobrick.schema import FORMAT_VERSION
 from neurobrick.storage import Storage
 from neurobrick.store.inventory import Inventory, Mismatch
 from neurobrick.store.layout import MANIFEST
-from neurobrick.store.zarr3 import METADATA, chunk_names
+from neurobrick.store.zarr3 import DATA_TYPES, METADATA, chunk_names
 
 CODECS = ["bytes", "blosc", "crc32c"]
 
@@ -104,10 +104,13 @@ class Index:
             raise Mismatch(f"there is no array {key}")
         if [codec["name"] for codec in found["codecs"]] != CODECS:
             raise Mismatch(f"{key} is not encoded as neurobrick does")
+        name = found["data_type"]
+        if not isinstance(name, str) or name not in DATA_TYPES:
+            raise Mismatch(f"{key} is of type {str(name)[:50]}, which no store holds")
         node = ArrayNode(
             key,
             tuple(found["shape"]),
-            np.dtype(found["data_type"]),
+            DATA_TYPES[name],
             found["chunk_grid"]["configuration"]["chunk_shape"][0],
             found["attributes"],
         )

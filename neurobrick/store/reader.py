@@ -182,9 +182,9 @@ class SessionStore:
             return [times_load(index, f"{key}/timestamps", chunks), values]
 
         stamps, values = self._arrays(loads)
-        _, _, clock = self.behavior_info(name)
+        _, shape, clock = self.behavior_info(name)
         if clock:
-            ticks = ticks_of_runs(stamps)
+            ticks = self._ticks(name, stamps, shape[0])
             if chunks is not None:
                 rows = self._read(lambda index: index.array(f"{key}/values").rows)
                 ticks = ticks[chunks.start * rows : chunks.stop * rows]
@@ -196,12 +196,12 @@ class SessionStore:
     def behavior_chunks(self, name: str) -> FloatArray:
         """The first time of each chunk of a series."""
         key = behavior_key(name)
-        _, _, clock = self.behavior_info(name)
+        _, shape, clock = self.behavior_info(name)
         if clock is None:
             return self._read(lambda index: chunk_starts(index, f"{key}/timestamps"))
         rows = self._read(lambda index: index.array(f"{key}/values").rows)
         (segments,) = self._arrays(lambda index: [array_load(index, f"{key}/segments")])
-        return clock.times(ticks_of_runs(segments)[::rows])
+        return clock.times(self._ticks(name, segments, shape[0])[::rows])
 
     def units(self) -> pa.Table:
         """The units table, one row a unit."""
@@ -255,6 +255,18 @@ class SessionStore:
 
         found = self._read(chunks, gives=False)
         self._storage.read_ahead([name for name, _ in found], [crc for _, crc in found])
+
+    def _ticks(self, name: str, segments: Array, n_samples: int) -> NDArray[np.int64]:
+        """The tick (n_samples,) of each sample of a regular series.
+
+        Raises StoreError when the `segments` (k, 2) are not of so many samples.
+        """
+        if segments.ndim != 2 or segments.shape[1] != 2:
+            raise StoreError(f"{self.name} is damaged: segments of shape {segments.shape}")
+        counts = segments[:, 1]
+        if np.any(counts < 0) or np.any(counts > n_samples) or counts.sum() != n_samples:
+            raise StoreError(f"{self.name} is damaged: the segments of {name} are not its samples")
+        return ticks_of_runs(segments)
 
     def _table(self, key: str) -> pa.Table:
         def parts(index: Index) -> list[tuple[str, str]]:
