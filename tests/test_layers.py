@@ -48,6 +48,11 @@ LAYERS = {
 LIBRARIES = {
     "boto3": {"neurobrick.storage.remote"},
     "botocore": {"neurobrick.storage.remote"},
+    "numcodecs": {
+        "neurobrick.storage.blosc",
+        "neurobrick.readers.zarr_codecs",
+        "neurobrick.prepare.workers",
+    },
     "obstore": {"neurobrick.storage.remote"},
     "requests": {"neurobrick.sources"},
     "dandi": {"neurobrick.sources.dandi", "neurobrick.sources.dandi_client"},

@@ -51,7 +51,10 @@ def build(root: Path) -> list[StoreError]:
 
 
 def put(root: Path, tables: Tables) -> None:
-    """Write `tables` as the catalogue of `root`, in place of the old one, all four at once."""
+    """Write `tables` as the catalogue of `root`, in place of the old one, all four at once.
+
+    Raises StoreError when the disk does not take it.
+    """
     staging = root / f"{STAGING}{os.getpid()}-{FOLDER}"
     try:
         staging.mkdir(parents=True)
@@ -60,6 +63,11 @@ def put(root: Path, tables: Tables) -> None:
             (staging / name).write_bytes(content)
         listed = {n: (len(c), checksum(c)) for n, c in files.items()}
         put_in_place(staging, root / FOLDER, Inventory(listed).dump())
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {root / FOLDER}: {error.strerror or error}; free some space, then run"
+            " the same command again"
+        ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -6,6 +6,7 @@ without being asked what it is.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from neurobrick.schema import FORMAT_VERSION
 from neurobrick.storage import Storage
 from neurobrick.store.inventory import Inventory, Mismatch
 from neurobrick.store.layout import MANIFEST
-from neurobrick.store.zarr3 import METADATA, chunk_names
+from neurobrick.store.zarr3 import DATA_TYPES, METADATA, chunk_names
 
 CODECS = ["bytes", "blosc", "crc32c"]
 
@@ -77,6 +78,11 @@ class Index:
         check_version(path, self.session.get("format_version"))
 
     @cached_property
+    def version(self) -> bytes:
+        """A digest of the manifest, which lists every file with its checksum."""
+        return hashlib.blake2b(self.manifest, digest_size=16).digest()
+
+    @cached_property
     def inventory(self) -> Inventory:
         """Every file of the store."""
         return Inventory.parse(self.manifest)
@@ -104,10 +110,13 @@ class Index:
             raise Mismatch(f"there is no array {key}")
         if [codec["name"] for codec in found["codecs"]] != CODECS:
             raise Mismatch(f"{key} is not encoded as neurobrick does")
+        name = found["data_type"]
+        if not isinstance(name, str) or name not in DATA_TYPES:
+            raise Mismatch(f"{key} is of type {str(name)[:50]}, which no store holds")
         node = ArrayNode(
             key,
             tuple(found["shape"]),
-            np.dtype(found["data_type"]),
+            DATA_TYPES[name],
             found["chunk_grid"]["configuration"]["chunk_shape"][0],
             found["attributes"],
         )

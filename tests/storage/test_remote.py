@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
 import signal
 import subprocess
@@ -224,26 +222,3 @@ def replace_session(root: Path, recording: Path) -> None:
         file["units/spike_times_index"][-1] = ends[-2]
     (outcome,) = prepare_files(root, changed)
     assert outcome.status == "prepared", outcome
-
-
-def test_forked_workers_read_what_the_parent_has_read_and_what_it_has_not(
-    s3: Bucket, root: Path
-) -> None:
-    push(root, s3.url)
-    ds = Dataset(s3.url)
-    ds[REGULAR].spike_arrays()
-    expected = {name: len(Dataset(root)[name].spike_arrays()[0]) for name in ds}
-    context = multiprocessing.get_context("fork")
-    queue = context.SimpleQueue()
-
-    def work() -> None:
-        queue.put({name: len(ds[name].spike_arrays()[0]) for name in ds})
-        os._exit(0)
-
-    workers = [context.Process(target=work, daemon=True) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-        assert worker.exitcode == 0
-        assert queue.get() == expected
