@@ -25,7 +25,7 @@ from neurobrick.prepare.conduct import prepare
 from neurobrick.prepare.plan import Job, Outcome, plan
 from neurobrick.prepare.workers import dask_cluster, processes
 from neurobrick.registry import DatasetSpec
-from neurobrick.sources import LocalSource
+from neurobrick.sources.local import LocalSource
 from neurobrick.store import damage
 from tests.support.layouts import regular, write
 

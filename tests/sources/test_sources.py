@@ -17,8 +17,10 @@ import pytest
 from demo.archive import LoopbackArchive
 from demo.loopback import Faults
 from neurobrick.errors import SourceError
-from neurobrick.sources import Asset, LocalSource, select, sha256_of
+from neurobrick.sources.asset import Asset, select
 from neurobrick.sources.dandi import DandiSource
+from neurobrick.sources.digests import sha256_of
+from neurobrick.sources.local import LocalSource
 from neurobrick.sources.transport import Patience
 from tests.support.archives import EAGER, KEY, message, on_loopback_only
 
@@ -388,7 +390,7 @@ def test_no_server() -> None:
 def test_a_server_that_never_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"http://127.0.0.1:{mute.getsockname()[1]}"
-        patience = Patience(timeout=0.2, retries=1, first_wait=0.01)
+        patience = Patience(stall=0.2, retries=1, first_wait=0.01)
         start = time.monotonic()
         said = message(lambda: DandiSource("000128", instance=url, patience=patience))
     assert "timed out" in said

@@ -13,7 +13,7 @@ from demo.loopback import JSON, Faults, Handler, Loopback
 from neurobrick.errors import SourceError
 from neurobrick.sources.transport import Patience
 
-EAGER = Patience(timeout=5.0, retries=3, first_wait=0.01)
+EAGER = Patience(stall=5.0, retries=3, first_wait=0.01)
 KEY = "a-key-that-nobody-should-print"
 
 
