@@ -51,8 +51,13 @@ class DandiSpec(SourceSpec):
     def pinned(self) -> str:
         return self.version
 
-    def open(self, version: str | None = None, instance: str | None = None) -> DandiSource:
-        return DandiSource(self.dandiset, version or self.version, instance)
+    def open(
+        self,
+        version: str | None = None,
+        instance: str | None = None,
+        patience: Patience | None = None,
+    ) -> DandiSource:
+        return DandiSource(self.dandiset, version or self.version, instance, patience=patience)
 
     @classmethod
     def open_named(

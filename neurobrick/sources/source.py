@@ -18,6 +18,7 @@ from neurobrick.sources.asset import Asset
 if TYPE_CHECKING:
     from neurobrick.schema import Provenance
     from neurobrick.sources.ranges import RangeReader
+    from neurobrick.sources.transport import Patience
     from neurobrick.storage.zarr_files import Files
 
 # Called with each number of bytes gained, and with a negative one for bytes that proved wrong.
@@ -109,11 +110,18 @@ class SourceSpec(BaseModel, ABC):
         because a new one is another source."""
 
     @abstractmethod
-    def open(self, version: str | None = None, instance: str | None = None) -> Source:
+    def open(
+        self,
+        version: str | None = None,
+        instance: str | None = None,
+        patience: Patience | None = None,
+    ) -> Source:
         """The source, at `version` or at the one that is pinned.
 
-        `instance` is the command line's `--instance`, the address of a DANDI API. Kinds with an API
-        of another sort ignore it. Raises SourceError: no such source, no access, no answer.
+        `instance` is the command line's `--instance`, the address of a DANDI API; kinds with an API
+        of another sort ignore it. `patience` says how long a server is waited for.
+
+        Raises SourceError: no such source, no access, no answer.
         """
 
     @classmethod

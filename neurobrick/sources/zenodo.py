@@ -42,8 +42,13 @@ class ZenodoSpec(SourceSpec):
     def pinned(self) -> None:
         return None
 
-    def open(self, version: str | None = None, instance: str | None = None) -> ZenodoSource:
-        return ZenodoSource(self.zenodo)
+    def open(
+        self,
+        version: str | None = None,
+        instance: str | None = None,
+        patience: Patience | None = None,
+    ) -> ZenodoSource:
+        return ZenodoSource(self.zenodo, patience=patience)
 
     @classmethod
     def open_named(
