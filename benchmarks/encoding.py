@@ -30,7 +30,7 @@ from neurobrick.prepare.conduct import prepare
 from neurobrick.prepare.plan import plan
 from neurobrick.registry import DatasetSpec
 from neurobrick.simulate import simulate
-from neurobrick.sources import LocalSource
+from neurobrick.sources.local import LocalSource
 from neurobrick.store import SessionStore, write_store
 from neurobrick.store.codec import decode, encode
 

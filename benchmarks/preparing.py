@@ -35,7 +35,8 @@ from neurobrick.prepare.one_file import prepare_file
 from neurobrick.prepare.plan import Job
 from neurobrick.registry import Manifest
 from neurobrick.simulate import simulate
-from neurobrick.sources import LocalSource, sha256_of
+from neurobrick.sources.digests import sha256_of
+from neurobrick.sources.local import LocalSource
 
 OURS, PEER = "neurobrick", "brainsets"
 # torch_brain 0512ee0, its pipeline at that commit, a session like this one.

@@ -44,7 +44,8 @@ from neurobrick.prepare.plan import Job
 from neurobrick.registry import Manifest
 from neurobrick.simulate import LAYOUTS
 from neurobrick.simulate.sessions import Simulation
-from neurobrick.sources import LocalSource, sha256_of
+from neurobrick.sources.digests import sha256_of
+from neurobrick.sources.local import LocalSource
 from neurobrick.store import sweep
 
 # Azabou et al. 2023, NeurIPS: the training data of POYO-1.
