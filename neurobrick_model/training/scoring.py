@@ -11,7 +11,8 @@ from neurobrick_model.baselines.fit_all import Baseline, baselines
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.data.scored_parts import HEADLINE
 from neurobrick_model.evaluation.breakdown import DECODER, break_down, break_down_readout
-from neurobrick_model.evaluation.decoded import Classified, Decoded, mean_r2, of_part
+from neurobrick_model.evaluation.decoded import Classified, Decoded, of_part
+from neurobrick_model.evaluation.metrics import mean_r2
 from neurobrick_model.files import to_json, write_text
 from neurobrick_model.recipe.recipe import Recipe
 from neurobrick_model.report import run_report

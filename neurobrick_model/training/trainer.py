@@ -28,7 +28,8 @@ from neurobrick_model.compute.ranks import Ranks
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.decoding.spec import DecoderSpec
 from neurobrick_model.errors import Stopped
-from neurobrick_model.evaluation.decoded import Decoded, decode_readouts, decode_rows, mean_r2
+from neurobrick_model.evaluation.decoded import Decoded, decode_readouts, decode_rows
+from neurobrick_model.evaluation.metrics import mean_r2
 from neurobrick_model.model.perceiver import Perceiver
 from neurobrick_model.recipe.recipe import Recipe
 from neurobrick_model.report import embedding_maps
