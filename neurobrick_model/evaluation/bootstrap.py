@@ -29,7 +29,7 @@ An interval that says nothing is left out, with the reason (`Interval.missing`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -230,11 +230,3 @@ def trial_groups(time: Floats, trials: Floats, block: float) -> NDArray[np.int64
     both = np.stack([inside, np.where(inside, row, elsewhere)], axis=1)
     groups: NDArray[np.int64] = np.unique(both, axis=0, return_inverse=True)[1].reshape(-1)
     return groups
-
-
-def missing_lines(name: str, record: Mapping[str, Any]) -> list[str]:
-    """Lines that say why scores or intervals of a `record` are missing: "`name`: R²: …"."""
-    return [
-        f"{name}: {METRICS[key].label}: {reason}"
-        for key, reason in record.get("missing", {}).items()
-    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from neurobrick_model.data.corpus import Corpus
@@ -17,7 +17,6 @@ from neurobrick_model.evaluation.bootstrap import (
     trial_groups,
 )
 from neurobrick_model.evaluation.decoded import Classified, Decoded, of_part
-from neurobrick_model.evaluation.metrics import METRICS
 
 DECODER = "decoder"  # the name of the trained decoder; baselines have names of their own
 
@@ -89,15 +88,6 @@ def break_down_readout(
         "summary": mean(assessed).record() if assessed else None,
         "sessions": sessions,
     }
-
-
-def unscored(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """A line for every session and decoder in `metrics.json` that has no R², with the reason."""
-    for session in metrics["sessions"]:
-        for name, scores in ((DECODER, session[DECODER]), *session["baselines"].items()):
-            reason = scores.get("missing", {}).get("r2", "")
-            if reason.startswith("no score"):
-                yield f"{session['id']}: {name} has no {METRICS['r2'].label}: {reason}"
 
 
 def _records(scores: Mapping[str, Assessed]) -> dict[str, Any]:

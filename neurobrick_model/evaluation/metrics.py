@@ -171,8 +171,8 @@ def most_frequent_class(sums: ClassSums) -> Floats:
 
 
 EMPTY = "there is no sample"
-# An interval of R² says nothing if it is wider than from predicting the mean (0) to perfect (1), and
-# holds 0. An interval from -4 to -1 is wide too, but says that the decoder fails.
+# An interval of R² says nothing if it is wider than from predicting the mean (0) to perfect (1)
+# and holds 0. An interval from -4 to -1 is wide too, but says that the decoder fails.
 BEHAVIOR: tuple[Metric[Sums], ...] = (
     Metric(
         "r2",

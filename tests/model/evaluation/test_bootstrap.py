@@ -148,9 +148,9 @@ def test_an_interval_that_says_nothing_is_left_out(key: str) -> None:
 
 
 def test_a_wide_interval_of_a_decoder_that_fails_is_kept() -> None:
-    fails = interval(METRICS["r2"], -2.0, np.linspace(-4.0, -1.0, 100))
-    assert fails.low < -3.5
-    assert fails.high < -0.5
+    fails = interval(METRICS["r2"], -2.5, np.linspace(-4.0, -1.0, 100))
+    assert fails.high - fails.low > 2
+    assert fails.high < 0
 
 
 def test_an_interval_always_holds_its_score_or_is_left_out() -> None:
@@ -171,7 +171,7 @@ def test_an_interval_always_holds_its_score_or_is_left_out() -> None:
             else:
                 assert re.match("no (score|interval): .", record["missing"][key])
                 left_out += 1
-    assert min(shown, left_out) > 100
+    assert min(shown, left_out) > 40
 
 
 @pytest.mark.parametrize("at_once", [2**22, 50])
