@@ -22,6 +22,7 @@ from torch import Tensor
 from neurobrick import Dataset
 from neurobrick_model.adaptation.recipes import resolve
 from neurobrick_model.adaptation.starting_weights import starting_weights
+from neurobrick_model.baselines.fit_all import check_baselines
 from neurobrick_model.compute.cpu_threads import CpuThreads
 from neurobrick_model.compute.device import choose_device, choose_precision
 from neurobrick_model.compute.ranks import Ranks
@@ -137,6 +138,8 @@ class Trainer:
             self.ranks.wait()
             self._start(folder, resume, force)
             log = Log(folder, self.progress.step) if self.ranks.first else None
+            if log:
+                check_baselines(self.corpus, self.recipe.baseline, self.watch.say)
             stack.callback(log.close if log else lambda: None)
             stack.enter_context(asked_to_stop(self._ask_to_stop))
             stack.enter_context(out_of_memory())
