@@ -42,6 +42,14 @@ class FakeSession:
         return len(self.spike_times)
 
     @property
+    def has_all_units(self) -> bool:
+        return True
+
+    @property
+    def spike_counts(self) -> NDArray[np.int64]:
+        return np.bincount(self.spike_units, minlength=self.n_units)
+
+    @property
     def metadata(self) -> Any:
         return SimpleNamespace(subject=SimpleNamespace(id=self.subject))
 
