@@ -56,7 +56,8 @@ LIBRARIES = {
     "pynwb": {"neurobrick.simulate.layouts"},
     "click": {"neurobrick.cli", "neurobrick_model.cli"},
     "matplotlib": {"neurobrick.display.plots", "neurobrick_model.report.figures"},
-    "torch.utils.tensorboard": {"neurobrick_model.training.output.log"},
+    "tensorboard": {"neurobrick_model.training.output.curves"},
+    "torch.utils.tensorboard": {"neurobrick_model.training.output.curves"},
 }
 MOST_SIDE_BY_SIDE = 12  # modules of a package; a package's own subpackages are not counted
 MOST_LOOSE = 10  # modules beside the packages

@@ -132,7 +132,7 @@ class Trainer:
         with ExitStack() as stack:
             stack.enter_context(self.joined())
             if self.ranks.first:
-                stack.enter_context(run_folder.exclusive(folder))
+                stack.enter_context(run_folder.exclusive(folder, self.watch.say))
             self.ranks.wait()
             self._start(folder, resume, force)
             log = Log(folder, self.progress.step) if self.ranks.first else None

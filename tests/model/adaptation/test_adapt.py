@@ -145,7 +145,7 @@ def test_a_decoder_without_a_recipe_can_be_adapted(base: Path, tmp_path: Path) -
     [
         ("model.dim=32", r"model\.dim is 32, but 16 in .*base: leave the model's sizes out"),
         ("name=base", "would write over it"),
-        ("adapt.way=all", r"adapt\.way: input should be 'identify', 'unfreeze'"),
+        ("adapt.way=all", r"adapt\.way: must be 'identify', 'unfreeze'"),
         ("adapt.unfreeze=0.1", "did you mean unfreeze_at"),
     ],
 )
