@@ -131,6 +131,7 @@ def stack(tables: Sequence[RawUnits]) -> RawUnits:
         spike_times=lambda: np.concatenate([u.spike_times()[: u.n_spikes] for u in tables]),
         ends=np.concatenate([u.ends + at for u, at in zip(tables, firsts, strict=False)]),
         resolution=tables[0].resolution,
+        time_unit=tables[0].time_unit,
     )
 
 

@@ -224,6 +224,7 @@ class _Reader:
             ends=ends,
             spike_times=lambda: self._spike_times(times),
             resolution=float(resolution) if isinstance(resolution, int | float) else None,
+            time_unit=str(times.attribute("unit", "")),
         )
 
     def _spike_times(self, times: Array) -> NDArray[np.float64]:
@@ -296,8 +297,9 @@ def _fault(data: Array) -> str | None:
 
 def _series(group: Group, path: str, kind: str, data: Array, stamps: Array | None) -> RawSeries:
     rate = starting_time = None
+    start = group.array("starting_time") if stamps is None else None
+    clock = start if stamps is None else stamps
     if stamps is None:
-        start = group.array("starting_time")
         value = start.read().reshape(-1) if start is not None else np.zeros(0)
         rate = _number(start.attribute("rate", np.nan), np.nan) if start is not None else np.nan
         starting_time = _number(value[0].item(), np.nan) if len(value) else 0.0
@@ -312,6 +314,7 @@ def _series(group: Group, path: str, kind: str, data: Array, stamps: Array | Non
         comments=str(group.attribute("comments", "")),
         rate=rate,
         starting_time=starting_time,
+        time_unit="" if clock is None else str(clock.attribute("unit", "")),
         data=data.read,
         timestamps=None if stamps is None else lambda: np.asarray(stamps.read(), dtype=np.float64),
         arrays=(data,) if stamps is None else (data, stamps),
