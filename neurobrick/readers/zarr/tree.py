@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from neurobrick.errors import CorruptFile, UnsupportedFile
 from neurobrick.readers.tree import Array, Kind, bound, boundary, decoded, first
-from neurobrick.readers.zarr_codecs import TEXT_FILTERS, ArrayMetadata, decode
+from neurobrick.readers.zarr.codecs import TEXT_FILTERS, ArrayMetadata, decode
 from neurobrick.storage.zarr_files import Files
 
 MAX_HOPS = 16  # links followed one after another before they count as a circle
