@@ -1,6 +1,4 @@
-"""The files of a run: written beside their place and then moved there, so that a file that exists is
-complete.
-"""
+"""The files of a run: written beside their place, then moved. A file that exists is complete."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ LIBRARIES = {
     "requests": {"neurobrick.sources"},
     "urllib3": {"neurobrick.sources.transport"},
     "dandi": {"neurobrick.sources.dandi", "neurobrick.sources.dandi_client"},
-    "zarr": {"neurobrick.readers.zarr_codecs"},
+    "zarr": {"neurobrick.readers.zarr.codecs"},
     "h5py": {"neurobrick.readers.hdf5"},
     "pynwb": {"neurobrick.simulate.layouts"},
     "click": {"neurobrick.cli", "neurobrick_model.cli"},

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from neurobrick.clock import Clock
-from neurobrick.errors import HarmonizeError, UnsupportedFile
+from neurobrick.errors import HarmonizeError, UnsupportedFile, listed
 from neurobrick.harmonize import behavior, columns, spikes
 from neurobrick.harmonize.ledger import Ledger
 from neurobrick.harmonize.restarts import Blocks, find_blocks
@@ -75,7 +75,7 @@ def harmonize(
         description=about.get("session_description"),
         devices=recording.devices,
         subject=_subject(recording.subject),
-        target=_target(spec.target, kept),
+        target=_target(spec.target, kept, [n for s, _, n in chosen if s.beside]),
         provenance=provenance,
         left=tuple(ledger.left),
         notes=tuple(ledger.notes),
@@ -99,10 +99,19 @@ def spikes_of(recording: Recording) -> RawUnits:
     units = recording.units
     if recording.doubt is not None:
         raise HarmonizeError(recording.doubt)
+    if units is None and recording.spikes_elsewhere:
+        raise UnsupportedFile(
+            "it has no units table with spike_times; its spikes are in"
+            f" {listed(recording.spikes_elsewhere, 3)}, which is not read"
+        )
     if units is None:
         raise UnsupportedFile("it holds no spikes: there is no units table with spike_times")
+    if not units.table.n_rows:
+        raise UnsupportedFile(f"it holds no spikes: {units.table.path} has no units")
     if not units.n_spikes:
-        raise UnsupportedFile(f"it holds no spikes: {units.table.path} is empty")
+        raise UnsupportedFile(
+            f"it holds no spikes: all {units.table.n_rows} units of {units.table.path} are silent"
+        )
     return units
 
 
@@ -206,14 +215,17 @@ def _subject(raw: Mapping[str, str]) -> Subject:
     return Subject(id=raw.get("subject_id"), **{k: v for k, v in raw.items() if k != "subject_id"})
 
 
-def _target(wanted: str | None, kept: Mapping[str, Series]) -> str | None:
-    """The spec's target; else the most usual one there is; else the only series, if it is one."""
+def _target(wanted: str | None, kept: Mapping[str, Series], beside: Collection[str]) -> str | None:
+    """The spec's target; else the most usual one there is; else the only series, if it is one.
+
+    Series that stand `beside` another's data, such as its confidence, are not chosen by themselves.
+    """
     if wanted is not None:
         if wanted not in kept:
             there = ", ".join(kept) or "none"
             raise HarmonizeError(f"the spec's target {wanted!r} is not kept; there is: {there}")
         return wanted
-    return usual_target(kept)
+    return usual_target([name for name in kept if name not in beside])
 
 
 def usual_target(names: Collection[str]) -> str | None:

@@ -20,7 +20,7 @@ from neurobrick.errors import StoreError
 
 LOCK = ".lock"
 
-# How file systems without locks answer. EIO comes from FUSE, and from NFS whose lock server is down.
+# Errors of file systems without locks. EIO comes from FUSE, and from NFS without its lock server.
 # A disk that fails says so again when it is written to.
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EIO}
 

@@ -14,7 +14,7 @@ import pytest
 from demo.archive import LoopbackArchive
 from demo.loopback import Faults
 from neurobrick.errors import SourceError
-from neurobrick.readers.zarr2 import open_zarr
+from neurobrick.readers.zarr.tree import open_zarr
 from neurobrick.sources.asset import Asset
 from neurobrick.sources.dandi import DandiSource
 from neurobrick.sources.digests import zarr_checksum_of as checksum
