@@ -51,7 +51,7 @@ LIBRARIES = {
     "obstore": {"neurobrick.storage.remote"},
     "requests": {"neurobrick.sources"},
     "dandi": {"neurobrick.sources.dandi", "neurobrick.sources.dandi_client"},
-    "zarr": {"neurobrick.readers.zarr_codecs"},
+    "zarr": {"neurobrick.readers.zarr.codecs"},
     "h5py": {"neurobrick.readers.hdf5"},
     "pynwb": {"neurobrick.simulate.layouts"},
     "click": {"neurobrick.cli", "neurobrick_model.cli"},

@@ -79,11 +79,16 @@ def _left_by_discovery(series: RawSeries) -> str | None:
     return None
 
 
-def target(in_spec: str | None, kept: Collection[str], doubtful: Collection[str]) -> str | None:
+def target(
+    in_spec: str | None,
+    kept: Collection[str],
+    beside: Collection[str] = (),
+    doubtful: Collection[str] = (),
+) -> str | None:
     """The behavior that decoders predict by default: the spec's, or a usual one.
 
-    A `doubtful` behavior is the target only if the spec says so. If there is one, no other behavior
-    takes its place, unless its name is a usual one.
+    A series that stands `beside` the data of another, such as its confidence, is the target only if
+    the spec says so. So is a `doubtful` one: nothing takes its place but another usual target.
 
     Raises HarmonizeError when the spec's target is not among the behaviors that are `kept`.
     """
@@ -92,7 +97,8 @@ def target(in_spec: str | None, kept: Collection[str], doubtful: Collection[str]
             there = listed(kept)
             raise HarmonizeError(f"the spec's target {in_spec!r} is not kept; there is: {there}")
         return in_spec
-    return _most_usual([n for n in kept if n not in doubtful]) if doubtful else usual_target(kept)
+    names = [name for name in kept if name not in beside and name not in doubtful]
+    return _most_usual(names) if doubtful else usual_target(names)
 
 
 def usual_target(names: Collection[str]) -> str | None:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from neurobrick.errors import HarmonizeError, UnsupportedFile
+from neurobrick.errors import HarmonizeError, UnsupportedFile, listed
 from neurobrick.harmonize import choice, columns, spikes
 from neurobrick.harmonize.behavior import in_schema
 from neurobrick.harmonize.domain import domain_of, doubts, note_long, spans_in_file
@@ -59,6 +59,7 @@ def harmonize(
     units = columns.units_table(raw_units, recording.electrodes, ledger)
     evaluation = spec.evaluation.intervals(intervals) & domain if spec.evaluation else domain
     attributes = recording.attributes
+    beside = [name for series, _, name in chosen if series.beside]
     metadata = SessionMetadata(
         id=session_id,
         dataset=dataset,
@@ -66,7 +67,7 @@ def harmonize(
         description=attributes.get("session_description"),
         devices=recording.devices,
         subject=_subject(recording.subject),
-        target=choice.target(spec.target, behavior, doubtful),
+        target=choice.target(spec.target, behavior, beside, doubtful),
         provenance=provenance,
         left=tuple(ledger.left),
         notes=tuple(ledger.notes),
@@ -93,10 +94,19 @@ def spikes_of(recording: Recording) -> RawUnits:
     units = recording.units
     if recording.doubt is not None:
         raise HarmonizeError(recording.doubt)
+    if units is None and recording.spikes_elsewhere:
+        raise UnsupportedFile(
+            "it has no units table with spike_times; its spikes are in"
+            f" {listed(recording.spikes_elsewhere, 3)}, which is not read"
+        )
     if units is None:
         raise UnsupportedFile("it holds no spikes: there is no units table with spike_times")
+    if not units.table.n_rows:
+        raise UnsupportedFile(f"it holds no spikes: {units.table.path} has no units")
     if not units.n_spikes:
-        raise UnsupportedFile(f"it holds no spikes: {units.table.path} is empty")
+        raise UnsupportedFile(
+            f"it holds no spikes: all {units.table.n_rows} units of {units.table.path} are silent"
+        )
     return units
 
 

@@ -72,7 +72,7 @@ def inspect(
     kept += _tables(recording)
     left = list(session.metadata.left if session else ledger.left)
     gone = {one.path for one in left}
-    names = [name for series, _, name in chosen if series.path not in gone]
+    names = [n for series, _, n in chosen if series.path not in gone and not series.beside]
     return Inspection(
         file=file,
         about={**recording.subject, **recording.attributes},

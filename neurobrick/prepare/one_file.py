@@ -34,7 +34,8 @@ def prepare_file(job: Job, where: Where) -> Outcome | SourceError:
     except UnsupportedFile as error:
         return job.outcome("skipped", str(error))
     except SourceError as error:
-        return error
+        # A file that is here is not fetched again.
+        return job.outcome("failed", str(error)) if isinstance(where, Path) else error
     except NeurobrickError as error:
         return job.outcome("failed", str(error))
     except MemoryError:

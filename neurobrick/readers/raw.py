@@ -76,6 +76,7 @@ class RawSeries:
     rate: float | None = None
     starting_time: float | None = None
     time_unit: str = ""  # of timestamps or starting_time, as the file declares it; "" for none
+    beside: str = ""  # path of the series that this one stands beside, with its clock; "" for none
     arrays: tuple[tree.Array, ...] = field(repr=False, default=())  # what reading it reads
 
     @property
@@ -107,4 +108,5 @@ class Recording:
     devices: tuple[str, ...] = ()
     left: tuple[Left, ...] = ()
     doubt: str | None = None
+    spikes_elsewhere: tuple[str, ...] = ()  # objects that hold spikes and are not read
     prefetch: Callable[[Iterable[RawSeries]], None] = field(repr=False, default=_nothing)

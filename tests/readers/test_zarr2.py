@@ -15,7 +15,7 @@ from pynwb import NWBFile, TimeSeries
 
 from neurobrick.errors import UnsupportedFile
 from neurobrick.readers.tree import Array, Group, find
-from neurobrick.readers.zarr2 import open_zarr
+from neurobrick.readers.zarr.tree import open_zarr
 from neurobrick.sources.zarr_checksum import checksum
 from neurobrick.storage.zarr_files import LocalFiles
 from tests.support.layouts import spike_trains, write

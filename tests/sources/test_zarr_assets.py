@@ -14,7 +14,7 @@ import pytest
 from demo.archive import LoopbackArchive
 from demo.loopback import Faults
 from neurobrick.errors import SourceError
-from neurobrick.readers.zarr2 import open_zarr
+from neurobrick.readers.zarr.tree import open_zarr
 from neurobrick.sources import Asset, LocalSource
 from neurobrick.sources.dandi import DandiSource
 from neurobrick.sources.transport import Patience
