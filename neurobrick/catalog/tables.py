@@ -127,6 +127,9 @@ class Catalog:
         table = self._narrowed["behavior"]
         return table.filter(pc.equal(table["session"], session_id))["name"].to_pylist()
 
+    def __contains__(self, session_id: object) -> bool:
+        return session_id in self._row
+
     def store(self, session_id: str) -> Index:
         """The index of a session's store. Raises KeyError when there is no such session."""
         row = self._row[session_id]
