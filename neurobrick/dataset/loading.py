@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from neurobrick.dataset.cache import Cache
 from neurobrick.dataset.timed_rows import ChunkedRows, FloatArray, Pair, TimedRows, WholeRows
+from neurobrick.errors import StoreError
 from neurobrick.store import Chunks, SessionStore
 
 # A remote series or spike train with more bytes than this in the store is fetched chunk by chunk,
@@ -39,19 +40,24 @@ class Loader:
         self._cache = cache
         self._units = units
         self._spikes_key = ("spikes", None if units is None else units.tobytes())
-        self._version: bytes | None = None  # the version of the rows that were given out
+        self._bound_key: tuple[str, bytes] | None = None  # once rows have been given out
 
     def spikes(self) -> TimedRows:
         """The spikes: int32 rows of the units table at times in seconds."""
-        return self._cached(self._spikes_key, self._load_spikes)
+        key = self._spikes_key
+        if self._bound_key is not None:
+            return self._cache.get(self._bound_key + key, self._load_spikes)
+        return self._first(key, self._load_spikes)
 
     def behavior(self, name: str) -> TimedRows:
         """The behavior called `name`: values in SI at timestamps in seconds."""
-        return self._cached(("behavior", name), partial(self._load_behavior, name))
+        key, load = ("behavior", name), partial(self._load_behavior, name)
+        if self._bound_key is not None:
+            return self._cache.get(self._bound_key + key, load)
+        return self._first(key, load)
 
-    def _cached(self, key: tuple[Hashable, ...], load: Callable[[], TimedRows]) -> TimedRows:
-        if self._version is not None:  # the store now refuses to read any other version
-            return self._cache.get((self._id, self._version, *key), load)
+    def _first(self, key: tuple[Hashable, ...], load: Callable[[], TimedRows]) -> TimedRows:
+        """The first rows that are given out. From then on the store reads no other version."""
         while True:
             version = self._store.version
             try:
@@ -60,9 +66,9 @@ class Loader:
                 )
             except _Replaced:
                 continue
-            # The cache may have answered: the store does not know yet that it is bound.
+            # If the cache had them, the store was not read, and has to be bound to this version.
             if self._store.bind(version):
-                self._version = version
+                self._bound_key = (self._id, version)
                 return rows
 
     def _of_version(self, version: bytes, load: Callable[[], TimedRows]) -> TimedRows:
@@ -109,13 +115,23 @@ class Loader:
         times, units = self._store.spikes(chunks)
         if self._units is None:
             return times, units
-        new_row = np.full(int(self._store.spike_counts().size), -1, np.int32)
+        n_units = int(self._store.spike_counts().size)
+        check_rows(self._units, n_units, self._id)
+        new_row = np.full(n_units, -1, np.int32)
         new_row[self._units] = np.arange(len(self._units), dtype=np.int32)
         rows = new_row[units]
         selected = rows >= 0
         times, rows = times[selected], rows[selected]
         times.flags.writeable = rows.flags.writeable = False
         return times, rows
+
+
+def check_rows(rows: NDArray[np.int64], count: int, session_id: str) -> None:
+    """Raise StoreError unless all selected `rows` are rows of a table of `count` rows."""
+    if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < count:
+        raise StoreError(
+            f"the catalogue does not fit {session_id}: any run of neurobrick prepare makes it anew"
+        )
 
 
 class _Replaced(Exception):

@@ -41,7 +41,9 @@ class LazyNamed(Mapping[str, T]):
         self._kind = kind
 
     def __getitem__(self, name: str) -> T:
-        return self._make(resolved(name, self._names, self._owner, self._kind))
+        if name not in self._names:
+            name = resolved(name, self._names, self._owner, self._kind)
+        return self._make(name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._names or same_name(name, self._names) is not None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from neurobrick.clock import Clock
 from neurobrick.dataset.behavior_info import BehaviorInfo
 from neurobrick.dataset.cache import Cache
-from neurobrick.dataset.loading import Loader
+from neurobrick.dataset.loading import Loader, check_rows
 from neurobrick.dataset.named import Named, resolved
 from neurobrick.dataset.overlap import OverlapSearch
 from neurobrick.dataset.slice import Slice, window_edges
@@ -84,7 +84,7 @@ class Session:
     @cached_property
     def units(self) -> pa.Table:
         """The units table, one row a unit, with the columns of the source file."""
-        return _rows(self._store.units(), self._selection.units)
+        return self._selected(self._store.units(), self._selection.units)
 
     @property
     def domain(self) -> Intervals:
@@ -129,7 +129,7 @@ class Session:
         """
         tables = {name: self._store.interval_table(name) for name in self._store.interval_names()}
         if "trials" in tables:
-            tables["trials"] = _rows(tables["trials"], self._selection.trials)
+            tables["trials"] = self._selected(tables["trials"], self._selection.trials)
         return Named(tables, self.id, "interval table")
 
     @cached_property
@@ -141,7 +141,11 @@ class Session:
     def n_spikes(self) -> int:
         """The number of spikes of all units."""
         kept = self._selection.units
-        return self._store.n_spikes if kept is None else int(self._store.spike_counts()[kept].sum())
+        if kept is None:
+            return self._store.n_spikes
+        counts = self._store.spike_counts()
+        check_rows(kept, len(counts), self._id)
+        return int(counts[kept].sum())
 
     def slice(self, t0: float, t1: float) -> Slice:
         """The window `[t0, t1)`, in seconds. Reads nothing yet.
@@ -170,8 +174,9 @@ class Session:
 
     def behavior_rows(self, name: str) -> TimedRows:
         """A behavior by time. Raises KeyError when the session has none called `name`."""
-        written = resolved(name, self.behavior_names, self._id, "behavior")
-        return self._loader.behavior(written)
+        if name not in self.behavior_names:
+            name = resolved(name, self.behavior_names, self._id, "behavior")
+        return self._loader.behavior(name)
 
     def overlapping(self, name: str, t0: float, t1: float) -> pa.Table:
         """The rows of the interval table `name` that overlap `[t0, t1)`, in seconds.
@@ -201,12 +206,14 @@ class Session:
             description=attributes["description"],
         )
 
+    def _selected(self, table: pa.Table, rows: NDArray[np.int64] | None) -> pa.Table:
+        if rows is None:
+            return table
+        check_rows(rows, table.num_rows, self._id)
+        return table.take(rows)
+
     def __repr__(self) -> str:
         return f"Session({self.id!r}, {self.n_units} units, {self.domain.duration:.1f} s)"
-
-
-def _rows(table: pa.Table, kept: NDArray[np.int64] | None) -> pa.Table:
-    return table if kept is None else table.take(kept)
 
 
 def _stretches(clock: Clock | None, segments: NDArray[np.int64]) -> Intervals:
