@@ -51,7 +51,7 @@ LIBRARIES = {
     "botocore": {"neurobrick.storage.remote"},
     "numcodecs": {
         "neurobrick.storage.blosc",
-        "neurobrick.readers.zarr_codecs",
+        "neurobrick.readers.zarr.codecs",
         "neurobrick.prepare.workers",
     },
     "obstore": {"neurobrick.storage.remote"},
