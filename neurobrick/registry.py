@@ -159,7 +159,7 @@ class Manifest(_Model):
         """
         path = path or _shipped()
         try:
-            content = yaml.safe_load(path.read_text())
+            content = yaml.safe_load(path.read_bytes().decode("utf-8-sig"))
             return cls.model_validate(content)
         except OSError as error:
             raise RecipeError(f"cannot read the registry {path}: {error.strerror}") from error
