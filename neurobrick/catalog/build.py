@@ -28,11 +28,22 @@ Tables = Mapping[str, pa.Table]
 
 
 def stores(root: Path) -> dict[str, Path]:
-    """The whole stores under `root`, by session id."""
-    found = sorted(root.glob(f"*/*{SUFFIX}/{MANIFEST}"))
+    """The whole stores under `root`, by session id, and those that may not be read."""
     return {
-        f"{path.parts[-3]}/{path.parts[-2].removesuffix(SUFFIX)}": path.parent for path in found
+        f"{path.parent.name}/{path.name.removesuffix(SUFFIX)}": path
+        for path in sorted(root.glob(f"*/*{SUFFIX}"))
+        if _has_manifest(path)
     }
+
+
+def _has_manifest(store: Path) -> bool:
+    try:
+        (store / MANIFEST).stat()
+    except PermissionError:
+        return True  # whoever opens the store gets the reason
+    except OSError:
+        return False
+    return True
 
 
 def build(root: Path) -> list[StoreError]:

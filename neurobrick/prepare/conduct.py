@@ -147,7 +147,7 @@ class _Fetcher:
 
 def _check_space(jobs: Sequence[Job], root: Path, force: bool) -> None:
     """Raise SourceError when what is to be downloaded does not fit on the disk."""
-    wanted = [job.asset for job in jobs if job.asset.elsewhere and (force or not unchanged(job))]
+    wanted = [job.asset for job in jobs if job.asset.elsewhere and (force or _is_due(job))]
     there = sum(
         path.stat().st_size
         for dataset in {job.dataset for job in jobs}
@@ -161,6 +161,14 @@ def _check_space(jobs: Sequence[Job], root: Path, force: bool) -> None:
             f"{len(wanted)} files need {needed:,} bytes more and {root} has {free:,} free: choose"
             " fewer with --include, another --root, or --stream"
         )
+
+
+def _is_due(job: Job) -> bool:
+    """Whether the asset of a job will be fetched."""
+    try:
+        return not unchanged(job)
+    except StoreError:  # its store may not be read, which its outcome will say
+        return False
 
 
 def _result(job: Job, future: Future[Any]) -> Any:

@@ -120,5 +120,7 @@ def unchanged(job: Job) -> bool:
     )
     if attributes.get("format_version") != FORMAT_VERSION:
         return False
-    found = attributes.get("provenance", {})
+    found = attributes.get("provenance")
+    if not isinstance(found, dict):
+        return False
     return {key: found.get(key) for key in wanted} == wanted

@@ -20,8 +20,8 @@ from neurobrick.errors import StoreError
 
 LOCK = ".lock"
 
-# How file systems without locks answer. EIO comes from FUSE, and from NFS whose lock server is down.
-# A disk that fails says so again when it is written to.
+# The answers of file systems without locks. EIO comes from FUSE, and from NFS without its
+# lock server. A disk that fails says so again when it is written to.
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EIO}
 
 log = logging.getLogger("neurobrick")
@@ -55,7 +55,7 @@ def acquire(path: Path) -> filelock.BaseFileLock | None:
 
     Raises filelock.Timeout when another process holds it, OSError when the file cannot be made.
     """
-    lock = filelock.FileLock(path, timeout=0)
+    lock = filelock.FileLock(path.absolute(), timeout=0)
     try:
         lock.acquire()
     except filelock.Timeout:

@@ -39,7 +39,8 @@ class DiskCache:
 
     def __init__(self, folder: Path | None = None, budget: int = BUDGET) -> None:
         named = os.environ.get(FOLDER_VARIABLE)
-        self.folder = folder or (Path(named) if named else user_cache_path("neurobrick"))
+        folder = folder or (Path(named) if named else user_cache_path("neurobrick"))
+        self.folder = folder.absolute()
         self.budget = budget
         self._unseen = budget  # bytes written since the last look at the whole; look at the first
         self._paused_until = 0.0
