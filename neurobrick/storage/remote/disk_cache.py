@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import Timeout
 from platformdirs import user_cache_path
 
-from neurobrick.storage.checksum import checksum
+from neurobrick.storage.checksum import matches
 from neurobrick.storage.lock import acquire, release
 
 FOLDER_VARIABLE = "NEUROBRICK_CACHE_DIR"
@@ -61,7 +61,7 @@ class DiskCache:
                 used = os.fstat(file.fileno()).st_mtime
         except OSError:
             return None
-        if checksum(content) != crc:
+        if not matches(content, crc):
             _remove(path)
             return None
         if time.time() - used > TOUCH_AFTER:
@@ -76,7 +76,7 @@ class DiskCache:
         size = len(content)
         if size > self.budget or time.monotonic() < self._paused_until:
             return
-        if checksum(content) != crc:
+        if not matches(content, crc):
             return
         path = self._path(address, crc)
         staged = f"{path}.{os.getpid()}-{threading.get_ident()}"
