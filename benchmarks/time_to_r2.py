@@ -1,8 +1,8 @@
 """How long does training take to a given R², by optimizer?
 
-Simulates a corpus of reaching, prepares it, and trains the same small decoder on it with each
-optimizer, from the same weights and on the same batches, until the validation split is decoded well
-enough: wall time, windows and steps.
+Simulates a corpus of reaching, prepares it, and trains the same small decoder with each optimizer,
+from the same weights and on the same batches, until the R² on the validation split is reached.
+Reported: wall time, windows and steps.
 
     python benchmarks/time_to_r2.py [--r2 0.8] [--sessions 4] [--minutes 5] [--optimizer NAME=RATE]…
 """
@@ -26,7 +26,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-# One rate each, of the order that each is used with; others are given by --optimizer.
+# One learning rate each, of the usual size for that optimizer; --optimizer sets others.
 OPTIMIZERS = ("adamw=0.002", "muon=0.004", "lamb=0.01")
 RECIPE = {
     "data": {
@@ -54,8 +54,8 @@ def run(*command: object) -> None:
 
 
 def train(folder: Path, optimizer: str, rate: float, r2: float, steps: int, seed: int) -> Any:
-    """Train until validation reaches `r2`, and say at what step and after how many seconds; None
-    if it never does."""
+    """Train until validation reaches `r2`. Returns the step and the seconds, or None if it never
+    does."""
     from neurobrick_model import Recipe, Trainer
     from neurobrick_model.training.output.watch import Watch
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from neurobrick.errors import RecipeError
 from neurobrick.interval_rule import IntervalRule, Where
+from neurobrick.sources.registered import AnySpec
 
 
 class _Model(BaseModel):
@@ -27,29 +28,6 @@ class _Model(BaseModel):
 
 Repair = Literal["clock_restarts", "sort_spikes"]
 SeriesRepair = Literal["first_row_of_timestamps", "transpose"]
-
-
-class DandiSpec(_Model):
-    """A published version of a dandiset."""
-
-    dandiset: str = Field(pattern=r"^\d{6}$")
-    version: str = Field(description="a published version, such as 0.220113.0400")
-
-    @property
-    def dataset(self) -> str:
-        """What the ids of its sessions begin with."""
-        return self.dandiset
-
-
-class ZenodoSpec(_Model):
-    """A record of Zenodo; its versions have numbers of their own."""
-
-    zenodo: str = Field(pattern=r"^\d+$")
-
-    @property
-    def dataset(self) -> str:
-        """What the ids of its sessions begin with."""
-        return f"zenodo-{self.zenodo}"
 
 
 class UnitsSpec(_Model):
@@ -135,7 +113,7 @@ class DatasetSpec(_Model):
     title: str
     citation: str | None = None
     licence: str | None = None
-    source: DandiSpec | ZenodoSpec | None = None
+    source: AnySpec | None = None
     include: tuple[str, ...] = Field((), description="globs of asset paths; none means all")
     exclude: tuple[str, ...] = Field((), description="globs of asset paths to leave")
     areas: tuple[str, ...] = Field((), description="brain areas recorded")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from neurobrick import DatasetSpec, Manifest, RecipeError
-from neurobrick.registry import DandiSpec, ZenodoSpec
+from neurobrick.sources.dandi import DandiSpec
+from neurobrick.sources.zenodo import ZenodoSpec
 
 PINNED = {
     "000127": "0.220113.0359",

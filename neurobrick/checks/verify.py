@@ -11,13 +11,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from neurobrick.catalog import FOLDER, Catalog
+from neurobrick.catalog import stores as local_stores
 from neurobrick.checks.finding import Finding
-from neurobrick.errors import StoreError
-from neurobrick.registry import DandiSpec, DatasetSpec, ZenodoSpec
+from neurobrick.errors import StoreError, listed
+from neurobrick.registry import DatasetSpec
 from neurobrick.schema import Provenance
-from neurobrick.sources import Asset, select
+from neurobrick.sources.asset import refusal
 from neurobrick.storage import Storage
 from neurobrick.store import MANIFEST, SUFFIX, damage_of, faults_of_files
 
@@ -43,8 +45,11 @@ def stores_in(storage: Storage, catalog: Catalog | None) -> dict[str, str]:
         listed = {session_id: catalog.store(session_id).path for session_id in ids}
     if not storage.lists:
         return listed
-    end = f"{SUFFIX}/{MANIFEST}"
-    there = {name.removesuffix(f"/{MANIFEST}") for name in storage.files() if name.endswith(end)}
+    if storage.is_remote:
+        end = f"{SUFFIX}/{MANIFEST}"
+        there = {n.removesuffix(f"/{MANIFEST}") for n in storage.files() if n.endswith(end)}
+    else:
+        there = {f"{session_id}{SUFFIX}" for session_id in local_stores(Path(storage.url))}
     found = {session_id: path for session_id, path in listed.items() if path in there}
     for path in sorted(there - set(found.values())):
         found[path.removesuffix(SUFFIX)] = path
@@ -125,46 +130,41 @@ def against_registry(specs: Sequence[DatasetSpec], catalog: Catalog) -> list[Fin
     return [found for spec in specs for found in _compared(spec, prepared)]
 
 
-def _belongs(one: _Prepared, spec: DatasetSpec) -> bool:
-    """Whether a session was made of a file of `spec`, of whatever version."""
-    match spec.source:
-        case DandiSpec(dandiset=dandiset):
-            from_there = one.provenance.dandiset == dandiset
-        case ZenodoSpec(zenodo=record):  # a record's number is its version, too
-            from_there = one.dataset == f"zenodo-{record}" and one.provenance.asset_id is not None
-        case None:
-            from_there = False
-    path, size = one.provenance.path, one.provenance.size
-    return from_there and bool(select([Asset(path, size, path)], spec.include, spec.exclude))
+def _belongs(session: _Prepared, spec: DatasetSpec) -> bool:
+    """Whether a session was made of a file of `spec`, at any version."""
+    if spec.source is None or not spec.source.holds(session.dataset, session.provenance):
+        return False
+    return refusal(session.provenance.path, spec.include, spec.exclude) is None
 
 
 def _compared(spec: DatasetSpec, prepared: Sequence[_Prepared]) -> list[Finding]:
+    """The sessions of `spec` against what it expects."""
     expect = spec.expect
-    pinned = spec.source.version if isinstance(spec.source, DandiSpec) else None
-    listed = [one for one in prepared if _belongs(one, spec)]
-    mine = [one for one in listed if one.provenance.version == pinned]
-    found = []
-    if others := {str(one.provenance.version) for one in listed} - {str(pinned)}:
-        text = f"version {', '.join(sorted(others))} is not compared: {pinned} is pinned"
-        found.append(Finding("info", spec.id, text))
-    if not mine or expect.sessions is None:
-        return found
-    if len(mine) < expect.sessions:
-        text = f"{len(mine)} of {expect.sessions} sessions prepared"
-        return [*found, Finding("info", spec.id, text)]
+    pinned = spec.source.pinned if spec.source is not None else None
+    at_any_version = [session for session in prepared if _belongs(session, spec)]
+    sessions = [s for s in at_any_version if s.provenance.version == pinned]
+    findings = []
+    other_versions = {str(s.provenance.version) for s in at_any_version} - {str(pinned)}
+    if other_versions:
+        text = f"version {listed(sorted(other_versions))} is not compared: {pinned} is pinned"
+        findings.append(Finding("info", spec.id, text))
+    if not sessions or expect.sessions is None:
+        return findings
+    if len(sessions) < expect.sessions:
+        text = f"{len(sessions)} of {expect.sessions} sessions prepared"
+        return [*findings, Finding("info", spec.id, text)]
     counts = {
-        "sessions": (expect.sessions, len(mine)),
-        "units": (expect.units, sum(one.units for one in mine)),
-        "spikes": (expect.spikes, sum(one.spikes for one in mine)),
-        "source bytes": (expect.bytes, sum(one.provenance.size for one in mine)),
+        "sessions": (expect.sessions, len(sessions)),
+        "units": (expect.units, sum(session.units for session in sessions)),
+        "spikes": (expect.spikes, sum(session.spikes for session in sessions)),
+        "source bytes": (expect.bytes, sum(session.provenance.size for session in sessions)),
     }
     wrong = [
-        Finding("error", spec.id, f"{expected:,} {what} expected, {there:,} there")
-        for what, (expected, there) in counts.items()
-        if expected is not None and expected != there
+        Finding("error", spec.id, f"{expected:,} {name} expected, {counted:,} there")
+        for name, (expected, counted) in counts.items()
+        if expected is not None and expected != counted
     ]
-    same = [what for what, (expected, there) in counts.items() if expected == there]
-    return [
-        *found,
-        *(wrong or [Finding("info", spec.id, f"{', '.join(same)} as the registry expects")]),
-    ]
+    if wrong:
+        return [*findings, *wrong]
+    right = listed(name for name, (expected, counted) in counts.items() if expected == counted)
+    return [*findings, Finding("info", spec.id, f"{right} as the registry expects")]

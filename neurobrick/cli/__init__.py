@@ -20,11 +20,16 @@ from neurobrick.cli.inspect import inspect
 from neurobrick.cli.look import info, list_sessions, plot
 from neurobrick.cli.prepare import prepare
 from neurobrick.cli.simulate import simulate
+from neurobrick.display.signs import replace_signs
 from neurobrick.errors import NeurobrickError
 
 
 class _Group(click.Group):
     """A group whose commands end in one line, not in a traceback, when neurobrick refuses."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        replace_signs()
+        return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

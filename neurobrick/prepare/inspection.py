@@ -14,7 +14,8 @@ from typing import Literal
 import yaml
 
 from neurobrick.errors import NeurobrickError
-from neurobrick.harmonize import behavior, harmonize, spikes_of, usual_target
+from neurobrick.harmonize import harmonize, spikes_of, usual_target
+from neurobrick.harmonize.choice import choose
 from neurobrick.harmonize.columns import TIMES_OF_TABLES
 from neurobrick.harmonize.ledger import Ledger
 from neurobrick.harmonize.names import distinct_names
@@ -59,7 +60,7 @@ def inspect(
     chosen: list[tuple[RawSeries, BehaviorSpec, str]] = []
     refused, session = None, None
     try:
-        chosen = behavior.choose(recording.series, spec.behavior, ledger)
+        chosen = choose(recording.series, spec.behavior, ledger)
         spikes_of(recording)
         if provenance is not None:
             session = harmonize(
@@ -71,7 +72,7 @@ def inspect(
     kept += _tables(recording)
     left = list(session.metadata.left if session else ledger.left)
     gone = {one.path for one in left}
-    names = [name for series, _, name in chosen if series.path not in gone]
+    names = [n for series, _, n in chosen if series.path not in gone and not series.beside]
     return Inspection(
         file=file,
         about={**recording.subject, **recording.attributes},
@@ -79,7 +80,7 @@ def inspect(
         left=tuple(left),
         notes=tuple(session.metadata.notes if session else ()),
         refused=refused,
-        target=spec.target or usual_target(names),
+        target=session.metadata.target if session else spec.target or usual_target(names),
         trials=_trials(kept),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,23 +13,25 @@ from neurobrick.readers.raw import RawColumn, RawTable, RawUnits
 from neurobrick.readers.tree import Array, Group, too_long
 
 MAX_COLUMNS = 5000  # of one table; NWB's own have some 50
+MAX_NAMED = 20  # entries beside the columns that are listed by name
 
-Leave = Callable[[str, str], None]  # is told the path and the reason
+ROLES = ("", "_index", "_index_index", "_elements")  # endings of the arrays that make up a column
+
+Values = NDArray[Any] | list[str]
+Leave = Callable[[str, str], None]  # takes the path of an object and the reason
 
 
 def read_table(
     group: Group, path: str, leave: Leave, skipped: Collection[str] = frozenset()
 ) -> RawTable:
-    """The table in `group`, but for the columns in `skipped`.
+    """The table in `group`, without the columns in `skipped`.
 
-    What cannot be a column is left with its reason: absent, references, rows that do not match.
+    A column is left, with its reason, when it is absent, holds references, or has other rows than
+    the table. Arrays and groups of the table that belong to no column are left too.
     """
     columns: dict[str, RawColumn] = {}
-    ids = group.array("id")
-    if ids is not None:
-        columns["id"] = RawColumn(ids.read().reshape(-1))
-    for name in column_names(group):
-        if name in skipped or name in columns:
+    for name in ["id", *column_names(group)]:
+        if name in skipped or name in columns or (name == "id" and "id" not in group):
             continue
         if too_long(name):
             leave(f"{path}/{name[:40]}…", f"its name has {len(name):,} letters")
@@ -36,11 +39,12 @@ def read_table(
         column = _column(group, f"{path}/{name}", name, leave)
         if column is not None:
             columns[name] = column
-    n_rows = n_rows_of(columns["id"]) if ids is not None else _most_rows(columns)
+    n_rows = n_rows_of(columns["id"]) if "id" in columns else _most_rows(columns)
     for name, column in list(columns.items()):
         if n_rows_of(column) != n_rows:
             leave(f"{path}/{name}", f"{n_rows_of(column)} rows, the table has {n_rows}")
             del columns[name]
+    _leave_the_rest(group, path, leave)
     return RawTable(path=path, n_rows=n_rows, columns=columns)
 
 
@@ -54,21 +58,24 @@ def column_names(group: Group) -> list[str]:
 
 def column_arrays(group: Group, names: Collection[str]) -> list[Array]:
     """The arrays that the columns `names` of a table are kept in."""
-    roles = [f"{name}{role}" for name in names for role in ("", "_index", "_index_index")]
-    return [array for role in roles if (array := group.array(role)) is not None]
+    parts = [f"{name}{role}" for name in names for role in ROLES]
+    return [array for part in parts if (array := group.array(part)) is not None]
 
 
 def row_ends(group: Group, name: str, length: int | None) -> NDArray[np.int64] | None:
     """Row boundaries of the ragged column `name` (n_rows,); None if it has none.
 
-    Raises CorruptFile unless they rise from 0 to at most `length`.
+    Whole numbers that are kept as floats, as MATLAB does, are read. Raises CorruptFile unless the
+    boundaries rise from 0 to at most `length`.
     """
     index = group.array(f"{name}_index")
     if index is None:
         return None
-    ends = index.read().reshape(-1)
-    if index.kind != "number" or ends.dtype.kind not in "iu":
-        raise CorruptFile(f"{index.path} is no index: it holds {index.dtype}")
+    if index.kind != "number":
+        raise CorruptFile(f"{index.path} is no index: it holds {index.kind}")
+    ends = as_whole(index.read().reshape(-1))
+    if ends.dtype.kind not in "iu":
+        raise CorruptFile(f"{index.path} is no index: it holds {index.dtype}, not whole numbers")
     limit = np.iinfo(np.int64).max if length is None else length
     # Compared as they are: a uint64 beyond int64 must not come back as a negative number.
     rising = not len(ends) or (ends[0] >= 0 and bool(np.all(ends[1:] >= ends[:-1])))
@@ -77,6 +84,17 @@ def row_ends(group: Group, name: str, length: int | None) -> NDArray[np.int64] |
             f"{index.path} does not fit its {length} values: the file contradicts itself"
         )
     return ends.astype(np.int64)
+
+
+def as_whole(values: NDArray[Any]) -> NDArray[Any]:
+    """Floats as int64 where all of them are whole numbers below 2**53; else `values` as they are.
+
+    MATLAB keeps every number as a double unless told otherwise.
+    """
+    if values.dtype.kind != "f":
+        return values
+    whole = np.isfinite(values) & (np.trunc(values) == values) & (np.abs(values) < 2**53)
+    return values.astype(np.int64) if bool(whole.all()) else values
 
 
 def n_rows_of(column: RawColumn) -> int:
@@ -89,23 +107,82 @@ def _most_rows(columns: dict[str, RawColumn]) -> int:
 
 
 def _column(group: Group, path: str, name: str, leave: Leave) -> RawColumn | None:
+    """The column `name`; None, with its reason given to `leave`, when it cannot be one."""
     data = group.array(name)
+    fault = _fault(group, name, data)
+    if data is None or fault is not None:
+        leave(path, fault or "no such array in this file")
+        return None
+    values: Values = data.texts() if data.kind == "text" else data.read()
+    if name == "id" and not isinstance(values, list):
+        values = as_whole(values.reshape(-1))
+    elif _holds_rows(data) and not isinstance(values, list):
+        values = as_whole(values)
+    values = _named(group, name, values, leave, path)
+    inner = None
+    ends = row_ends(group, name, len(values))
+    if ends is not None and f"{name}_index_index" in group:
+        inner, ends = ends, row_ends(group, f"{name}_index", len(ends))
+    return RawColumn(values, ends, inner)
+
+
+def _fault(group: Group, name: str, data: Array | None) -> str | None:
+    """Why `data` cannot be a column."""
     if data is None:
-        leave(path, group.link(name) or "no such array in this file")
-    elif data.kind == "reference" or data.kind == "other":
-        leave(path, "references to other objects" if data.kind == "reference" else "not numeric")
-    elif 0 in data.shape[1:]:
-        leave(path, "empty rows")
-    elif not data.shape:
-        leave(path, "one value, no column")
-    else:
-        values = data.texts() if data.kind == "text" else data.read()
-        inner = None
-        ends = row_ends(group, name, len(values))
-        if ends is not None and f"{name}_index_index" in group:
-            inner, ends = ends, row_ends(group, f"{name}_index", len(ends))
-        return RawColumn(values, ends, inner)
-    return None
+        return group.link(name) or "no such array in this file"
+    if data.kind == "reference":
+        return "references to other objects"
+    if data.kind == "other":
+        return "not numeric"
+    if 0 in data.shape[1:]:
+        return "empty rows"
+    return None if data.shape else "one value, no column"
+
+
+def _holds_rows(data: Array) -> bool:
+    """Whether a column holds row numbers of another table."""
+    return str(data.attribute("neurodata_type", "")) in ("DynamicTableRegion", "VectorIndex")
+
+
+def _named(group: Group, name: str, values: Values, leave: Leave, path: str) -> Values:
+    """Codes of an enumeration as the elements that they stand for.
+
+    HDMF keeps an enumerated column as whole numbers, and what they stand for in NAME_elements.
+    """
+    elements = group.array(f"{name}_elements")
+    if elements is None or isinstance(values, list):
+        return values
+    codes = as_whole(values)
+    usable = (
+        elements.kind in ("text", "number")
+        and len(elements.shape) == 1
+        and codes.dtype.kind in "iu"
+        and (not codes.size or (codes.min() >= 0 and codes.max() < elements.shape[0]))
+    )
+    if not usable:
+        leave(f"{path}_elements", f"they do not fit the codes of {name}; the codes are kept")
+        return values
+    if elements.kind == "number":
+        return np.asarray(elements.read())[codes.astype(np.int64)]
+    texts = elements.texts()
+    if codes.ndim != 1:
+        leave(f"{path}_elements", f"the codes of {name} have {codes.ndim} axes; they are kept")
+        return values
+    return [texts[code] for code in codes.tolist()]
+
+
+def _leave_the_rest(group: Group, path: str, leave: Leave) -> None:
+    """Name the entries of a table that belong to none of its columns."""
+    owned = {
+        f"{name}{role}" for name in ["id", "spike_times", *column_names(group)] for role in ROLES
+    }
+    rest = [name for name in group.names() if name not in owned]
+    for name in rest[:MAX_NAMED]:
+        kind = "a group" if group.group(name) is not None else "an array"
+        reason = group.link(name) or f"{kind} in a table, which is none of its columns"
+        leave(f"{path}/{name[:40]}", reason)
+    if len(rest) > MAX_NAMED:
+        leave(path, f"{len(rest) - MAX_NAMED:,} more entries that are none of its columns")
 
 
 def stack(tables: Sequence[RawUnits]) -> RawUnits:
@@ -131,6 +208,7 @@ def stack(tables: Sequence[RawUnits]) -> RawUnits:
         spike_times=lambda: np.concatenate([u.spike_times()[: u.n_spikes] for u in tables]),
         ends=np.concatenate([u.ends + at for u, at in zip(tables, firsts, strict=False)]),
         resolution=tables[0].resolution,
+        time_unit=tables[0].time_unit,
     )
 
 

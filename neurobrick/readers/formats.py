@@ -13,7 +13,7 @@ from neurobrick.readers.odoherty import is_odoherty, read_odoherty
 from neurobrick.readers.raw import Recording
 from neurobrick.readers.stream import RangeFile
 from neurobrick.readers.tree import Tree
-from neurobrick.readers.zarr2 import open_zarr
+from neurobrick.readers.zarr.tree import open_zarr
 from neurobrick.registry import UnitsSpec
 from neurobrick.storage.zarr_files import Files, LocalFiles
 

@@ -7,7 +7,9 @@ inside the file it is, with a limit; outside it is not opened at all.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import RawIOBase
@@ -19,12 +21,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from neurobrick.errors import CorruptFile, UnsupportedFile
+from neurobrick.errors import CorruptFile, NeurobrickError, SourceError, UnsupportedFile
 from neurobrick.readers.tree import FREE_BYTES, Array, Kind, bound, boundary, decoded, first, reason
 
 MAX_HOPS = 16  # links followed one after another before they count as a circle
 # What HDF5 itself decodes; other filters are plugins, and hdf5plugin brings those that are used.
 BUILT_IN_FILTERS = range(1, 7)
+
+LOCK_ERRORS = frozenset({errno.EAGAIN, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 Ranges = Sequence[tuple[int, int]]
 
@@ -37,18 +41,39 @@ def open_hdf5(
 
     `fetch` is told the byte ranges that are about to be read from a stream.
 
-    Raises UnsupportedFile when it is not HDF5, CorruptFile when it breaks off.
+    Raises UnsupportedFile when it is not HDF5, CorruptFile when it breaks off, SourceError when the
+    system does not give it: it is open elsewhere for writing, locked, or may not be read.
     """
     try:
         opened = h5py.File(file, "r")
-    except FileNotFoundError as error:
-        raise UnsupportedFile(f"there is no file {name}") from error
     except OSError as error:
-        if "truncated" in str(error):
-            raise CorruptFile(f"{name} breaks off (truncated): fetch it again") from error
-        raise UnsupportedFile(f"{name} is not an NWB file (HDF5 says: {reason(error)})") from error
+        raise _refusal(error, name) from error
     with opened:
         yield HDF5Tree(opened, fetch)
+
+
+def _refusal(error: OSError, name: str) -> NeurobrickError:
+    """Why HDF5 did not open the file called `name`.
+
+    h5py gives an errno where the system refused. Of a file that is not HDF5 it gives none.
+    """
+    said = str(error)
+    if "unable to lock file" in said or error.errno in LOCK_ERRORS:
+        return SourceError(
+            f"{name} cannot be locked ({os.strerror(error.errno or errno.EAGAIN)}): another program"
+            " has it open for writing, or its file system has no locks; where nobody writes it, set"
+            " HDF5_USE_FILE_LOCKING=FALSE"
+        )
+    if "already open for write" in said:
+        return SourceError(
+            f"{name} is open for writing, or its writer crashed: close it there, or run h5clear -s"
+            " on it"
+        )
+    if error.errno is not None:
+        return SourceError(f"{name} cannot be read ({os.strerror(error.errno)})")
+    if "truncated" in said:
+        return CorruptFile(f"{name} breaks off (truncated): fetch it again")
+    return UnsupportedFile(f"{name} is not an NWB file (HDF5 says: {reason(error)})")
 
 
 class HDF5Tree:
@@ -122,11 +147,10 @@ class HDF5Group:
         return _attribute(self._group, self.path, name, default)
 
     def attributes(self, name: str) -> list[str]:
-        with boundary(f"{self.path}: {name}"):
-            value = self._group.attrs.get(name, ())
-            if isinstance(value, h5py.Empty):
-                return []
-            return [decoded(item) for item in np.asarray(value).reshape(-1)]
+        return _attributes(self._group, self.path, name)
+
+    def attribute_names(self) -> list[str]:
+        return _attribute_names(self._group, self.path)
 
     def _link(self, name: object) -> Any:
         """The entry `name`; None for a path, of which HDF5 would follow all but the last part."""
@@ -187,6 +211,12 @@ class HDF5Array:
 
     def attribute(self, name: str, default: Any) -> Any:
         return _attribute(self._data, self.path, name, default)
+
+    def attributes(self, name: str) -> list[str]:
+        return _attributes(self._data, self.path, name)
+
+    def attribute_names(self) -> list[str]:
+        return _attribute_names(self._data, self.path)
 
     def check(self) -> None:
         with boundary(self.path):
@@ -280,3 +310,20 @@ def _attribute(item: h5py.Group | h5py.Dataset, path: str, name: str, default: A
     with boundary(f"{path}: {name}"):
         value = item.attrs.get(name, default)
         return default if isinstance(value, h5py.Empty) else first(value, default)
+
+
+def _attributes(item: h5py.Group | h5py.Dataset, path: str, name: str) -> list[str]:
+    with boundary(f"{path}: {name}"):
+        value = item.attrs.get(name, ())
+        if isinstance(value, h5py.Empty | h5py.Reference | h5py.RegionReference):
+            return []
+        flat = np.asarray(value).reshape(-1)
+        if h5py.check_ref_dtype(flat.dtype) is not None:
+            return []
+        return [decoded(item) for item in flat]
+
+
+def _attribute_names(item: h5py.Group | h5py.Dataset, path: str) -> list[str]:
+    with boundary(path or "the file"):
+        # h5py gives bytes where a name is no UTF-8: no attribute that is known is called so.
+        return [name for name in item.attrs if isinstance(name, str)]

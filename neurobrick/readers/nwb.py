@@ -3,7 +3,8 @@
 Objects are recognized by what they hold, not by their declared type alone: a group with `data` and
 `timestamps` or `starting_time` is a series, one with `spike_times` a units table, one with
 `start_time` and `stop_time` an interval table. So files whose extensions are not installed read
-like any other. Links are listed, not walked: what they lead to is found where it is.
+like any other. Links are listed, not walked: the object that a link leads to is read at its own
+path. Every object that is not read is left with a reason.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from neurobrick.errors import CorruptFile, HarmonizeError
+from neurobrick.errors import CorruptFile, HarmonizeError, listed
 from neurobrick.readers.dynamic_table import (
     column_arrays,
     column_names,
@@ -22,58 +23,40 @@ from neurobrick.readers.dynamic_table import (
     row_ends,
     stack,
 )
+from neurobrick.readers.nwb_series import read_series, reason_to_leave
 from neurobrick.readers.raw import RawSeries, RawTable, RawUnits, Recording
 from neurobrick.readers.tree import Array, Group, Tree, find, too_long
 from neurobrick.schema import Left
 
-# Series that are signals of the nervous system or pictures: recognized, and left. Extensions
-# derive types of their own, which are known by what every series of that kind has.
-LEFT_TYPES = {
-    "ElectricalSeries": "voltage traces",
-    "SpikeEventSeries": "spike snippets",
-    "DecompositionSeries": "spectral power",
-    "ImageSeries": "images",
-    "ImageMaskSeries": "images",
-    "OpticalSeries": "images",
-    "IndexSeries": "indexes of images",
-    "OnePhotonSeries": "imaging",
-    "TwoPhotonSeries": "imaging",
-    "RoiResponseSeries": "fluorescence",
-    "AnnotationSeries": "text annotations",
-    "IntervalSeries": "markers of intervals",
-    "CurrentClampSeries": "patch clamp",
-    "CurrentClampStimulusSeries": "patch clamp",
-    "VoltageClampSeries": "patch clamp",
-    "VoltageClampStimulusSeries": "patch clamp",
-    "IZeroClampSeries": "patch clamp",
-}
-LEFT_MARKS = {
-    "electrodes": "voltage traces",
-    "rois": "fluorescence",
-    "imaging_plane": "imaging",
-    "external_file": "images",
-    "bands": "spectral power",
-    "electrode": "patch clamp",
-}
-# Arrays that tell what the group is in which they are.
+# Arrays that decide what the group that holds them is.
 MARKS = {"spike_times", "start_time", "stop_time", "data", "timestamps", "external_file"}
 WAVEFORMS = ("waveforms", "waveform_mean", "waveform_sd")
+# Groups of the root that are searched first, in this order; then all others.
 SEARCHED = ("acquisition", "processing", "analysis", "intervals", "stimulus", "scratch")
+# Entries of the root that describe the file. `units` is read on its own.
+ABOUT_THE_FILE = frozenset(
+    {
+        "general", "specifications", ".specloc", "units", "nwb_version", "neurodata_version",
+        "identifier", "session_description", "session_start_time", "timestamps_reference_time",
+        "file_create_date",
+    }
+)  # fmt: skip
 MAX_DEPTH = 12  # nesting of groups; NWB's own layouts reach 5
 MAX_GROUPS = 50_000  # some six seconds of looking
-MAX_COLUMNS = 4096  # of one series
+MAX_NAMED = 5  # arrays of a group that a reason names
 
 
 def is_nwb(root: Group) -> bool:
-    """Whether the file says that it is NWB."""
-    return bool(root.attribute("nwb_version", "")) or "session_description" in root
+    """Whether the file says that it is NWB; NWB 1 kept its version in an array of the root."""
+    marks = ("session_description", "nwb_version", "neurodata_version")
+    return bool(root.attribute("nwb_version", "")) or any(name in root for name in marks)
 
 
 def read_nwb(tree: Tree, units: Sequence[str] = (), keep: Collection[str] = ()) -> Recording:
     """Take stock of an open NWB file, and read its units and its tables.
 
-    `units` are the paths of the units tables, where discovery is not to choose; `keep` names
-    columns of them that are left otherwise: waveforms, one value a spike.
+    `units` are the paths of the units tables, instead of those that discovery chooses. `keep` names
+    columns of the units table that are otherwise left: waveforms, one value a spike.
 
     Raises CorruptFile when the file contradicts itself.
     """
@@ -90,20 +73,17 @@ class _Reader:
         self.series: list[RawSeries] = []
         self.tables: list[tuple[Group, str]] = []
         self.unit_tables: dict[str, Group] = {}
+        self.spikes_elsewhere: list[str] = []
         self.left: list[Left] = []
 
     def read(self, wanted_units: Sequence[str]) -> Recording:
         root = self.tree.root
-        if (group := root.group("units")) is not None and "spike_times" in group:
-            self.unit_tables["units"] = group
-        for name in SEARCHED:
-            if (group := root.group(name)) is not None:
-                self._walk(group, name, 0)
+        self._search(root)
         doubt, chosen = None, []
         try:
             chosen = _chosen(list(self.unit_tables), wanted_units)
         except HarmonizeError as error:
-            doubt = str(error)  # the rest of the file can be told all the same
+            doubt = str(error)  # the other objects of the file can be shown all the same
         if not self.unit_tables and (target := root.link("units")) is not None:
             raise CorruptFile(f"units is {target}: its spikes are not in this file")
         for path in self.unit_tables:
@@ -127,17 +107,38 @@ class _Reader:
             tables=tuple(self._table(group, path) for group, path in self.tables),
             left=tuple(self.left),
             doubt=doubt,
+            spikes_elsewhere=tuple(self.spikes_elsewhere),
             prefetch=self._prefetch,
         )
 
     def _prefetch(self, series: Iterable[RawSeries]) -> None:
         self.tree.prefetch([array for one in series for array in one.arrays])
 
+    def _search(self, root: Group) -> None:
+        """Sort every group of the file into series, tables, units tables and what is left."""
+        units = root.group("units")
+        if units is not None and "spike_times" in units:
+            self.unit_tables["units"] = units
+        elif units is not None:
+            self._leave("units", "a units table without spike_times")
+        others = [name for name in root.names() if name not in {*SEARCHED, *ABOUT_THE_FILE}]
+        for name in SEARCHED:
+            if (group := root.group(name)) is not None:
+                self._leave_arrays(group, name, "")
+                self._walk(group, name, 0)
+        self._walk_names(root, others, "", 0)
+        if arrays := [name for name in others if root.array(name) is not None]:
+            self._leave(arrays[0][:40], _arrays_of(arrays, ""))
+
     def _walk(self, group: Group, path: str, depth: int) -> None:
-        for name in group.names():
-            child_path = f"{path}/{name}"
+        self._walk_names(group, group.names(), f"{path}/", depth)
+
+    def _walk_names(self, group: Group, names: Iterable[str], prefix: str, depth: int) -> None:
+        """Sort the groups `names` of `group`, whose path is `prefix`."""
+        for name in names:
+            child_path = f"{prefix}{name}"
             if too_long(name):
-                self._leave(f"{path}/{name[:40]}…", f"its name has {len(name):,} letters")
+                self._leave(f"{prefix}{name[:40]}…", f"its name has {len(name):,} letters")
                 continue
             if (target := group.link(name)) is not None:
                 self._leave(child_path, target)
@@ -160,35 +161,40 @@ class _Reader:
         kind = str(group.attribute("neurodata_type", ""))
         if "spike_times" in names:
             self.unit_tables[path] = group
-        elif {"start_time", "stop_time"} <= names:
+        elif {"start_time", "stop_time"} <= names and group.attributes("colnames"):
             self.tables.append((group, path))
+        elif {"start_time", "stop_time"} <= names:
+            self._leave(path, f"a start and a stop time, and no table of them ({kind})")
         elif group.attributes("colnames"):
             self._leave(path, f"a table without start and stop times ({kind})")
         elif "data" in names or "external_file" in names:
-            self._add_series(group, path, kind, names)
+            self._add_series(group, path, names, kind)
         elif "timestamps" in names:
             self._leave(path, "times of events, without values")
+        elif _is_unit_times(group, path, kind):
+            self.spikes_elsewhere.append(f"{path} (NWB 1: a group a unit)")
+            self._leave(path, "spike times as NWB 1 kept them, a group a unit")
         else:
+            self._leave_arrays(group, path, kind)
             self._walk(group, path, depth + 1)
 
-    def _add_series(self, group: Group, path: str, kind: str, names: set[str]) -> None:
-        mark = next((why for name, why in LEFT_MARKS.items() if name in names), None)
-        data, stamps = group.array("data"), group.array("timestamps")
-        reason = LEFT_TYPES.get(kind) or mark
+    def _add_series(self, group: Group, path: str, names: set[str], kind: str) -> None:
+        if kind == "SpikeEventSeries":
+            self.spikes_elsewhere.append(f"{path} (SpikeEventSeries: snippets and their times)")
+        reason = reason_to_leave(group, path, names)
         if reason is not None:
             self._leave(path, reason)
-        elif path.startswith("stimulus/"):
-            self._leave(path, "a stimulus")
-        elif data is None or ("timestamps" in names and stamps is None):
-            self._leave(path, "its data or timestamps are in another file, not followed")
-        elif not names & {"timestamps", "starting_time"}:
-            self._leave(path, "data without times")
-        elif stamps is not None and stamps.kind != "number":
-            self._leave(path, "its timestamps are not numeric")
-        elif (fault := _fault(data)) is not None:
-            self._leave(path, fault)
         else:
-            self.series.append(_series(group, path, kind, data, stamps))
+            self.series += read_series(group, path, names, self._leave)
+
+    def _leave_arrays(self, group: Group, path: str, kind: str) -> None:
+        """Leave the arrays of a group that is no series and no table, such as types of NWB 1."""
+        arrays = [name for name in group.names() if group.array(name) is not None]
+        if not arrays:
+            return
+        if kind == "Clustering" or {"times", "num"} <= set(arrays):
+            self.spikes_elsewhere.append(f"{path} (Clustering: times, and a cluster for each)")
+        self._leave(path, _arrays_of(arrays, kind))
 
     def _units(self, paths: Sequence[str]) -> RawUnits | None:
         """The units tables at `paths`, one below the other."""
@@ -202,9 +208,9 @@ class _Reader:
                 f"{path}/spike_times is {group.link('spike_times') or 'no array'}: its spikes are"
                 " not in this file"
             )
-        # MATLAB has no vectors, but times side by side belong to nobody in particular.
+        # MATLAB has no vectors: (1, n) and (n, 1) are times, several rows of times are not.
         n_spikes = max(times.shape, default=0)
-        if times.kind != "number" or not times.shape or int(np.prod(times.shape)) != n_spikes:
+        if times.kind != "number" or not times.shape or prod(times.shape) != n_spikes:
             raise CorruptFile(f"{path}/spike_times holds no times: {times.kind}, {times.shape}")
         ends = row_ends(group, "spike_times", n_spikes)
         if ends is None:
@@ -224,6 +230,7 @@ class _Reader:
             ends=ends,
             spike_times=lambda: self._spike_times(times),
             resolution=float(resolution) if isinstance(resolution, int | float) else None,
+            time_unit=str(times.attribute("unit", "")),
         )
 
     def _spike_times(self, times: Array) -> NDArray[np.float64]:
@@ -231,7 +238,7 @@ class _Reader:
         return np.asarray(times.read().reshape(-1), dtype=np.float64)
 
     def _left_columns(self, group: Group, path: str, ends: np.ndarray) -> set[str]:
-        """Columns of a units table that are not read: they outweigh the spikes."""
+        """Columns of a units table that are not read, because they are larger than the spikes."""
         left = {"spike_times"}
         for name in column_names(group):
             index = group.array(f"{name}_index")
@@ -260,66 +267,39 @@ class _Reader:
         self.left.append(Left(path=path, reason=reason))
 
 
-def _chosen(found: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """Paths of the units tables that are read: those that are wanted, else `units`, else the only
-    one there is, else the only one that is called units.
+def _chosen(paths: Sequence[str], named: Sequence[str]) -> list[str]:
+    """Paths of the units tables that are read: those that the spec has `named`, else `units`, else
+    the only one, else the only one that is called units.
 
-    Raises HarmonizeError when nothing of that decides it.
+    Raises HarmonizeError when none of these rules decides it.
     """
-    missing = [path for path in wanted if path not in found]
+    missing = [path for path in named if path not in paths]
     if missing:
-        there = ", ".join(found) or "none"
-        raise HarmonizeError(f"the spec names the units table {missing[0]}; the file has: {there}")
-    if wanted or "units" in found or len(found) <= 1:
-        return list(wanted) or (["units"] if "units" in found else list(found))
-    named = [path for path in found if path.endswith("/units")]
-    if len(named) == 1:
-        return named
+        raise HarmonizeError(
+            f"the spec names the units table {missing[0]}; the file has: {listed(paths)}"
+        )
+    if named or "units" in paths or len(paths) <= 1:
+        return list(named) or (["units"] if "units" in paths else list(paths))
+    called_units = [path for path in paths if path.endswith("/units")]
+    if len(called_units) == 1:
+        return called_units
     raise HarmonizeError(
-        f"it has several units tables ({', '.join(found)}): name one, or those that are of"
-        " different probes, as units.tables in the spec"
+        f"it has several units tables ({listed(paths)}): name one as units.tables in the spec, or"
+        " several, if they are of different probes"
     )
 
 
-def _fault(data: Array) -> str | None:
-    """Why `data` cannot be a behavior."""
-    if data.kind != "number":
-        return "not numeric"
-    if len(data.shape) not in (1, 2, 3):
-        return f"{len(data.shape)}-dimensional"
-    if 0 in data.shape:
-        return "empty"
-    if prod(data.shape[1:]) > MAX_COLUMNS:
-        return f"{prod(data.shape[1:]):,} values a sample"
-    return None
+def _is_unit_times(group: Group, path: str, kind: str) -> bool:
+    """Whether a group holds NWB 1's UnitTimes: a group a unit, each with an array `times`."""
+    if kind == "UnitTimes" or path.endswith("/UnitTimes"):
+        return True
+    first = next((unit for name in group.names() if (unit := group.group(name))), None)
+    return first is not None and "times" in first and "unit_description" in first
 
 
-def _series(group: Group, path: str, kind: str, data: Array, stamps: Array | None) -> RawSeries:
-    rate = starting_time = None
-    if stamps is None:
-        start = group.array("starting_time")
-        value = start.read().reshape(-1) if start is not None else np.zeros(0)
-        rate = _number(start.attribute("rate", np.nan), np.nan) if start is not None else np.nan
-        starting_time = _number(value[0].item(), np.nan) if len(value) else 0.0
-    return RawSeries(
-        path=path,
-        type=kind,
-        shape=data.shape,
-        unit=str(data.attribute("unit", "")),
-        conversion=_number(data.attribute("conversion", 1.0), np.nan),
-        offset=_number(data.attribute("offset", 0.0), np.nan),
-        description=str(group.attribute("description", "")),
-        comments=str(group.attribute("comments", "")),
-        rate=rate,
-        starting_time=starting_time,
-        data=data.read,
-        timestamps=None if stamps is None else lambda: np.asarray(stamps.read(), dtype=np.float64),
-        arrays=(data,) if stamps is None else (data, stamps),
-    )
-
-
-def _number(value: object, otherwise: float) -> float:
-    return float(value) if isinstance(value, int | float) else otherwise
+def _arrays_of(names: Sequence[str], kind: str) -> str:
+    """The reason for leaving arrays that stand outside of series and tables."""
+    return f"no series and no table ({kind or 'no type'}), with {listed(names, MAX_NAMED)}"
 
 
 def _all_columns(group: Group) -> list[Array]:
@@ -327,11 +307,12 @@ def _all_columns(group: Group) -> list[Array]:
 
 
 def _texts(group: Group, names: Iterable[str]) -> dict[str, str]:
-    found = {name: group.array(name) for name in names}
+    """The arrays `names` of a group that hold text or numbers: the first value of each, as text."""
+    arrays = {name: group.array(name) for name in names}
     return {
-        name: text[0]
-        for name, array in found.items()
-        if array is not None and (text := array.texts())
+        name: texts[0]
+        for name, array in arrays.items()
+        if array is not None and array.kind in ("text", "number") and (texts := array.texts())
     }
 
 

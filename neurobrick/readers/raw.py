@@ -49,7 +49,8 @@ class RawUnits:
     table: RawTable
     ends: NDArray[np.int64]
     spike_times: Callable[[], NDArray[np.float64]] = field(repr=False)
-    resolution: float | None = None
+    resolution: float | None = None  # of the times, in their unit, as the file declares it
+    time_unit: str = ""  # of spike_times, as the file declares it; "" where it declares none
 
     @property
     def n_spikes(self) -> int:
@@ -74,6 +75,8 @@ class RawSeries:
     comments: str = ""
     rate: float | None = None
     starting_time: float | None = None
+    time_unit: str = ""  # of timestamps or starting_time, as the file declares it; "" for none
+    beside: str = ""  # path of the series that this one stands beside, with its clock; "" for none
     arrays: tuple[tree.Array, ...] = field(repr=False, default=())  # what reading it reads
 
     @property
@@ -105,4 +108,5 @@ class Recording:
     devices: tuple[str, ...] = ()
     left: tuple[Left, ...] = ()
     doubt: str | None = None
+    spikes_elsewhere: tuple[str, ...] = ()  # objects that hold spikes and are not read
     prefetch: Callable[[Iterable[RawSeries]], None] = field(repr=False, default=_nothing)

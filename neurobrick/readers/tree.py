@@ -7,6 +7,7 @@ here, before a byte of it is read.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
@@ -16,7 +17,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from neurobrick.errors import CorruptFile, NeurobrickError
+from neurobrick.errors import CorruptFile, NeurobrickError, SourceError
 
 Kind = Literal["number", "text", "reference", "other"]
 
@@ -48,6 +49,14 @@ class Array(Protocol):
 
     def attribute(self, name: str, default: Any) -> Any:
         """A scalar attribute: a number, or text."""
+        ...
+
+    def attributes(self, name: str) -> list[str]:
+        """An attribute's values as texts, flat; empty when it is absent or holds references."""
+        ...
+
+    def attribute_names(self) -> list[str]:
+        """The names of its attributes."""
         ...
 
     def check(self) -> None:
@@ -100,7 +109,11 @@ class Group(Protocol):
         ...
 
     def attributes(self, name: str) -> list[str]:
-        """An attribute that is a list of texts; empty if there is none."""
+        """An attribute's values as texts, flat; empty when it is absent or holds references."""
+        ...
+
+    def attribute_names(self) -> list[str]:
+        """The names of its attributes."""
         ...
 
 
@@ -145,15 +158,19 @@ def bound(path: str, shape: tuple[int, ...], itemsize: int, stored: int) -> None
 
 @contextmanager
 def boundary(what: str) -> Iterator[None]:
-    """What libraries raise of a file that is damaged, as CorruptFile."""
+    """What libraries raise of a file, as CorruptFile; as SourceError where the system refuses."""
     try:
         yield
     except NeurobrickError:
         raise
     except RecursionError as error:
         raise CorruptFile(f"{what} is nested without end") from error
+    except OSError as error:
+        if error.errno is None:  # a library's own: the content is damaged
+            raise CorruptFile(f"{what} cannot be read ({reason(error)}): fetch it again") from error
+        raise SourceError(f"{what} cannot be read ({os.strerror(error.errno)})") from error
     except (
-        OSError, KeyError, ValueError, RuntimeError, TypeError, IndexError, AttributeError,
+        KeyError, ValueError, RuntimeError, TypeError, IndexError, AttributeError,
         OverflowError, ZeroDivisionError, NotImplementedError, SystemError,
     ) as error:  # fmt: skip
         raise CorruptFile(f"{what} cannot be read ({reason(error)}): fetch it again") from error

@@ -20,8 +20,8 @@ from neurobrick.errors import StoreError
 
 LOCK = ".lock"
 
-# The answers of file systems without locks. EIO comes from FUSE, and from NFS without its
-# lock server. A disk that fails says so again when it is written to.
+# Errors of file systems without locks. EIO comes from FUSE, and from NFS without its lock server.
+# A disk that fails says so again when it is written to.
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EIO}
 
 log = logging.getLogger("neurobrick")

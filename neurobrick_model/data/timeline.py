@@ -210,22 +210,34 @@ class SpikeStore:
     def add(
         self, row: int, time: NDArray[np.float64], unit: NDArray[np.integer], domain: Intervals
     ) -> None:
-        """Lay the spikes of session `row` at the end.
+        """Lay the spikes of session `row` at the end: `time` (n,) s, `unit` (n,) unit rows.
 
-        Raises RecipeError for a session with more units than a row number can tell apart.
+        Raises RecipeError for a session with more than `MOST_UNITS` units.
         """
+        self.add_ticks(row, ticks(time), unit, ticks(domain.start), ticks(domain.stop))
+
+    def add_ticks(
+        self,
+        row: int,
+        tick: NDArray[np.int64],
+        unit: NDArray[np.integer],
+        start: NDArray[np.int64],
+        stop: NDArray[np.int64],
+    ) -> None:
+        """As `add`, with times in ticks of the session's clock; the domain is `start` and `stop`,
+        (k,)."""
         if len(unit) and unit.max() >= MOST_UNITS:
             raise RecipeError(f"a session with more than {MOST_UNITS:,} units cannot be packed")
-        first, last = ticks(np.array(domain.span))
+        first, last = (start[0], stop[-1]) if len(start) else (0, 0)
         base = self.base[row] = self._cursor - first
         bins = int((last - first) >> BIN_BITS) + 1
-        at = ticks(time) + base
+        at = tick + base
         self._counts.append(np.bincount((at - self._cursor) >> BIN_BITS, minlength=bins))
         own = slice(self._n, self._n + len(at))
         self._n = own.stop
         self._tick[own] = at.astype(np.int32)  # the low bits
         self._unit[own] = unit.astype(np.uint16).view(np.int16)
-        self._domains.append((row, ticks(domain.start) + base, ticks(domain.stop) + base))
+        self._domains.append((row, start + base, stop + base))
         gap = np.zeros(GAP_BINS, dtype=np.int64)
         self._counts.append(gap)
         self._cursor += (bins + GAP_BINS) << BIN_BITS

@@ -184,4 +184,6 @@ def _scales(targets: Targets, session: int) -> dict[str, Scale]:
 
 def _units_checksum(corpus: Corpus, row: int) -> str:
     _, unit = corpus.spikes.of_session(row)
-    return units_checksum(unit.cpu().numpy(), corpus.vocabulary.units[row])
+    return units_checksum(
+        torch.bincount(unit, minlength=corpus.vocabulary.units[row]).cpu().numpy()
+    )

@@ -11,7 +11,8 @@ from neurobrick_model.baselines.fit_all import Baseline, baselines
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.data.scored_parts import HEADLINE
 from neurobrick_model.evaluation.breakdown import DECODER, break_down, break_down_readout
-from neurobrick_model.evaluation.decoded import Classified, Decoded, mean_r2, of_part
+from neurobrick_model.evaluation.decoded import Classified, Decoded, of_part
+from neurobrick_model.evaluation.metrics import mean_r2
 from neurobrick_model.files import to_json, write_text
 from neurobrick_model.recipe.recipe import Recipe
 from neurobrick_model.report import run_report
@@ -41,7 +42,7 @@ def score(
     parts = {part: break_down(corpus, decoders, part, block, seed) for part in corpus.targets.parts}
     headline = parts.pop(HEADLINE)
     decoded = of_part(corpus, decoded, HEADLINE)
-    fitted = {
+    headlines = {
         name: replace(one, decoded=of_part(corpus, one.decoded, HEADLINE))
         for name, one in fitted.items()
     }
@@ -53,8 +54,9 @@ def score(
         "split": "test",
         "mean": {
             "decoder": mean_r2(decoded.values()),
-            "baselines": {name: mean_r2(one.decoded.values()) for name, one in fitted.items()},
+            "baselines": {name: mean_r2(one.decoded.values()) for name, one in headlines.items()},
         },
+        "baselines_left_out": dict(fitted.left_out),
         "summary": headline["summary"],
         "sessions": _sessions(corpus, headline["sessions"], fitted),
         "parts": [part for one in parts.values() if (part := _held(one))["sessions"]],
@@ -67,7 +69,8 @@ def score(
     }
     write_text(folder / run_folder.METRICS, to_json(metrics) + "\n")
     write_text(
-        folder / run_folder.REPORT, run_report.render(recipe, metrics, log, decoded, fitted, maps)
+        folder / run_folder.REPORT,
+        run_report.render(recipe, metrics, log, decoded, headlines, maps),
     )
     return metrics
 

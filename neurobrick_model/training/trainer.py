@@ -22,13 +22,15 @@ from torch import Tensor
 from neurobrick import Dataset
 from neurobrick_model.adaptation.recipes import resolve
 from neurobrick_model.adaptation.starting_weights import starting_weights
+from neurobrick_model.baselines.fit_all import check_baselines
 from neurobrick_model.compute.cpu_threads import CpuThreads
 from neurobrick_model.compute.device import choose_device, choose_precision
 from neurobrick_model.compute.ranks import Ranks
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.decoding.spec import DecoderSpec
 from neurobrick_model.errors import Stopped
-from neurobrick_model.evaluation.decoded import Decoded, decode_readouts, decode_rows, mean_r2
+from neurobrick_model.evaluation.decoded import Decoded, decode_readouts, decode_rows
+from neurobrick_model.evaluation.metrics import mean_r2
 from neurobrick_model.model.perceiver import Perceiver
 from neurobrick_model.recipe.recipe import Recipe
 from neurobrick_model.report import embedding_maps
@@ -132,10 +134,12 @@ class Trainer:
         with ExitStack() as stack:
             stack.enter_context(self.joined())
             if self.ranks.first:
-                stack.enter_context(run_folder.exclusive(folder))
+                stack.enter_context(run_folder.exclusive(folder, self.watch.say))
             self.ranks.wait()
             self._start(folder, resume, force)
             log = Log(folder, self.progress.step) if self.ranks.first else None
+            if log:
+                check_baselines(self.corpus, self.recipe.baseline, self.watch.say)
             stack.callback(log.close if log else lambda: None)
             stack.enter_context(asked_to_stop(self._ask_to_stop))
             stack.enter_context(out_of_memory())

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from neurobrick import Dataset, Intervals
-from neurobrick.checks import plausibility, validate
+from neurobrick.checks import derivatives, plausibility, validate
 from neurobrick.checks.finding import Finding
 from neurobrick.schema import Series, SessionData
 from neurobrick.store import SessionStore
@@ -94,7 +94,7 @@ def test_a_unit_that_is_there_twice() -> None:
 @pytest.mark.parametrize("factor", [1.0, 100.0, 0.01, 10.0])
 def test_the_factor_of_a_velocity_is_found(factor: float) -> None:
     times, position, velocity = reach()
-    found = plausibility.derivatives(
+    found = derivatives.derivatives(
         {
             "hand_pos": series(times, position),
             "hand_vel": series(times, factor * velocity, "m/s"),
@@ -117,7 +117,7 @@ def test_noise_gaps_jumps_and_other_clocks_raise_no_alarm() -> None:
     camera = np.sort(rng.uniform(0, 120, 8000))
     seen = np.stack([np.interp(camera, times, column) for column in position.T], axis=1)
     for track in (series(times[kept], position[kept]), series(camera, seen)):
-        (found,) = plausibility.derivatives(
+        (found,) = derivatives.derivatives(
             {"Position": track, "Velocity": series(times[kept], velocity[kept], "m/s")}
         )
         assert found.level == "info", found
@@ -130,7 +130,7 @@ def test_a_heading_that_passes_two_pi_has_not_jumped() -> None:
         "head_angle": series(times, turned % (2 * np.pi), "rad", "z"),
         "head_velocity": series(times, 3 + np.cos(times)[:, None], "rad/s", "z"),
     }
-    (found,) = plausibility.derivatives(behavior)
+    (found,) = derivatives.derivatives(behavior)
     assert found.level == "info"
 
 
@@ -139,7 +139,7 @@ def test_velocities_of_something_else_are_told() -> None:
     track = series(times, position)
 
     def of(values: np.ndarray, unit: str = "m/s") -> Finding:
-        (found,) = plausibility.derivatives(
+        (found,) = derivatives.derivatives(
             {"hand_pos": track, "hand_vel": series(times, values, unit)}
         )
         return found
@@ -162,7 +162,7 @@ def test_names_tell_which_velocity_belongs_to_which_position() -> None:
     behavior |= dict.fromkeys(("arm_pos", "arm_angle", "arm_vel"), behavior["position"])
     behavior["finger_pos"] = series(times, np.zeros((3, 3)), columns="xyz")
     behavior["finger_vel"] = series(times, np.zeros((3, 2)))
-    assert set(plausibility.pairs(behavior)) == {
+    assert set(derivatives.pairs(behavior)) == {
         ("cursor_pos", "cursor_vel"),
         ("cursor_vel", "cursor_acc"),
         ("Position.LED", "Velocity.LED"),

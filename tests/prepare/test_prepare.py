@@ -17,7 +17,7 @@ from neurobrick import Dataset, HarmonizeError
 from neurobrick.cli import main
 from neurobrick.prepare.plan import plan, session_id
 from neurobrick.registry import DatasetSpec
-from neurobrick.sources import LocalSource
+from neurobrick.sources.local import LocalSource
 from neurobrick.store import damage
 from tests.conftest import prepare_files
 from tests.support.layouts import regular, write

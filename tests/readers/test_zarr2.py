@@ -15,8 +15,8 @@ from pynwb import NWBFile, TimeSeries
 
 from neurobrick.errors import UnsupportedFile
 from neurobrick.readers.tree import Array, Group, find
-from neurobrick.readers.zarr2 import open_zarr
-from neurobrick.sources.zarr_checksum import checksum
+from neurobrick.readers.zarr.tree import open_zarr
+from neurobrick.sources.digests import zarr_checksum_of as checksum
 from neurobrick.storage.zarr_files import LocalFiles
 from tests.support.layouts import spike_trains, write
 from tests.support.zarr_files import MemoryFiles, array, convert, group, write_files

@@ -14,11 +14,12 @@ import pytest
 from demo.archive import LoopbackArchive
 from demo.loopback import Faults
 from neurobrick.errors import SourceError
-from neurobrick.readers.zarr2 import open_zarr
-from neurobrick.sources import Asset, LocalSource
+from neurobrick.readers.zarr.tree import open_zarr
+from neurobrick.sources.asset import Asset
 from neurobrick.sources.dandi import DandiSource
+from neurobrick.sources.digests import zarr_checksum_of as checksum
+from neurobrick.sources.local import LocalSource
 from neurobrick.sources.transport import Patience
-from neurobrick.sources.zarr_checksum import checksum
 from tests.support.archives import EAGER, KEY, message, on_loopback_only
 from tests.support.zarr_files import array, group, write_files
 

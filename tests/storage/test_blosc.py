@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numcodecs import blosc as c_blosc
 
-from neurobrick.readers import zarr_codecs
+from neurobrick.readers.zarr import codecs
 from neurobrick.storage import blosc
 from neurobrick.store import codec
 
@@ -23,7 +23,7 @@ def by_store(payload: bytes) -> bytes:
 
 
 def by_zarr_codecs(payload: bytes) -> bytes:
-    return zarr_codecs.decompress("blosc", payload, CONTENT.nbytes)
+    return codecs.decompress("blosc", payload, CONTENT.nbytes)
 
 
 USERS = pytest.mark.parametrize("decode", [by_store, by_zarr_codecs])
@@ -115,4 +115,4 @@ def test_more_blocks_than_the_payload_can_place_are_refused(block_size: int) -> 
 
 def test_content_beyond_the_limit_is_refused_before_memory_is_taken() -> None:
     with pytest.raises(ValueError, match="more than 79,999"):
-        zarr_codecs.decompress("blosc", payload(), CONTENT.nbytes - 1)
+        codecs.decompress("blosc", payload(), CONTENT.nbytes - 1)

@@ -273,8 +273,23 @@ def an_index_beyond_its_values(path: Path) -> None:
 
 
 @failed("is no index")
-def an_index_of_floats(path: Path) -> None:
-    _with_index(path, lambda index: index.astype(np.float64))
+def an_index_of_fractions(path: Path) -> None:
+    _with_index(path, lambda index: index + 0.5)
+
+
+@failed("is no index")
+def an_index_with_nan(path: Path) -> None:
+    _with_index(path, lambda index: np.append(index[:-1], np.nan))
+
+
+@failed("is no index")
+def an_index_beyond_what_floats_hold(path: Path) -> None:
+    _with_index(path, lambda index: np.append(index[:-1].astype(np.float64), 2.0**63))
+
+
+@failed("is no index")
+def an_index_of_text(path: Path) -> None:
+    _with_index(path, lambda index: index.astype("S8"))
 
 
 @failed("contradicts itself")

@@ -15,6 +15,7 @@ from neurobrick_model import Decoder, Recipe, Trainer
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.data.timeline import TICKS
 from neurobrick_model.evaluation.decoded import Classified
+from neurobrick_model.evaluation.metrics import score_classes
 from neurobrick_model.recipe.settings import DataSettings
 from neurobrick_model.training.optimization.loss import ERROR, NOTHING, WEIGHT, Objective
 from tests.model.conftest import TINY
@@ -135,6 +136,23 @@ def test_what_a_session_lacks_is_said_and_costs_that_readout_alone(dataset: Fake
     ]
 
 
+def test_a_class_outside_of_the_rule_costs_no_other(dataset: FakeDataset) -> None:
+    session = dataset["sim/a"]
+    trials = session.intervals["trials"].to_pylist()
+    for trial in trials:
+        trial["side"] = trial["side"] if trial["ok"] else "aside"
+    settings = DataSettings.model_validate({"readouts": READOUTS})
+    before, after = (
+        Corpus.from_dataset(FakeDataset(one), settings).targets.readouts[1]  # type: ignore[arg-type]
+        for one in (
+            session,
+            session.with_(intervals={"trials": pa.Table.from_pylist(trials)}),
+        )
+    )
+    assert after.readout.classes == before.readout.classes == SIDES
+    assert torch.equal(after.value, before.value)
+
+
 def test_a_class_that_training_never_saw_is_scored_as_wrong(dataset: FakeDataset) -> None:
     """So that a run that has seen fewer classes has no easier test."""
     session = dataset["sim/a"]
@@ -159,11 +177,13 @@ def test_a_class_that_training_never_saw_is_scored_as_wrong(dataset: FakeDataset
 
     truth = after.value[rows].numpy()
     down = np.tile([0.9, 0.1], (len(rows), 1))
-    found = Classified(np.arange(len(rows)), truth, down)
-    assert found.right.mean() == found.guessing == np.mean(before.value[rows].numpy() == 0)
-    assert found.guessing < 1
-    nothing = Classified(np.zeros(2), np.full(2, -1), down[:2])
-    assert nothing.guessing == nothing.right.mean() == 0
+    expected = np.mean(before.value[rows].numpy() == 0)
+    always_down = Classified(np.arange(len(rows)), truth, down)
+    scores = score_classes(truth, always_down.right)
+    assert scores["accuracy"] == scores["guessing"] == expected < 1
+    unknown = Classified(np.zeros(2), np.full(2, -1), down[:2])
+    scores = score_classes(unknown.truth, unknown.right)
+    assert scores["accuracy"] == scores["guessing"] == 0
 
 
 def test_losses_are_those_of_plain_formulas(dataset: FakeDataset) -> None:

@@ -63,3 +63,10 @@ def test_what_is_no_json_of_a_decoder_is_refused(folder: Path, text: bytes) -> N
     (folder / "decoder.json").write_bytes(text)
     with pytest.raises(StoreError, match="is not a decoder of this version: all of it: "):
         DecoderSpec.read(folder)
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file/below", Path("/proc/x/y")):
+        with pytest.raises(StoreError, match="cannot make the folder"):
+            Decoder(SPEC, SPEC.build()).save(folder)

@@ -115,7 +115,8 @@ def trials_that_point_at_series(path: Path, rng: np.random.Generator) -> Truth:
         table.create_dataset("timeseries", data=reference, dtype=h5py.ref_dtype)
         table.attrs["colnames"] = [*table.attrs["colnames"], "timeseries"]
     left = {"intervals/trials/timeseries": "references"}
-    return Truth(spikes, intervals={"trials": TIMES}, left=left, by_pynwb=False)
+    notes = ("the file's column start is called start_in_file",)
+    return Truth(spikes, intervals={"trials": TIMES}, left=left, notes=notes, by_pynwb=False)
 
 
 @lab

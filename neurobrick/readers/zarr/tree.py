@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from neurobrick.errors import CorruptFile, UnsupportedFile
 from neurobrick.readers.tree import Array, Kind, bound, boundary, decoded, first
-from neurobrick.readers.zarr_codecs import TEXT_FILTERS, ArrayMetadata, decode
+from neurobrick.readers.zarr.codecs import TEXT_FILTERS, ArrayMetadata, decode
 from neurobrick.storage.zarr_files import Files
 
 MAX_HOPS = 16  # links followed one after another before they count as a circle
@@ -185,9 +185,10 @@ class ZarrGroup:
         return _attribute(self._store.attributes(self.path), name, default)
 
     def attributes(self, name: str) -> list[str]:
-        value = self._store.attributes(self.path).get(name)
-        values = value if isinstance(value, list) else [value]
-        return [decoded(item) for item in values if isinstance(item, str | int | float)]
+        return _attributes(self._store.attributes(self.path), name)
+
+    def attribute_names(self) -> list[str]:
+        return list(self._store.attributes(self.path))
 
     def _resolve(self, name: str) -> str | None:
         """The path of the node called `name`, through links of this store; None if it is not
@@ -245,6 +246,12 @@ class ZarrArray:
 
     def attribute(self, name: str, default: Any) -> Any:
         return _attribute(self._store.attributes(self.path), name, default)
+
+    def attributes(self, name: str) -> list[str]:
+        return _attributes(self._store.attributes(self.path), name)
+
+    def attribute_names(self) -> list[str]:
+        return list(self._store.attributes(self.path))
 
     def check(self) -> None:
         self.chunk_keys()
@@ -313,6 +320,12 @@ def _attribute(attributes: dict[str, Any], name: str, default: Any) -> Any:
     """A scalar attribute; `default` also for a reference, which is a JSON object."""
     value = first(attributes.get(name, default), default)
     return default if value is None or isinstance(value, dict | list) else value
+
+
+def _attributes(attributes: dict[str, Any], name: str) -> list[str]:
+    value = attributes.get(name)
+    values = value if isinstance(value, list) else [value]
+    return [decoded(item) for item in values if isinstance(item, str | int | float)]
 
 
 def _join(path: str, name: str) -> str:
