@@ -42,11 +42,22 @@ CLASHES = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError)
 
 
 def stores(root: Path) -> dict[str, Path]:
-    """The whole stores under `root`, by session id."""
-    manifests = sorted(root.glob(f"*/*{SUFFIX}/{MANIFEST}"))
+    """The whole stores under `root`, by session id, and those that may not be read."""
     return {
-        f"{path.parts[-3]}/{path.parts[-2].removesuffix(SUFFIX)}": path.parent for path in manifests
+        f"{path.parent.name}/{path.name.removesuffix(SUFFIX)}": path
+        for path in sorted(root.glob(f"*/*{SUFFIX}"))
+        if _has_manifest(path)
     }
+
+
+def _has_manifest(store: Path) -> bool:
+    try:
+        (store / MANIFEST).stat()
+    except PermissionError:
+        return True  # whoever opens the store gets the reason
+    except OSError:
+        return False
+    return True
 
 
 def build(root: Path) -> list[StoreError]:

@@ -20,7 +20,7 @@ from neurobrick.catalog import filters, seal
 from neurobrick.catalog.schemas import INDEX_COLUMNS, SCHEMAS, TABLES, TIME_COLUMNS
 from neurobrick.errors import StoreError, listed
 from neurobrick.intervals import Intervals
-from neurobrick.schema import FORMAT_VERSION
+from neurobrick.schema import READABLE_VERSIONS
 from neurobrick.storage import Storage
 from neurobrick.store import Index
 
@@ -251,17 +251,17 @@ class Catalog:
         url = self.storage.url
         with _boundary(self.storage, name):
             file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-            version = _metadata(file, VERSION).decode()
-            older = not version or int(version) < FORMAT_VERSION
-        if version != str(FORMAT_VERSION):
+            version = int(_metadata(file, VERSION) or 1)
+        if version not in READABLE_VERSIONS:
             advice = (
                 "neurobrick prepare makes its sessions anew"
-                if older
+                if version < min(READABLE_VERSIONS)
                 else "upgrade this neurobrick (pip install -U neurobrick)"
             )
+            known = " and ".join(map(str, READABLE_VERSIONS))
             raise StoreError(
-                f"the corpus at {url} has format version {version or 1}, this neurobrick reads"
-                f" {FORMAT_VERSION}: {advice}"
+                f"the corpus at {url} has format version {version}, this neurobrick reads {known}:"
+                f" {advice}"
             )
         if not seal.is_intact(content) or not _fits(file.schema_arrow, SCHEMAS[name]):
             raise _damaged(self.storage, name)

@@ -11,8 +11,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from neurobrick.catalog import FOLDER, Catalog
+from neurobrick.catalog import stores as local_stores
 from neurobrick.checks.finding import Finding
 from neurobrick.errors import StoreError, listed
 from neurobrick.registry import DatasetSpec
@@ -43,8 +45,11 @@ def stores_in(storage: Storage, catalog: Catalog | None) -> dict[str, str]:
         listed = {session_id: catalog.store(session_id).path for session_id in ids}
     if not storage.lists:
         return listed
-    end = f"{SUFFIX}/{MANIFEST}"
-    there = {name.removesuffix(f"/{MANIFEST}") for name in storage.files() if name.endswith(end)}
+    if storage.is_remote:
+        end = f"{SUFFIX}/{MANIFEST}"
+        there = {n.removesuffix(f"/{MANIFEST}") for n in storage.files() if n.endswith(end)}
+    else:
+        there = {f"{session_id}{SUFFIX}" for session_id in local_stores(Path(storage.url))}
     found = {session_id: path for session_id, path in listed.items() if path in there}
     for path in sorted(there - set(found.values())):
         found[path.removesuffix(SUFFIX)] = path

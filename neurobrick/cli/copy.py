@@ -13,7 +13,8 @@ import click
 from neurobrick.cli.options import json_option, root_option, sessions_argument
 
 if TYPE_CHECKING:
-    from neurobrick.transfer import Copy, Watch
+    from neurobrick.progress import Progress
+    from neurobrick.transfer import Copy
 
 
 @click.command()
@@ -42,7 +43,7 @@ def push(url: str, sessions: tuple[str, ...], root: Path, as_json: bool) -> None
             f"{url!r} is no URL, such as s3://bucket/corpus; to copy to a folder, pull:"
             f" neurobrick pull {root} --root {url}"
         )
-    _run(lambda watch: transfer.push(root, url, sessions, watch), "pushed", as_json)
+    _run(lambda progress: transfer.push(root, url, sessions, progress), "pushed", as_json)
 
 
 @click.command()
@@ -63,10 +64,10 @@ def pull(url: str, sessions: tuple[str, ...], root: Path, as_json: bool) -> None
     """
     from neurobrick import transfer
 
-    _run(lambda watch: transfer.pull(url, root, sessions, watch), "pulled", as_json)
+    _run(lambda progress: transfer.pull(url, root, sessions, progress), "pulled", as_json)
 
 
-def _run(copy: Callable[[Watch], Sequence[Copy]], word: str, as_json: bool) -> None:
+def _run(copy: Callable[[Progress], Sequence[Copy]], word: str, as_json: bool) -> None:
     """Copy with a bar, and say at the end what became of the sessions."""
     from rich.markup import escape
 
@@ -74,8 +75,8 @@ def _run(copy: Callable[[Watch], Sequence[Copy]], word: str, as_json: bool) -> N
     from neurobrick.display.progress import copying
 
     show = console(stderr=as_json)
-    with copying(show) as watch:
-        copies = copy(watch)
+    with copying(show) as progress:
+        copies = copy(progress)
     failed = [one for one in copies if one.status == "failed"]
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(one) for one in copies], indent=1))

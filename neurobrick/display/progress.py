@@ -94,31 +94,43 @@ def preparing(console: Console, *, downloads: bool = True) -> Iterator[Progress]
         yield progress
 
 
-@contextmanager
-def copying(show: Console) -> Iterator[transfer.Watch]:
-    """A Watch of a push or a pull: a bar of bytes on a terminal, and a line a session."""
+class Copies(Lines):
+    """Of a push or a pull: a bar of bytes on a terminal, and a line for each session."""
 
-    def finished(copy: transfer.Copy) -> None:
-        sign = SIGNS["failed" if copy.status == "failed" else "prepared"]
-        said = f"{copy.files} files, {size(copy.size)}" if copy.status == "copied" else copy.status
-        show.print(f"{sign} {escape(copy.session_id)}  {said}")
-
-    with bars.Progress(
-        bars.SpinnerColumn(),
-        bars.BarColumn(),
-        bars.DownloadColumn(),
-        bars.TransferSpeedColumn(),
-        bars.TimeRemainingColumn(),
-        console=show,
-        transient=True,
-        disable=not show.is_terminal,
-    ) as bar:
-        task = bar.add_task("", total=None)
-        yield transfer.Watch(
-            planned=lambda n_bytes: bar.update(task, total=n_bytes),
-            moved=lambda n_bytes: bar.advance(task, n_bytes),
-            finished=finished,
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self.drawing = bars.Progress(
+            bars.SpinnerColumn(),
+            bars.BarColumn(),
+            bars.DownloadColumn(),
+            bars.TransferSpeedColumn(),
+            bars.TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
         )
+        self._task = self.drawing.add_task("", total=None)
+
+    def total(self, stage: str, amount: int) -> None:
+        self.drawing.update(self._task, total=amount)
+
+    def advance(self, stage: str, amount: int = 1, state: str = "") -> None:
+        self.drawing.advance(self._task, amount)
+
+    def finished(self, item: object) -> None:
+        if isinstance(item, transfer.Copy):
+            sign = SIGNS["failed" if item.status == "failed" else "prepared"]
+            copied = f"{item.files} files, {size(item.size)}"
+            text = copied if item.status == "copied" else item.status
+            self._console.print(f"{sign} {escape(item.session_id)}  {text}")
+
+
+@contextmanager
+def copying(console: Console) -> Iterator[Progress]:
+    """The `Copies` of a push or a pull, drawn meanwhile."""
+    progress = Copies(console)
+    with progress.drawing:
+        yield progress
 
 
 def _line(outcome: Outcome) -> str:

@@ -13,7 +13,7 @@ from neurobrick.prepare.plan import Job, Outcome
 from neurobrick.readers.formats import FileLocation, open_recording
 from neurobrick.readers.stream import RangeFile, Reader
 from neurobrick.registry import DatasetSpec
-from neurobrick.schema import FORMAT_VERSION, ByteRange, Provenance, SessionData, check
+from neurobrick.schema import READABLE_VERSIONS, ByteRange, Provenance, SessionData, check
 from neurobrick.sources.asset import Asset
 from neurobrick.splits import split
 from neurobrick.storage.zarr_files import Files
@@ -123,7 +123,7 @@ def unchanged(job: Job) -> bool:
     attributes = read_attributes(job.store)
     if job.asset.digest is None or attributes is None:
         return False
-    if attributes.get("format_version") != FORMAT_VERSION:
+    if attributes.get("format_version") not in READABLE_VERSIONS:
         return False
     provenance = attributes.get("provenance")
     expected = provenance_of(job.asset, job.spec).model_dump(

@@ -55,7 +55,7 @@ def acquire(path: Path) -> filelock.BaseFileLock | None:
 
     Raises filelock.Timeout when another process holds it, OSError when the file cannot be made.
     """
-    lock = filelock.FileLock(path, timeout=0)
+    lock = filelock.FileLock(path.absolute(), timeout=0)
     try:
         lock.acquire()
     except filelock.Timeout:

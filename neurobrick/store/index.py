@@ -17,7 +17,7 @@ import numpy as np
 
 from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
-from neurobrick.schema import FORMAT_VERSION
+from neurobrick.schema import READABLE_VERSIONS
 from neurobrick.storage import Storage
 from neurobrick.store.inventory import Inventory, Mismatch
 from neurobrick.store.layout import MANIFEST
@@ -140,16 +140,17 @@ def format_version(manifest: bytes) -> object:
 
 def check_version(path: str, version: object) -> None:
     """Raise StoreError, with what to do, unless stores of format `version` are read here."""
-    if version == FORMAT_VERSION:
+    if version in READABLE_VERSIONS:
         return
-    older = isinstance(version, int) and version < FORMAT_VERSION
+    older = isinstance(version, int) and version < min(READABLE_VERSIONS)
     advice = (
         "it was written by an older neurobrick; neurobrick prepare --force makes it anew"
         if older
         else "it was written by a newer neurobrick: upgrade this one (pip install -U neurobrick)"
     )
+    known = " and ".join(map(str, READABLE_VERSIONS))
     raise StoreError(
-        f"{path} has format version {version}, this neurobrick reads {FORMAT_VERSION}: {advice}"
+        f"{path} has format version {version}, this neurobrick reads {known}: {advice}"
     )
 
 

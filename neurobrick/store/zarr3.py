@@ -34,7 +34,10 @@ Array = NDArray[Any]
 
 
 class FolderWriter:
-    """A Zarr v3 store that is being written to a folder; `files` is each file's size and crc32c."""
+    """A Zarr v3 store that is being written to a folder.
+
+    `files` has the size in bytes and the `checksum` of each file that was written.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder)

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from neurobrick import Dataset, StoreError
+from neurobrick import Dataset, FilterError, StoreError
 from neurobrick.dataset import loading
 from neurobrick.store import damage
 from neurobrick.transfer import pull, push
@@ -98,8 +98,9 @@ def test_a_pulled_part_is_that_part(s3: Bucket, root: Path, tmp_path: Path) -> N
     assert {c.status for c in pull(s3.url, tmp_path / "part", part.sessions)} == {"unchanged"}
     pull(s3.url, tmp_path / "part")
     assert_same(Dataset(tmp_path / "part"), Dataset(root))
-    with pytest.raises(StoreError, match="neurobrick list"):
-        pull(s3.url, tmp_path / "part", ["000000/*"])
+    for copy in (pull, push):
+        with pytest.raises(FilterError, match=r"no session matches '000000/\*'"):
+            copy(*((s3.url, tmp_path / "part") if copy is pull else (root, s3.url)), ["000000/*"])
 
 
 def test_pushes_of_parts_add_up(s3: Bucket, root: Path) -> None:

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neurobrick import Dataset, StoreError
-from neurobrick.schema import Scaling
+from neurobrick.schema import FORMAT_VERSION, Scaling
 from neurobrick.store import SessionStore, damage
 from neurobrick.store.codec import decode
 from neurobrick.store.columns import from_arrays, to_arrays
@@ -175,7 +175,7 @@ def test_a_chunk_in_the_place_of_another_is_found_and_not_read(tmp_path: Path) -
         writer.array(name, rng.integers(0, 256, 4096, dtype=np.uint8), 10**6, dims=("row",))
     (size, crc), (other_size, other_crc) = (writer.files[f"{name}/c/0"] for name in ("a", "b"))
     assert size == other_size
-    assert crc != other_crc, "as plain crc32c of chunks that end with their crc32c are"
+    assert crc != other_crc, "as a crc32c over chunks and their crc32c would be"
 
 
 def test_missing_truncated_and_foreign_files_are_found(store: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_store_without_its_manifest_does_not_open(store: Path) -> None:
 def test_other_format_versions_are_refused(store: Path, version: int, advice: str) -> None:
     manifest = (store / "manifest.json").read_text()
     (store / "manifest.json").write_text(
-        manifest.replace('"format_version":2', f'"format_version":{version}')
+        manifest.replace(f'"format_version":{FORMAT_VERSION}', f'"format_version":{version}')
     )
     with pytest.raises(StoreError, match=advice):
         SessionStore.at(store)

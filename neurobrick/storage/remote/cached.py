@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from neurobrick.storage.checksum import matches
 from neurobrick.storage.per_process import PerProcess
 from neurobrick.storage.remote.disk_cache import DiskCache
 from neurobrick.storage.remote.objects import ObjectStorage
@@ -97,6 +98,8 @@ class CachedStorage:
 
     def _keep(self, name: str, crc: int, fetched: Callable[[], bytes]) -> bytes:
         content = fetched()
+        if not matches(content, crc):  # a second try must not get it again
+            return content
         if len(self._coming) >= MOST_COMING:  # the disk is slower than the network
             self.cache.put(self._at(name), crc, content)
             return content

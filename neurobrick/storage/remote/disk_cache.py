@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import Timeout
 from platformdirs import user_cache_path
 
-from neurobrick.storage.checksum import checksum
+from neurobrick.storage.checksum import matches
 from neurobrick.storage.lock import acquire, release
 
 FOLDER_VARIABLE = "NEUROBRICK_CACHE_DIR"
@@ -39,7 +39,8 @@ class DiskCache:
 
     def __init__(self, folder: Path | None = None, budget: int = BUDGET) -> None:
         named = os.environ.get(FOLDER_VARIABLE)
-        self.folder = folder or (Path(named) if named else user_cache_path("neurobrick"))
+        folder = folder or (Path(named) if named else user_cache_path("neurobrick"))
+        self.folder = folder.absolute()
         self.budget = budget
         self._unseen = budget  # bytes written since the last look at the whole; look at the first
         self._paused_until = 0.0
@@ -60,7 +61,7 @@ class DiskCache:
                 used = os.fstat(file.fileno()).st_mtime
         except OSError:
             return None
-        if checksum(content) != crc:
+        if not matches(content, crc):
             _remove(path)
             return None
         if time.time() - used > TOUCH_AFTER:
@@ -75,7 +76,7 @@ class DiskCache:
         size = len(content)
         if size > self.budget or time.monotonic() < self._paused_until:
             return
-        if checksum(content) != crc:
+        if not matches(content, crc):
             return
         path = self._path(address, crc)
         staged = f"{path}.{os.getpid()}-{threading.get_ident()}"
