@@ -212,6 +212,10 @@ class _Reader:
         n_spikes = max(times.shape, default=0)
         if times.kind != "number" or not times.shape or prod(times.shape) != n_spikes:
             raise CorruptFile(f"{path}/spike_times holds no times: {times.kind}, {times.shape}")
+        if n_lost := times.unwritten():
+            raise CorruptFile(
+                f"{path}/spike_times lacks {n_lost} chunks, which would be read as zeros: no spikes"
+            )
         ends = row_ends(group, "spike_times", n_spikes)
         if ends is None:
             raise CorruptFile(f"{path} has spike_times without spike_times_index")

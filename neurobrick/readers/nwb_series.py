@@ -81,6 +81,8 @@ def reason_to_leave(group: Group, path: str, names: set[str]) -> str | None:
         return "data without times"
     if stamps is not None and stamps.kind != "number":
         return "its timestamps are not numeric"
+    if stamps is not None and (n_lost := stamps.unwritten()):
+        return f"its timestamps lack {n_lost} chunks"
     return _fault(data)
 
 

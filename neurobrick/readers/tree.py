@@ -72,6 +72,13 @@ class Array(Protocol):
         """All of it, flat, as text."""
         ...
 
+    def unwritten(self) -> int:
+        """How many of its chunks are not in the file, where the format reads them as fill values.
+
+        0 where the format lets `check` refuse such an array.
+        """
+        ...
+
 
 class Group(Protocol):
     """A group: named entries, each a group, an array, or a link."""

@@ -157,13 +157,13 @@ def _chunk(meta: ArrayMetadata, data: bytes, limit: int) -> bytes:
         # What is compressed twice may have grown the first time.
         room = 0 if number == len(meta.compression) else limit // 64 + 1024
         data = decompress(codec, data, limit + room)
-    there, wanted = (_text_items(data), items) if texts else (len(data), limit)
+    there, wanted = (text_items(data), items) if texts else (len(data), limit)
     if there != wanted:
         raise ValueError(f"a chunk of {there} {'texts' if texts else 'bytes'}, not {wanted}")
     return data
 
 
-def _text_items(data: bytes) -> int:
+def text_items(data: bytes) -> int:
     """How many texts a chunk behind one of TEXT_FILTERS claims: what its decoder makes room for."""
     if len(data) < 4:
         raise ValueError("texts break off")
