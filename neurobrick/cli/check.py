@@ -77,7 +77,9 @@ def verify(sessions: tuple[str, ...], root: str, registry: Path | None, as_json:
     corpus: list[Finding] = []
     if not sessions:
         corpus += [Finding("error", name, text) for name, text in closed.datasets.items()]
-        corpus += against_catalog(storage, stores, [n for n in faults if faults[n]], catalog)
+        if not closed.datasets:
+            damaged_names = [name for name in faults if faults[name]]
+            corpus += against_catalog(storage, stores, damaged_names, catalog)
         if known is not None and not corpus:
             corpus += against_registry(Manifest.load(registry).datasets, known)
     by_subject: dict[str, list[tuple[str, str]]] = {}

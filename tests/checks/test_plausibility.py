@@ -238,3 +238,48 @@ def test_splits_without_anything_to_score(corpus: Dataset) -> None:
     assert said(validate.division(untested), "warning") == "splits: test is empty"
     unscored = replace(session, evaluation=Intervals.empty())
     assert "no time of the session is scored" in said(validate.division(unscored), "warning")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "level"), [(1.0, None), (2.9, None), (4.0, "warning"), (1000.0, "error")]
+)
+@pytest.mark.parametrize("longer", ["hand", "trials", "domain"])
+def test_what_lasts_longer_than_the_spikes(
+    longer: str, ratio: float, level: str | None, corpus: Dataset
+) -> None:
+    """A clock in another unit makes a session of a minute one of hours."""
+    session = session_of(corpus, "sub-A_ses-regular")
+    seconds = session.spike_times[-1] - session.spike_times[0]
+    ends = np.array([0.0, ratio * seconds])
+    changed = {
+        "hand": {"behavior": {"hand": series(ends, np.zeros((2, 2)))}},
+        "trials": {"intervals": {"trials": pa.table({"start": ends[:1], "stop": ends[1:]})}},
+        "domain": {"domain": Intervals(ends[:1], ends[1:])},
+    }[longer]
+    plain = replace(session, behavior={}, intervals={})
+    findings = validate.extent(replace(plain, **changed))
+    if level is None:
+        assert findings == []
+    else:
+        (finding,) = findings
+        assert (finding.subject, finding.level) == (longer, level)
+        assert "perhaps its clock is not in seconds" in finding.text
+
+
+@pytest.mark.parametrize(("shape", "odd"), [((2, 3000), True), ((3000, 2), False)])
+def test_a_series_with_its_axes_exchanged(
+    shape: tuple[int, int], odd: bool, corpus: Dataset
+) -> None:
+    session = session_of(corpus, "sub-A_ses-regular")
+    wide = series(np.arange(shape[0]) / 50, np.zeros(shape), columns="")
+    text = said(validate.extent(replace(session, behavior={"hand_vel": wide})), "warning")
+    assert ("repairs: [transpose]" in text) == odd
+
+
+def test_a_session_without_a_target_says_what_there_is(corpus: Dataset) -> None:
+    session = session_of(corpus, "sub-A_ses-regular")
+    without = replace(session, metadata=session.metadata.model_copy(update={"target": None}))
+    assert said(validate.target(session), "info") == ""
+    (name, *_) = session.behavior
+    assert name in said(validate.target(without), "info")
+    assert "no behavior" in said(validate.target(replace(without, behavior={})), "info")
