@@ -12,15 +12,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from neurobrick_model import Recipe
-from neurobrick_model.baselines.fit_all import Baseline
-from neurobrick_model.evaluation.bootstrap import assess
-from neurobrick_model.evaluation.decoded import Decoded
-from neurobrick_model.report import comparison, run_report
-from neurobrick_model.report.embedding_maps import Map
+from neurobrick_model.report import comparison
 from neurobrick_model.report.label_efficiency import FinishedRun
 from tests.model.report.test_compare import write_run
 from tests.support.model.reaches import reaches
+from tests.support.model.reports import report
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -63,31 +59,7 @@ def is_harmless(html: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_report_shows_any_name_and_runs_none(name: str) -> None:
-    truth, guess, trial = reaches(np.random.default_rng(0), 20)
-    scores = assess(truth, guess, trial).record()
-    decoded = {name: Decoded(np.arange(len(truth)) / 100, truth, guess)}
-    scored = {"decoder": scores, "baselines": {"ridge": scores}}
-    session = {"id": name, "units": 3, "samples": 200, "trials": 20, **scored}
-    metrics = {
-        "run": name, "target": name, "unit": name, "axes": [name, name], "split": name,
-        "mean": {"decoder": 0.5, "baselines": {"ridge": 0.4}},
-        "baselines_left_out": {"gru": name}, "summary": scored, "sessions": [session],
-        "parts": [{"split": name, "during": name, "summary": scored, "sessions": [session]}],
-        "readouts": [{"name": name, "unit": "", "classes": [name], "axes": [],
-                      "sessions": {name: {"accuracy": 0.5, "guessing": 0.5,
-                                          "ci95": {"accuracy": [0.4, 0.6]}}}}],
-        "training": {
-            "spikes": 10, "seconds": 10.0, "device": name, "ranks": 2, "steps": 5, "best_step": 5,
-            "precision": name, "windows_per_second": 1.0, "tokens_per_second": None,
-            "utilization": None, "parameters": 5, "seed": 0, "warnings": [name],
-        },
-        "versions": {name: name},
-    }  # fmt: skip
-    maps = [Map("units", truth[:4], (0.5, 0.4), {"area": (name, name, "M1", "M1")})]
-    baselines = {"ridge": Baseline(decoded, {name: {}})}
-    recipe = Recipe.model_validate({"name": "x", "data": {"sessions": [name]}})
-    page = run_report.render(recipe, metrics, [], decoded, baselines, maps)
-    is_harmless(page, name)
+    is_harmless(report(*reaches(np.random.default_rng(0), 20), name=name), name)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
