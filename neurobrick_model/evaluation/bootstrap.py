@@ -57,7 +57,6 @@ DRAWS = 2**22  # draws of groups that are held in memory at once
 ONE_GROUP = "there is only one trial or block to resample"
 TOO_OFTEN_UNDEFINED = "too many resamples have no score, as nothing varies in them"
 OUTSIDE = "the resampled scores do not surround the score"
-TOO_WIDE = "it would be too wide to say anything"
 
 
 @dataclass(frozen=True)
@@ -202,8 +201,15 @@ def interval(metric: Metric[Any], score: float, resampled: Floats) -> Interval:
     widest = metric.widest * (abs(score) if metric.relative else 1)
     blind = metric.null is None or found.low <= metric.null <= found.high
     if blind and found.high - found.low > widest:
-        return Interval(missing=TOO_WIDE)
+        return Interval(missing=too_wide(metric))
     return found
+
+
+def too_wide(metric: Metric[Any]) -> str:
+    """The rule by which an interval of the metric says nothing, in words."""
+    times = " times the score" if metric.relative else ""
+    null = "" if metric.null is None else f" and hold {metric.null:g}"
+    return f"it would be wider than {metric.widest:g}{times}{null}"
 
 
 def bias_corrected(metric: Metric[Any], score: float, resampled: Floats) -> Interval:

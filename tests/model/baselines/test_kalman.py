@@ -56,6 +56,33 @@ def test_the_kalman_filter_is_the_textbooks(steps: int) -> None:
     np.testing.assert_allclose(found, system.textbook(), rtol=1e-9, atol=1e-10)
 
 
+def test_the_kalman_filter_is_that_of_pykalman() -> None:
+    """The matrices are fitted by `regressed`, so counts and states are taken as they come."""
+    pykalman = pytest.importorskip("pykalman")
+    seen, unseen = System(1, 2_000), System(2, 300)
+    states, counts = torch.from_numpy(seen.states), torch.from_numpy(seen.counts)
+    model = regressed(states, counts, torch.ones(2_000, dtype=torch.float64), 1e-3)
+    mean, offset = seen.states.mean(0), seen.counts.mean(0)
+    x, z = seen.states - mean, seen.counts - offset
+    squares = x.T @ x
+    squares += 1e-3 * np.diag(np.diag(squares))  # the penalty is in variances of x
+    observed = np.linalg.solve(squares, x.T @ z).T
+    residual = z - x @ observed.T
+    spread = residual.T @ residual / len(z)
+    spread += 1e-3 * spread.diagonal().mean() * np.eye(6)
+    reference = pykalman.KalmanFilter(
+        transition_matrices=model.transition.numpy(),
+        observation_matrices=observed,
+        transition_covariance=model.noise.numpy(),
+        observation_covariance=spread,
+        initial_state_mean=np.zeros(2),
+        initial_state_covariance=model.prior.numpy(),
+    )
+    expected = reference.filter(unseen.counts - offset)[0] + mean
+    found = model.filter(torch.from_numpy(unseen.counts))
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 64, 101])
 def test_doubling_is_the_recursion(steps: int) -> None:
     rng = np.random.default_rng(steps)

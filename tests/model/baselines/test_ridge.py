@@ -142,3 +142,18 @@ def test_ridge_makes_no_matrix_of_the_features_where_there_are_fewer_samples(
     monkeypatch.setattr(ridge, "_Moments", never)
     recording = BinnedSession.of(corpus_of(wide_session(), rate=20), 0)
     assert torch.isfinite(fit(recording, QUICK.model_copy(update={"lags": 25})).weight).all()
+
+
+@pytest.mark.parametrize("lags", [3, 25])  # more samples than features, and fewer
+def test_ridge_is_that_of_scikit_learn(lags: int) -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    recording = BinnedSession.of(corpus_of(wide_session(), rate=20), 0)
+    train, settings = recording.train, QUICK.model_copy(update={"lags": lags})
+    assert (len(train) < 60 * lags) == (lags == 25)
+    model = fit(recording, settings)
+    x = features(train.time, recording.units, model.bin, lags).numpy()
+    penalty = model.alpha * np.var(x, axis=0).mean() * len(x)  # ours is relative, and of the mean
+    reference = linear_model.Ridge(alpha=penalty, tol=1e-10).fit(x, train.value.numpy())
+    np.testing.assert_allclose(model.weight.T, reference.coef_, rtol=1e-6, atol=1e-9)
+    decoded = (torch.from_numpy(x) - model.feature_mean) @ model.weight + model.target_mean
+    np.testing.assert_allclose(decoded, reference.predict(x), rtol=1e-6, atol=1e-9)
