@@ -126,6 +126,18 @@ class Session:
         return int(self.units.num_rows)
 
     @property
+    def has_all_units(self) -> bool:
+        """Whether no unit of the store was left out by `Dataset.select`."""
+        kept = self._selection.units
+        return kept is None or len(kept) == len(self._store.spike_counts())
+
+    @cached_property
+    def spike_counts(self) -> NDArray[np.int64]:
+        """Number of spikes of each unit, (n_units,). Reads no spikes."""
+        counts = self._store.spike_counts().astype(np.int64)
+        return counts if self._selection.units is None else counts[self._selection.units]
+
+    @property
     def n_spikes(self) -> int:
         """Spikes in the session."""
         kept = self._selection.units

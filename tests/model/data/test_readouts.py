@@ -135,6 +135,23 @@ def test_what_a_session_lacks_is_said_and_costs_that_readout_alone(dataset: Fake
     ]
 
 
+def test_a_class_outside_of_the_rule_costs_no_other(dataset: FakeDataset) -> None:
+    session = dataset["sim/a"]
+    trials = session.intervals["trials"].to_pylist()
+    for trial in trials:
+        trial["side"] = trial["side"] if trial["ok"] else "aside"
+    settings = DataSettings.model_validate({"readouts": READOUTS})
+    before, after = (
+        Corpus.from_dataset(FakeDataset(one), settings).targets.readouts[1]  # type: ignore[arg-type]
+        for one in (
+            session,
+            session.with_(intervals={"trials": pa.Table.from_pylist(trials)}),
+        )
+    )
+    assert after.readout.classes == before.readout.classes == SIDES
+    assert torch.equal(after.value, before.value)
+
+
 def test_a_class_that_training_never_saw_is_scored_as_wrong(dataset: FakeDataset) -> None:
     """So that a run that has seen fewer classes has no easier test."""
     session = dataset["sim/a"]
