@@ -12,6 +12,7 @@ from datetime import timedelta
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
@@ -88,7 +89,7 @@ class Ranks:
             store.set_timeout(timedelta(seconds=within))
             dist.init_process_group(
                 "nccl" if card else "gloo",
-                store=dist.PrefixStore("neurobrick", store),
+                store=PrefixStore("neurobrick", store),
                 rank=self.rank,
                 world_size=self.count,
                 device_id=device if card else None,

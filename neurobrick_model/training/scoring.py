@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from neurobrick_model.baselines.fit_all import Baseline, baselines
+from neurobrick import Progress
+from neurobrick_model.baselines.fit_all import Baseline, Baselines, baselines
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.data.scored_parts import HEADLINE
 from neurobrick_model.evaluation.breakdown import DECODER, break_down, break_down_readout
-from neurobrick_model.evaluation.decoded import Classified, Decoded, mean_r2, of_part
+from neurobrick_model.evaluation.decoded import Classified, Decoded, of_part
+from neurobrick_model.evaluation.metrics import mean_r2
 from neurobrick_model.files import to_json, write_text
 from neurobrick_model.model.perceiver import Perceiver
 from neurobrick_model.recipe.recipe import Recipe
@@ -79,17 +81,20 @@ def score(
     training: Mapping[str, Any],
     records: Sequence[Mapping[str, Any]],
     weights: Perceiver,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Score `held_out` beside the baselines, write `metrics.json` and `report.html`, and return the
     metrics.
 
     `training` are the `training_facts`, `records` those of the run's log. The report maps the
-    embeddings of `weights`. Raises StoreError when a file cannot be written.
+    embeddings of `weights`. `progress` gets warnings, and the fitting of baselines. Raises StoreError when a file cannot be written.
     """
     recipe, corpus = setup.recipe, setup.corpus
-    fitted = baselines(corpus, recipe.baseline, recipe.training.seed)
+    fitted = baselines(corpus, recipe.baseline, recipe.training.seed, progress)
     metrics = _metrics(recipe, corpus, held_out, fitted)
     warnings = [*training["warnings"], *unscored(metrics["sessions"], held_out.target)]
+    for warning in warnings[len(training["warnings"]) :]:
+        progress.say(f"warning: {warning}")
     metrics["training"] = {**training, "warnings": warnings}
     metrics["versions"] = run_folder.versions()
     write_text(recipe.folder / run_folder.METRICS, to_json(metrics) + "\n")
@@ -125,7 +130,7 @@ def unscored(sessions: Sequence[Mapping[str, Any]], decoded: Mapping[str, Decode
 
 
 def _metrics(
-    recipe: Recipe, corpus: Corpus, held_out: HeldOut, fitted: Mapping[str, Baseline]
+    recipe: Recipe, corpus: Corpus, held_out: HeldOut, fitted: Baselines
 ) -> dict[str, Any]:
     """`metrics.json`, but for how the decoder was trained."""
     seed, block = recipe.training.seed, BLOCK * recipe.model.window
@@ -144,6 +149,7 @@ def _metrics(
         "axes": list(corpus.axes),
         "split": "test",
         "mean": {"decoder": means.pop(DECODER), "baselines": means},
+        "baselines_left_out": dict(fitted.left_out),
         "summary": headline["summary"],
         "sessions": _sessions(corpus, headline["sessions"], fitted),
         "parts": [scored for part in parts.values() if (scored := _scored(part))["sessions"]],

@@ -20,9 +20,11 @@ from torch import Tensor
 
 from neurobrick import Dataset, Progress
 from neurobrick_model.adaptation.recipes import resolve
+from neurobrick_model.baselines.fit_all import check_baselines
 from neurobrick_model.compute.ranks import Ranks
 from neurobrick_model.errors import Stopped
-from neurobrick_model.evaluation.decoded import Decoded, decode_readouts, decode_rows, mean_r2
+from neurobrick_model.evaluation.decoded import Decoded, decode_readouts, decode_rows
+from neurobrick_model.evaluation.metrics import mean_r2
 from neurobrick_model.model.perceiver import Perceiver
 from neurobrick_model.recipe.recipe import Recipe
 from neurobrick_model.training.health import Health
@@ -90,6 +92,8 @@ class Trainer:
             self.ranks.wait()
             self._start(folder, resume, force)
             log = Log(folder, self.state.step) if self.ranks.first else None
+            if log:
+                check_baselines(self.corpus, self.recipe.baseline, self.progress.say)
             stack.enter_context(asked_to_stop(self._ask_to_stop))
             stack.enter_context(out_of_memory())
             self._loop(folder, log)
@@ -277,11 +281,8 @@ class Trainer:
         if log is None:
             return {}
         facts = training_facts(self.setup, self.state, self._fingerprint, log.records)
-        self.progress.say(f"fitting the baselines: {', '.join(self.recipe.baseline.which)}")
-        metrics = score(self.setup, HeldOut(target, readouts), facts, log.records, self.weights)
-        for warning in metrics["training"]["warnings"][len(facts["warnings"]) :]:
-            self.progress.say(f"warning: {warning}")
-        return metrics
+        held_out = HeldOut(target, readouts)
+        return score(self.setup, held_out, facts, log.records, self.weights, self.progress)
 
     def _ended_early(self) -> bool:
         """Whether the last `training.patience` validations brought nothing better."""

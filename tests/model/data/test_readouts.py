@@ -15,6 +15,7 @@ from neurobrick_model import Decoder, Recipe, Trainer
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.data.timeline import TICKS
 from neurobrick_model.evaluation.decoded import Classified
+from neurobrick_model.evaluation.metrics import score_classes
 from neurobrick_model.recipe.settings import DataSettings
 from neurobrick_model.training.optimization.loss import LOSS, NULL_LOSS, WEIGHT, Objective
 from tests.model.conftest import TINY
@@ -176,11 +177,13 @@ def test_a_class_that_training_never_saw_is_scored_as_wrong(dataset: FakeDataset
 
     truth = after.value[rows].numpy()
     down = np.tile([0.9, 0.1], (len(rows), 1))
-    found = Classified(np.arange(len(rows)), truth, down)
-    assert found.right.mean() == found.guessing == np.mean(before.value[rows].numpy() == 0)
-    assert found.guessing < 1
-    nothing = Classified(np.zeros(2), np.full(2, -1), down[:2])
-    assert nothing.guessing == nothing.right.mean() == 0
+    expected = np.mean(before.value[rows].numpy() == 0)
+    always_down = Classified(np.arange(len(rows)), truth, down)
+    scores = score_classes(truth, always_down.right)
+    assert scores["accuracy"] == scores["guessing"] == expected < 1
+    unknown = Classified(np.zeros(2), np.full(2, -1), down[:2])
+    scores = score_classes(unknown.truth, unknown.right)
+    assert scores["accuracy"] == scores["guessing"] == 0
 
 
 def test_losses_are_those_of_plain_formulas(dataset: FakeDataset) -> None:
