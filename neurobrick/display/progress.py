@@ -100,8 +100,8 @@ def copying(show: Console) -> Iterator[transfer.Watch]:
 
     def finished(copy: transfer.Copy) -> None:
         sign = SIGNS["failed" if copy.status == "failed" else "prepared"]
-        said = f"{copy.files} files, {size(copy.size)}" if copy.status == "copied" else copy.status
-        show.print(f"{sign} {escape(copy.session_id)}  {said}")
+        text = f"{copy.files} files, {size(copy.size)}" if copy.status == "copied" else copy.status
+        show.print(f"{sign} {escape(copy.session_id)}  {text}")
 
     with bars.Progress(
         bars.SpinnerColumn(),
@@ -170,7 +170,7 @@ def not_chosen(passed_over: Sequence[PassedOver]) -> list[str]:
 
 
 def plan_table(jobs: Sequence[Job]) -> Table:
-    """What a dry run shows: each asset, its bytes, and the session that it would become."""
+    """The table of a dry run: each asset, its bytes, and the session that it would become."""
     table = Table("asset", "session", box=None, pad_edge=False)
     table.add_column("size", justify="right")
     for job in jobs:
