@@ -3,9 +3,9 @@
     <folder>/<dandiset>/<version>/sub-X/sub-X_….nwb      version: "draft", or one like 0.220113.0400
 
 A folder named like a version is a published version. There is always a draft: without a folder of
-its own, it has the files of the newest published version. A folder whose name ends in `.zarr` is one
-Zarr asset. A file `dandiset.json` beside the versions may give the `name`, `license` and `citation`
-of the dandiset. All files are read once, at the start.
+its own, it has the files of the newest published version. A folder called `*.zarr` is one Zarr
+asset. A file `dandiset.json` beside the versions may give the `name`, `license` and `citation` of
+the dandiset. All files are read once, at the start.
 
 It answers the requests by which dandi 0.81 lists and downloads, on loopback only. As in the real
 archive, another server sends the bytes: requests are redirected to a second port, with a signature
