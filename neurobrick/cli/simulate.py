@@ -22,7 +22,7 @@ import click
     type=click.IntRange(1, 1000),
     default=4,
     show_default=True,
-    help="Sessions of all subjects.",
+    help="Of all subjects.",
 )
 @click.option(
     "--subjects",

@@ -29,6 +29,9 @@ THREADS = 8  # requests for one asset at a time
 
 LENIENCE = 4
 
+# Raised where code takes an answer apart that is not as its API documents it.
+UNEXPECTED = (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError)
+
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _BROKEN_OFF = (requests.ConnectionError, requests.Timeout, ChunkedEncodingError)
 _CONNECTIONS = 64  # kept open; urllib3 warns of each beyond them
@@ -219,7 +222,7 @@ class Web:
         with self.get(url, absent, stream=False) as response:
             try:
                 return response.json()
-            except requests.exceptions.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise SourceError(
                     f"{self.server} does not answer in JSON: check the address"
                 ) from error

@@ -201,6 +201,34 @@ def test_a_server_of_something_else(
     assert "check the address" in said or "stands for" in said
 
 
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b"9" * 5_000, b"NaN", b"<html>", b"\x00" * 9],
+    ids=["empty", "half", "bytes", "deep", "large", "nan", "html", "zeros"],
+)
+def test_a_server_that_sends_no_json(
+    kind: type[SourceSpec], serve: MakeHost, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    spec = serve().spec
+
+    def foreign(request: Handler) -> None:
+        request.send(200, {"Content-Type": "application/json", "Content-Length": str(len(body))})
+        request.wfile.write(body)
+
+    server = Loopback()
+    monkeypatch.setenv(kind.api_variable, server.listen(foreign))
+    with server:
+        assert "check the address" in message(lambda: spec.open(patience=EAGER))
+
+
+@pytest.mark.parametrize("size", [None, -1, "many", [], {}, "9" * 5_000], ids=lambda x: repr(x)[:9])
+def test_a_size_that_is_none_is_an_error_of_the_archive(serve: MakeHost, size: Any) -> None:
+    host = serve()
+    host.misstate(LARGE, size)
+    said = message(lambda: opened(host).assets())
+    assert "does not answer as a" in said
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_server_that_refuses(
     kind: type[SourceSpec], serve: MakeHost, monkeypatch: pytest.MonkeyPatch, status: int
