@@ -10,13 +10,13 @@ A rule is written once and followed in many sessions. `rows` therefore separates
   are of another kind than the column's, as YAML's `no` (a boolean) beside the text `no`. This
   raises HarmonizeError.
 - The session has no such row, but another session may. The result is then empty, and `unmatched`
-  says what there is instead. Who follows a rule in several sessions raises an error if it matches
-  no row in any of them.
+  says what there is instead. `unmatched_in` does so for several sessions: a rule that matches no
+  row in any of them is an error of who wrote it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -109,6 +109,30 @@ class IntervalRule(BaseModel):
             pairs = " and ".join(f"{name} {_written(v)}" for name, v in self.where.items())
             return f"no row of {self.table} has {pairs}"
         return f"no row of {self.table} that matches has a start before its stop"
+
+    def unmatched_in(self, sessions: Iterable[Mapping[str, pa.Table]]) -> str:
+        """Why no row of any of several sessions matches, in one line; empty if some row does.
+
+        `sessions` are the interval tables of each. Sessions without the table or a column of the
+        rule are passed over. The result is empty if all are.
+        """
+        first = ""
+        for tables in sessions:
+            if not self._applies(tables):
+                continue
+            try:
+                reason = self.unmatched(tables)
+            except HarmonizeError as error:
+                reason = str(error)
+            if not reason:
+                return ""
+            first = first or reason
+        return first
+
+    def _applies(self, tables: Mapping[str, pa.Table]) -> bool:
+        """Whether a session has the table and the columns of the rule."""
+        columns = {self.start.column, self.stop.column, *self.where}
+        return self.table in tables and columns <= set(tables[self.table].column_names)
 
     def _matches(self, table: pa.Table) -> Mask:
         """Which rows have the values of `where`."""

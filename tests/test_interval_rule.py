@@ -130,3 +130,28 @@ def test_edges_are_times(edge: str, column: str) -> None:
 def test_a_missing_table_or_column_is_an_error(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(HarmonizeError, match=message):
         IntervalRule.model_validate(fields).rows(TABLES)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "reason"),
+    [
+        (["yes", "maybe"], ""),
+        (["maybe", "yes"], ""),
+        (["maybe", "none"], "no row of trials has answer 'yes'; there is: maybe"),
+        (["none", "maybe", None], "no row of trials has answer 'yes'; there is: none"),
+        ([5.0, "maybe"], "no row of trials has answer 'yes'; there is: 5.0 (write it without quo"),
+        ([None, None], ""),
+        ([], ""),
+    ],
+)
+def test_a_rule_for_several_sessions_matches_in_one_of_them(
+    sessions: list[Any], reason: str
+) -> None:
+    """None is a session without the column."""
+    tables = [
+        {"trials": pa.table({"start": [0.0], "stop": [1.0], **({"answer": [a]} if a else {})})}
+        for a in sessions
+    ]
+    found = rule("{table: trials, where: {answer: 'yes'}}").unmatched_in([*tables, {}])
+    assert found.startswith(reason)
+    assert bool(found) == bool(reason)
