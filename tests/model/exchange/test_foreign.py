@@ -195,7 +195,11 @@ def listing(*units: str) -> dict[str, Any]:
             {"sessions": {"a": listing("unit_0"), "b": listing("unit_5", "unit_0")}},
             "is taken twice, for a and for b",
         ),
-        (lambda s: renamed(s, "monkey/", ""), {}, "no unit's id begins with that of session 'monkey/center_out'"),
+        (
+            lambda s: renamed(s, "monkey/", ""),
+            {},
+            "no unit's id begins with that of session 'monkey/center_out'",
+        ),
         (lambda s: renamed(s, "unit_3", "unit_33"), {}, "do not give their rows"),
         (lambda s: {**s, "readout.bias": None}, {}, "readout.bias is missing"),
         (lambda s: {**s, "readout.scale": torch.ones(2)}, {}, "readout.scale, which no POYO"),
