@@ -52,6 +52,7 @@ LIBRARIES = {
     "numcodecs": {
         "neurobrick.storage.blosc",
         "neurobrick.readers.zarr.codecs",
+        "neurobrick.readers.zarr.v3_chunks",
         "neurobrick.prepare.workers",
     },
     "obstore": {"neurobrick.storage.remote"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from neurobrick import Dataset, FilterError, IntervalRule, RecipeError, Session
+from neurobrick import Dataset, FilterError, IntervalRule, RecipeError, Session, matching
 from neurobrick.errors import listed
 from neurobrick_model.data.readouts import Inherited, Readout
 from neurobrick_model.data.targets import axes, unit_of
@@ -123,8 +123,8 @@ def check_rules(
     """
     for key, (rule, globs) in _rules(settings, evaluation).items():
         if isinstance(rule, IntervalRule):
-            meant = [s for s in sessions if any(fnmatch.fnmatch(s.id, glob) for glob in globs)]
-            reason = rule.unmatched_in(session.intervals for session in meant)
+            ids = matching([session.id for session in sessions], globs, may_be_none=True)
+            reason = rule.unmatched_in(s.intervals for s in sessions if s.id in ids)
             if reason:
                 raise RecipeError(f"{key}: {reason}")
 
