@@ -13,6 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from numpy.typing import NDArray
 
 from neurobrick_model.report.embedding_maps import Map
@@ -172,6 +173,8 @@ def curves(log: Sequence[Mapping[str, float]]) -> str:
     _line(left, loss, RIDGE, "training loss\n(weighted MSE of z-scores)")
     _line(right, valid, DECODER, "validation R²", marker="o")
     left.set_yscale("log")
+    left.yaxis.set_major_formatter(_PlainLogFormatter())
+    left.yaxis.set_minor_formatter(_PlainLogFormatter(labelOnlyBase=False))
     return _svg(figure)
 
 
@@ -249,6 +252,13 @@ def _embedding(panel: Axes, map: Map, by: str) -> None:
     panel.set_aspect("equal", "datalim")
     if len(set(names)) <= MOST_NAMES:
         panel.legend(fontsize=8, framealpha=0.8, edgecolor="none", handletextpad=0.2)
+
+
+class _PlainLogFormatter(LogFormatter):
+    """Writes 0.945 where matplotlib would write a formula, which STYLE turns off."""
+
+    def __call__(self, x: float, position: int | None = None) -> str:
+        return f"{x:.3g}" if super().__call__(x, position) else ""
 
 
 def _line(

@@ -33,14 +33,14 @@ def test_ridge_features_are_roots_of_counts_around_each_sample(
     units = BinnedSession.of(corpus, 1).units
     base = corpus.spikes.base[1]
     times = np.array([1003.017, 1020.5])
-    found = features(torch.from_numpy(ticks(times)) + base, units, 0.1, 5).numpy()
-    assert found.shape == (2, 9 * 5)
+    roots = features(torch.from_numpy(ticks(times)) + base, units, 0.1, 5).numpy()
+    assert roots.shape == (2, 9 * 5)
     for row, t in enumerate(times):
         for unit in range(9):
-            mine = session.spike_times[session.spike_units == unit]
+            spikes = session.spike_times[session.spike_units == unit]
             edges = t - 0.25 + 0.1 * np.arange(6)
-            counts = [np.sum((mine >= a) & (mine < b)) for a, b in pairwise(edges)]
-            np.testing.assert_allclose(found[row, unit * 5 : unit * 5 + 5], np.sqrt(counts))
+            counts = [np.sum((spikes >= a) & (spikes < b)) for a, b in pairwise(edges)]
+            np.testing.assert_allclose(roots[row, unit * 5 : unit * 5 + 5], np.sqrt(counts))
 
 
 def test_ridge_is_the_weighted_least_squares_solution(dataset: FakeDataset) -> None:
