@@ -1,7 +1,7 @@
 """A Zarr v2 array from the bytes of its chunks, decoded within a bound.
 
-A few kilobytes can claim to be terabytes, so that every decoder here is told the most it may make,
-and what is not on the list is not decoded: pickled objects run code when they are.
+A few kilobytes can claim to be terabytes, so every decoder is given the most that it may make.
+Codecs that are not on the lists below are not decoded: pickled objects would run code.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from pydantic import BaseModel, Field, StrictInt, model_validator
 
 from neurobrick.readers.tree import FREE_BYTES, MAX_RATIO
 
-# Filters that zarr undoes: numbers to numbers, and texts. None of them makes an object of a class
-# that the file names.
+# Filters that zarr undoes. None of them makes an object of a class that the file names.
 NUMBER_FILTERS = frozenset({"shuffle", "delta", "fixedscaleoffset"})
 TEXT_FILTERS = frozenset({"vlen-utf8", "vlen-bytes"})
 
@@ -32,7 +31,7 @@ LZMA_MEMORY = 256 * 2**20  # bytes of dictionary; xz -9 takes 64 MiB
 
 
 class _Stream(Protocol):
-    """A decoder of the standard library that stops after so many bytes."""
+    """A decoder of the standard library that stops after a number of bytes."""
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
@@ -83,8 +82,8 @@ class ArrayMetadata(BaseModel):
 
     @property
     def plain_filters(self) -> list[Codec]:
-        """The filters but for those at the end that compress: an HDF5 dataset with gzip becomes a
-        Zarr array with a filter zlib, before its compressor."""
+        """The filters without those at the end that compress. An HDF5 dataset with gzip becomes a
+        Zarr array with a filter zlib and a compressor."""
         filters = list(self.filters or [])
         while filters and filters[-1].id in COMPRESSORS:
             filters.pop()
@@ -92,19 +91,19 @@ class ArrayMetadata(BaseModel):
 
     @property
     def compression(self) -> list[str]:
-        """What compresses a chunk, in the order in which it is undone."""
+        """The codecs that compress a chunk, in the order of decoding."""
         last = [] if self.compressor is None else [self.compressor.id]
         n_plain = len(self.plain_filters)
         return [*last, *(item.id for item in reversed((self.filters or [])[n_plain:]))]
 
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
-        """Its type in memory; object where it is none of numpy's own, as of records."""
+        """Its type in memory; object for records and everything else that numpy has no name for."""
         return np.dtype(self.dtype) if isinstance(self.dtype, str) else np.dtype(object)
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """How many chunks there are along each dimension; none of an empty array."""
+        """How many chunks there are along each dimension; zeros for an empty array."""
         if 0 in self.shape:
             return (0,) * max(1, len(self.shape))
         return tuple(-(-n // c) for n, c in zip(self.shape, self.chunks, strict=True))
@@ -147,23 +146,23 @@ def decode(meta: ArrayMetadata, chunks: dict[str, bytes]) -> NDArray[Any]:
 
 
 def _chunk(meta: ArrayMetadata, data: bytes, limit: int) -> bytes:
-    """A chunk without its compression, of the length that its filters take."""
+    """A chunk without its compression, with as many bytes as its filters take."""
     items = prod(meta.chunks)
     texts = meta.numpy_dtype.kind == "O"
     if not texts:
         limit = items * _encoded_dtype(meta).itemsize
     for number, codec in enumerate(meta.compression, 1):
-        # What is compressed twice may have grown the first time.
+        # Compression that is not the last to be undone may have made its input longer.
         room = 0 if number == len(meta.compression) else limit // 64 + 1024
         data = decompress(codec, data, limit + room)
-    there, wanted = (text_items(data), items) if texts else (len(data), limit)
-    if there != wanted:
-        raise ValueError(f"a chunk of {there} {'texts' if texts else 'bytes'}, not {wanted}")
+    actual, expected = (text_items(data), items) if texts else (len(data), limit)
+    if actual != expected:
+        raise ValueError(f"a chunk of {actual} {'texts' if texts else 'bytes'}, not {expected}")
     return data
 
 
 def text_items(data: bytes) -> int:
-    """How many texts a chunk behind one of TEXT_FILTERS claims: what its decoder makes room for."""
+    """How many texts a chunk behind one of TEXT_FILTERS claims. Its decoder allocates as many."""
     if len(data) < 4:
         raise ValueError("texts break off")
     return int(struct.unpack_from("<I", data)[0])
@@ -205,7 +204,7 @@ def decompress(codec: str, data: bytes, limit: int) -> bytes:
 def _stream(codec: str, data: bytes, limit: int) -> bytes:
     stream = STREAMS[codec]()
     try:
-        # One byte more than the limit tells too much from just enough; zero would mean no limit.
+        # One byte more shows that the limit is passed. Zero would mean no limit.
         made = stream.decompress(data, limit + 1)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ValueError(f"damaged {codec} data: {error}") from error
