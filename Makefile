@@ -6,13 +6,16 @@ READY := $(VENV)/.ready
 ZARR2 := $(VENV)-zarr2
 ZARR2_READY := $(ZARR2)/.ready
 
-.PHONY: demo test check bench
+.PHONY: demo test quick check bench
 
 demo: $(READY)  ## simulate, serve, prepare, train, report: the whole way in a few minutes
 	$(BIN)/python -m demo
 
 test: $(READY) $(ZARR2_READY)  ## every test
 	$(BIN)/python -m pytest
+
+quick: $(READY)  ## the tests that take no long time
+	$(BIN)/python -m pytest -m "not slow"
 
 check: $(READY)  ## format, lint, types
 	$(BIN)/ruff format --check .

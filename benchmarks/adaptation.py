@@ -1,15 +1,15 @@
-"""How few labels does a decoder need on a session that it has never seen, by each way of adapting?
+"""How few labels does a decoder need on a new session, by each way of adapting?
 
-Simulates subjects that are each tuned in their own way, and trains one decoder on all but the last
-subject and the last day of each. Every session that was held out is then learned by itself, by each
-way and from few to all labels of its training split: test R², beside a decoder from scratch and the
-baselines with the same labels, and what of the claims in docs/adapting.md holds. Writes the figure
-that is shown there, and prints the tables.
+Simulates subjects with different tuning, and trains one decoder on all sessions but the last
+subject and the last day of each subject. Each held-out session is then learned separately, by each
+way and from few to all labels of its training split. Compared: test R², beside a decoder from
+scratch and the baselines with the same labels. Checks the claims of docs/adapting.md, writes the
+figure that is shown there, and prints the tables.
 
     python benchmarks/adaptation.py [--subjects 5] [--days 5] [--minutes 10] [--steps 6000]
                                     [--seed 0] [--label-seeds 1] [--jobs 2] [--folder DIR]
 
-A killed benchmark goes on with the runs that its folder has.
+A benchmark that was killed continues with the runs that are in its folder.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ Score = dict[str, Any]
 
 @dataclass(frozen=True)
 class Work:
-    """What is simulated, what is trained on it, and where both are kept: in a folder of `place`."""
+    """The simulated corpus, the training on it, and the folder of both, below `place`."""
 
     place: Path
     subjects: int
@@ -72,7 +72,7 @@ class Work:
 
     @property
     def folder(self) -> Path:
-        """What belongs to these sizes."""
+        """The files of these sizes."""
         corpus = f"{self.subjects}-subjects-{self.days}-days-{self.minutes:g}-min"
         return self.place / f"{corpus}-{self.steps}-steps-seed-{self.seed}"
 
@@ -88,7 +88,7 @@ class Work:
 
     @property
     def base(self) -> Path:
-        """The pretrained one."""
+        """The pretrained decoder."""
         return self.runs / "base"
 
     @property
@@ -103,7 +103,7 @@ class Work:
         )
 
     def sessions(self) -> tuple[list[str], dict[str, str]]:
-        """Those to pretrain on; and those held out, each with what is new about it."""
+        """The sessions to pretrain on; and the held-out ones, each with its group."""
         simulation = self.simulation
         known, held_out = [], {}
         for number in range(len(simulation.units)):
@@ -129,7 +129,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Of its run."""
+        """The name of its run."""
         amount = "all" if self.labels is None else f"{self.labels:g}s"
         return f"{self.session.rpartition('/')[2]}-{self.way}-{amount}-{self.seed}"
 
@@ -168,7 +168,7 @@ def pretrain(work: Work, known: Sequence[str]) -> None:
 
 
 def learn(work: Work, case: Case) -> None:
-    """Adapt as `case` says, and keep its score."""
+    """Adapt one `case`, and keep its score."""
     torch.set_num_threads(1)
     overrides = [f"runs={work.runs}", f"training.seed={case.seed}"]
     if case.way == "scratch":  # once for all ways, as the labels are the same
@@ -197,12 +197,12 @@ def learn(work: Work, case: Case) -> None:
 
 
 def score_file(work: Work, case: Case) -> Path:
-    """Where the score of a finished run is."""
+    """The file with the score of a finished run."""
     return work.runs / case.name / "score.json"
 
 
 def learn_all(work: Work, cases: Sequence[Case], jobs: int) -> list[Score]:
-    """Carry out the adaptations that are missing, `jobs` at a time, and return all scores."""
+    """Run the adaptations that are missing, `jobs` at a time. Returns all scores."""
     missing = [case for case in cases if not score_file(work, case).exists()]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=spawn) as pool:
@@ -213,7 +213,7 @@ def learn_all(work: Work, cases: Sequence[Case], jobs: int) -> list[Score]:
 
 
 def by_session(scores: Iterable[Score], way: str, labels: float | None) -> dict[str, float]:
-    """R² of each session by a way or a baseline and seconds of labels, the mean over seeds."""
+    """R² of each session by a way or a baseline and seconds of labels: the mean over seeds."""
     of = "scratch" if way in BASELINES else way
     found: dict[str, list[float]] = {}
     for score in scores:
@@ -224,7 +224,7 @@ def by_session(scores: Iterable[Score], way: str, labels: float | None) -> dict[
 
 
 def claims(scores: Sequence[Score]) -> list[Score]:
-    """What is claimed; by how much R² it holds, or does not, on each session."""
+    """The claims, and for each session the R² by which a claim holds or fails."""
     identified = {labels: by_session(scores, "identify", labels) for labels in (FEW, SOME)}
     few, everything = (by_session(scores, "scratch", labels) for labels in (FEW, None))
     beats = {name: identified[FEW][name] - few[name] for name in few}
@@ -254,7 +254,7 @@ def verdict(claim: Score) -> str:
 
 
 def grouped(scores: Sequence[Score], held_out: Mapping[str, str]) -> dict[str, list[Score]]:
-    """Scores by what is new about their sessions."""
+    """Scores by group of sessions: a new day, or a new subject."""
     return {
         what: [score for score in scores if held_out[score["session"]] == what]
         for what in (NEW_DAY, NEW_SUBJECT)
@@ -262,8 +262,8 @@ def grouped(scores: Sequence[Score], held_out: Mapping[str, str]) -> dict[str, l
 
 
 def markdown(scores: Sequence[Score], held_out: Mapping[str, str]) -> str:
-    """A table for each group of sessions: R² by way and labels, the mean and the worst session, and
-    the processor time of a run."""
+    """A table for each group of sessions: R² by way and labels, mean and worst session, and the
+    processor time of a run."""
     lines = []
     for what, own in grouped(scores, held_out).items():
         sessions = len({score["session"] for score in own})
@@ -283,7 +283,8 @@ def markdown(scores: Sequence[Score], held_out: Mapping[str, str]) -> str:
 
 @rc_context(STYLE)
 def draw(scores: Sequence[Score], held_out: Mapping[str, str]) -> None:
-    """R² against seconds of labels: a line a way, its sessions faint, and one a baseline, gray."""
+    """R² against seconds of labels: one line a way, its sessions faint, and one gray line a
+    baseline."""
     figure = Figure(figsize=(8.6, 4.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for panel, (what, own) in zip(panels, grouped(scores, held_out).items(), strict=True):
@@ -314,7 +315,7 @@ def _line(panel: Axes, scores: Sequence[Score], way: str, **style: Any) -> None:
 
 
 def oracle(work: Work, held_out: Iterable[str]) -> float:
-    """Mean R² at which one who knows how every unit is tuned decodes the sessions."""
+    """Mean R² of an oracle that knows how every unit is tuned."""
     told = json.loads((work.folder / "nwb" / DANDISET / "draft" / "simulation.json").read_text())
     by_name = {one["session"]: one["oracle_r2_reaching"] for one in told["sessions"]}
     return mean(mean(by_name[name].values()) for name in held_out)

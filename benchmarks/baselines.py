@@ -1,7 +1,7 @@
 """How well does the decoder decode, beside the baselines that everyone compares with?
 
-Simulates and prepares a corpus of reaching, prepares the real recording of a rat on a linear track,
-and trains on each, by its recipe, the decoder and every baseline: on the same training samples,
+Simulates and prepares a corpus of reaching, and prepares the real recording of a rat on a linear
+track. Trains the decoder and every baseline on each, by its recipe: on the same training samples,
 tuned on the same validation samples, scored on the same test samples.
 
     python benchmarks/baselines.py [--sessions 4] [--minutes 5] [--seed 0] [--steps N]
@@ -29,7 +29,7 @@ from rich.table import Table
 TOP = Path(__file__).resolve().parents[1]
 RECORDINGS = TOP.parent / "shared" / "data"
 REAL = "900001"  # a folder of the recordings
-LAYOUT = "000128"  # of what is simulated, as the registry knows it
+LAYOUT = "000128"  # the layout of the simulated files, and their entry in the registry
 BASELINES = ("ridge", "kalman", "mlp", "gru")
 
 
@@ -40,7 +40,8 @@ def run(*command: object) -> None:
 
 
 def compare(recipe: str, root: Path, runs: Path, steps: int | None, seed: int) -> dict[str, Any]:
-    """Train decoder and baselines by a recipe: mean test R² and that of each axis, by method."""
+    """Train a decoder and the baselines by a recipe. Returns mean test R² and that of each axis, by
+    method."""
     from neurobrick_model import Recipe, Trainer
 
     overrides = [

@@ -1,4 +1,4 @@
-"""The corpus that benchmarks measure: sessions as a motor-cortex recording has them, simulated."""
+"""The corpus that benchmarks measure: simulated sessions with the statistics of motor cortex."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ TARGET = "cursor_vel"
 
 
 def session(name: str, seconds: float, rng: np.random.Generator) -> SessionData:
-    """Poisson spikes on a 30 kHz grid, of units whose rates are log-normal and 8 Hz on average, and
-    a velocity at 100 Hz in which all 53 bits of a float64 vary."""
+    """Poisson spikes on a 30 kHz grid from units with log-normal rates, 8 Hz on average, and a
+    velocity at 100 Hz whose values use all 53 bits of a float64."""
     n = rng.poisson(UNITS * RATE * seconds)
     times = np.sort(rng.integers(0, int(seconds * GRID), n)) / GRID
     share = rng.lognormal(size=UNITS)
@@ -41,7 +41,7 @@ def session(name: str, seconds: float, rng: np.random.Generator) -> SessionData:
 
 
 def write_corpus(root: Path, sessions: int, seconds: float) -> None:
-    """Write `sessions` of them to `root`, with their catalogue."""
+    """Write that many `sessions` to `root`, with their catalogue."""
     rng = np.random.default_rng(0)
     for k in range(sessions):
         name = f"s{k:03d}"

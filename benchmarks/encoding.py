@@ -1,8 +1,8 @@
-"""How many bytes? Spikes and behavior in the store, and in the files they come from.
+"""How many bytes? Spikes and behavior in the store, and in the files that they come from.
 
-Bytes a spike, times and units, on a 30 kHz grid, beside HDF5 as NWB has it, HDF5 with gzip, and
-codecs that were not chosen. Then whole stores, all their files, beside the bytes that the spikes
-and the behavior that was kept take in the NWB file: simulated ones, and any that are given.
+First, bytes a spike, time and unit, on a 30 kHz grid, beside HDF5 as in NWB files, HDF5 with gzip,
+and codecs that were not chosen. Then whole stores, all their files, beside the bytes that spikes
+and kept behavior take in the NWB file: simulated files, and any that are given.
 
     python benchmarks/encoding.py [--nwb FILE]…
 """
@@ -30,7 +30,7 @@ from neurobrick.prepare.conduct import prepare
 from neurobrick.prepare.plan import plan
 from neurobrick.registry import DatasetSpec
 from neurobrick.simulate import simulate
-from neurobrick.sources import LocalSource
+from neurobrick.sources.local import LocalSource
 from neurobrick.store import SessionStore, write_store
 from neurobrick.store.codec import decode, encode
 
@@ -44,7 +44,7 @@ def chunked(array: np.ndarray, rows: int = CHUNK) -> list[np.ndarray]:
 
 
 def with_blosc(level: int, shuffle: int) -> Callable[[np.ndarray], bytes]:
-    """A codec that might have been chosen."""
+    """A codec that was considered."""
     return lambda block: blosc.compress(block, b"zstd", level, shuffle, 0, block.dtype.itemsize)
 
 
@@ -109,8 +109,8 @@ def spikes(root: Path) -> dict[str, tuple[float, ...]]:
 
 
 def chunk_sizes() -> dict[int, tuple[float, ...]]:
-    """By spikes a chunk: bytes a spike, M spikes/s to decode, chunks of a session, and kB that are
-    fetched for one window."""
+    """By spikes a chunk: bytes a spike, M spikes/s to decode, chunks of a session, and kB fetched
+    for one window."""
     data = session("s", 1000.0, np.random.default_rng(0))
     ticks = np.rint(data.spike_times * GRID).astype(np.int32)
     units = data.spike_units.astype(np.uint16)
@@ -122,7 +122,7 @@ def chunk_sizes() -> dict[int, tuple[float, ...]]:
 
 
 def stores(root: Path, given: Sequence[Path]) -> dict[str, tuple[int, int]]:
-    """Bytes of whole stores, and of what they hold in the files they were made of."""
+    """Bytes of whole stores, and of the same spikes and behavior in their source files."""
     files = {path.name: path for path in given}
     for layout in ("000128", "000688"):
         (made,) = simulate(root / layout, layout=layout, sessions=1, units=100, minutes=10)
@@ -159,7 +159,7 @@ def kept_bytes(path: Path, series: set[str]) -> int:
     help="A file to prepare and compare as well; may be given several times.",
 )
 def main(given: tuple[Path, ...]) -> None:
-    """Encode spikes in every way, and prepare files, and count bytes."""
+    """Encode spikes in every way, prepare files, and count bytes."""
     with tempfile.TemporaryDirectory() as folder:
         rows = spikes(Path(folder))
         sizes = chunk_sizes()

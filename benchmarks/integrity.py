@@ -1,9 +1,9 @@
-"""Is damage seen? Single-bit flips in every file of a store, and writers that are killed.
+"""Is damage noticed? Single bits flipped in every file of a store, and writers that are killed.
 
-Each flip is looked for by reading everything, and by `damage`, of which `verify` is made; beside it
-the same arrays in Zarr without checksums, and in HDF5. Then a process that writes stores
-without end is killed at random moments, and what opens is read; beside it one that writes the same
-with zarr-python, in place.
+For each flip, everything is read, and `damage` is run, which `verify` is made of. Beside it: the
+same arrays in Zarr without checksums, and in HDF5. Then a process that writes stores without end is
+killed at random moments, and every store that opens is read. Beside it: a process that writes the
+same arrays with zarr-python, in place.
 
     python benchmarks/integrity.py [--tries 200] [--kills 40]
 """
@@ -42,7 +42,7 @@ Content = list[np.ndarray]
 
 
 def by_neurobrick(path: Path) -> Content:
-    """Everything that a store holds, but for what describes it."""
+    """All arrays of a store."""
     store = SessionStore.at(path)
     sets = [edge for times in store.times().values() for edge in (times.start, times.stop)]
     units = [column.to_numpy() for column in store.units().columns]
@@ -50,13 +50,13 @@ def by_neurobrick(path: Path) -> Content:
 
 
 def by_zarr(path: Path) -> Content:
-    """What zarr-python reads."""
+    """The arrays, read by zarr-python."""
     group = zarr.open_group(path, mode="r")
     return [group[name][:] for name in ("times", "units", "velocity")]
 
 
 def by_h5py(path: Path) -> Content:
-    """What h5py reads."""
+    """The arrays, read by h5py."""
     with h5py.File(path) as file:
         return [file[name][:] for name in ("times", "units", "velocity")]
 
@@ -75,7 +75,7 @@ def write_zarr(path: Path, rng: np.random.Generator) -> None:
 
 
 def write_hdf5(path: Path, rng: np.random.Generator) -> None:
-    """The same arrays by h5py, as NWB files have them by default."""
+    """The same arrays by h5py, with the defaults of NWB files."""
     data = session("s", SECONDS, rng)
     with h5py.File(path, "w") as file:
         for name, array in (
@@ -87,7 +87,8 @@ def write_hdf5(path: Path, rng: np.random.Generator) -> None:
 
 
 def flipped(path: Path, choose: random.Random) -> Path:
-    """Flip one bit of one file below `path`, or of the file itself, chosen by their bytes."""
+    """Flip one bit of one file below `path`, or of the file itself; files are chosen by their
+    bytes."""
     files = [path] if path.is_file() else [p for p in sorted(path.rglob("*")) if p.is_file()]
     file = choose.choices(files, [p.stat().st_size for p in files])[0]
     if choose.random() < 0.5:  # small files, such as metadata, are hit as often as chunks
@@ -99,7 +100,7 @@ def flipped(path: Path, choose: random.Random) -> Path:
 
 
 def same(found: Content, expected: Content) -> bool:
-    """Whether two readings are alike."""
+    """Whether two readings are equal."""
     return len(found) == len(expected) and all(map(np.array_equal, found, expected))
 
 
@@ -109,7 +110,7 @@ def flips(
     read: Callable[[Path], Content],
     verify: Callable[[Path], bool],
 ) -> dict[str, int]:
-    """What becomes of `tries` flips: caught on reading, caught by verifying, wrong and unseen."""
+    """Count `tries` flips: caught on reading, caught by verifying, wrong and unnoticed."""
     choose = random.Random(0)
     expected = read(path)
     counts = {"on reading": 0, "by verifying": 0, "wrong, and read": 0, "never caught": 0}
@@ -164,7 +165,7 @@ for k in count():
 
 
 def kills(n: int, program: str, read: Callable[[Path], Content], root: Path) -> dict[str, int]:
-    """Kill a writer `n` times, and count the stores that are there: whole, or not."""
+    """Kill a writer `n` times, and count the stores that exist: whole, or not."""
     choose = random.Random(1)
     counts = {"whole": 0, "open, and incomplete": 0, "do not open": 0}
     expected = None
@@ -192,7 +193,7 @@ def kills(n: int, program: str, read: Callable[[Path], Content], root: Path) -> 
 
 
 def reference(read: Callable[[Path], Content], path: Path) -> Content:
-    """What is read of a store that was written undisturbed."""
+    """The arrays of a store that was written undisturbed."""
     if read is by_neurobrick:
         write_store(session("s", SECONDS, np.random.default_rng(0)), path)
     else:
@@ -214,7 +215,7 @@ def show(title: str, rows: dict[str, dict[str, int]]) -> None:
 @click.option("--tries", default=200, show_default=True, help="Bits that are flipped.")
 @click.option("--kills", "n_kills", default=40, show_default=True, help="Writers that are killed.")
 def main(tries: int, n_kills: int) -> None:
-    """Flip bits and kill writers, and count what is seen of it."""
+    """Flip bits, kill writers, and count what is noticed."""
     nothing = lambda path: False  # noqa: E731
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -1,8 +1,8 @@
-"""Is a run that is killed and resumed the run that was left alone?
+"""Does a run that is killed and resumed equal one that is left alone?
 
-Trains a small decoder on a simulated corpus twice: once undisturbed, and once killed (SIGKILL) at
-random moments, which include writing a checkpoint, and resumed each time. Then every weight of the
-two, bit for bit.
+Trains a small decoder on a simulated corpus twice. One run is undisturbed. The other is killed
+(SIGKILL) at random moments, also while it writes a checkpoint, and resumed each time. Compares
+every weight of the two, bit for bit.
 
     python benchmarks/kills.py [--kills 20] [--seed 0]
 """
@@ -42,7 +42,7 @@ RECIPE = {
 
 
 def start(recipe: Path, *options: str) -> subprocess.Popen[str]:
-    """`neurobrick-train`, up to where it begins to train."""
+    """Start `neurobrick-train`, and wait until training begins."""
     command = [sys.executable, "-m", "neurobrick_model.cli", str(recipe), *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout
@@ -53,7 +53,7 @@ def start(recipe: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> None:
-    """Until it ends by itself."""
+    """Wait until it ends by itself."""
     output, _ = process.communicate()
     if process.returncode:
         raise SystemExit(output)

@@ -1,6 +1,6 @@
-"""How long until a corpus is open? 158 sessions, each with trials, splits and units.
+"""How long does it take to open a corpus? 158 sessions, each with trials, splits and units.
 
-`Dataset(root)`, beside zarr-python opening every store, by its consolidated metadata and without,
+`Dataset(root)`, beside zarr-python opening every store, with and without its consolidated metadata,
 and, where `temporaldata` is installed, its files opened lazily. Readers take turns; medians.
 
     python benchmarks/opening.py [--sessions 158]
@@ -51,7 +51,7 @@ def with_trials(data: SessionData) -> SessionData:
 
 
 def write(root: Path, sessions: int, peer: bool) -> None:
-    """A corpus of short sessions: what is opened does not depend on how long they are."""
+    """A corpus of short sessions: their length has no effect on opening."""
     rng = np.random.default_rng(0)
     for k in range(sessions):
         data = with_trials(session(f"s{k:03d}", 30.0, rng))
@@ -70,7 +70,7 @@ def write(root: Path, sessions: int, peer: bool) -> None:
 
 
 def ways_to_open(root: Path, peer: bool) -> dict[str, Callable[[], object]]:
-    """What opens the corpus."""
+    """The functions that open the corpus."""
     stores, files = sorted(root.glob("*/*.zarr")), sorted(root.glob("*.h5"))
     ways: dict[str, Callable[[], object]] = {
         "neurobrick": lambda: Dataset(root),

@@ -1,14 +1,14 @@
-"""The decoder as one would write it plainly, for our trainer to be compared with.
+"""The decoder written plainly, to compare our trainer with.
 
-The architecture of Azabou et al. 2023 (POYO, section 2) in straightforward torch:
-windows are cut and tokenized one at a time in the workers of a DataLoader, padded to the longest of
-their batch, and trained on by modules that say what the paper says. Nothing is projected once and
-gathered, packed, fused by hand or compiled; nothing is slower than need be either: attention is
-torch's own, the optimizer is fused, batches are prefetched and pinned, and no step waits for the
-device. Takes nothing from `neurobrick_model`, and does the same work at each step: the same windows
-and tokens, mean squared error, gradients clipped, AdamW.
+The architecture of Azabou et al. 2023 (POYO, section 2) in straightforward torch. Windows are cut
+and tokenized one at a time in the workers of a DataLoader and padded to the longest of their batch.
+The modules follow the paper. Nothing is projected once and gathered, packed, fused by hand or
+compiled. Nothing is slower than necessary either: attention is torch's own, the optimizer is fused,
+batches are prefetched and pinned, and no step waits for the device. Takes nothing from
+`neurobrick_model`, and does the same work at each step: the same windows and tokens, mean squared
+error, clipped gradients, AdamW.
 
-`measure` trains for some steps and says how fast.
+`measure` trains for some steps and returns the speed.
 """
 
 from __future__ import annotations
@@ -79,10 +79,8 @@ class Batch(NamedTuple):
 
 
 class PlainDataset(torch.utils.data.Dataset[Window]):
-    """Windows of the corpus at `root`, tokenized; indexed by session row and start.
-
-    Each process that reads it opens the corpus for itself.
-    """
+    """Windows of the corpus at `root`, tokenized; indexed by session row and start. Each process
+    opens the corpus for itself."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -111,7 +109,7 @@ class PlainDataset(torch.utils.data.Dataset[Window]):
         return np.random.default_rng(torch.initial_seed())
 
     def touch(self) -> None:
-        """Read every session, so that no window waits for its session's first touch."""
+        """Read every session, so that no window waits for the first read of its session."""
         for row in range(len(self.units)):
             self[row, 0.0]
 
@@ -136,7 +134,7 @@ class PlainDataset(torch.utils.data.Dataset[Window]):
         )
 
     def _kept(self, row: int) -> NDArray[np.bool_]:
-        """Which units are kept: a random subset of a triangular number of them."""
+        """The units that are kept: a random subset of a triangular number of them."""
         n_units = self.units[row]
         n_kept = min(n_units, round(self.rng.triangular(*KEPT_UNITS)))
         kept = np.zeros(n_units, bool)
@@ -153,8 +151,8 @@ class PlainDataset(torch.utils.data.Dataset[Window]):
 
 
 class RandomWindows(Sampler[Place]):
-    """Random windows for ever, each wholly inside one of `spans` (n, 3), as likely as it is long.
-    Spans shorter than a window are left out."""
+    """Random windows without end, each wholly inside one of `spans` (n, 3); a span is chosen in
+    proportion to its length. Spans shorter than a window are left out."""
 
     def __init__(self, spans: NDArray[np.float64], seed: int = 0) -> None:
         self.spans = spans[spans[:, 2] - spans[:, 1] >= WINDOW]
@@ -171,7 +169,7 @@ class RandomWindows(Sampler[Place]):
 
 
 def collate(windows: list[Window]) -> Batch:
-    """Pad windows to the longest of them."""
+    """Pad windows to the longest one."""
     unit, kind, time, session, asked, value = zip(*windows, strict=True)
     return Batch(
         unit=pad_sequence(unit, batch_first=True),
@@ -204,8 +202,8 @@ PRESETS = {
 
 
 class PlainPoyo(nn.Module):
-    """Spikes in, behavior out: tokens are read by latents on a time grid, which attend to each
-    other and are read by queries."""
+    """Spikes in, behavior out. Latents on a time grid read the tokens and attend to each other;
+    queries read the latents."""
 
     def __init__(self, size: Size, n_units: int, n_sessions: int, n_outputs: int) -> None:
         super().__init__()
@@ -372,8 +370,8 @@ def measure(
     workers: int = 2,
 ) -> Rate:
     """Train on the corpus at `root` for `steps` steps of `batch` windows, end to end, after a few
-    that are not counted. `bfloat16` is torch's autocast; `float32` products are as precise as
-    `torch.set_float32_matmul_precision` says."""
+    uncounted steps. `bfloat16` is torch's autocast; `torch.set_float32_matmul_precision` sets the
+    precision of `float32` products."""
     place = torch.device(device)
     torch.manual_seed(0)
     dataset = PlainDataset(root)
@@ -414,7 +412,7 @@ def measure(
 def loader(
     dataset: PlainDataset, batch: int, workers: int, *, pin_memory: bool
 ) -> DataLoader[Window]:
-    """Random batches of `batch` windows for ever; the workers have read every session."""
+    """Random batches of `batch` windows without end; the workers have read every session."""
     return DataLoader(
         dataset,
         batch_size=batch,
@@ -428,7 +426,7 @@ def loader(
 
 
 def loss_of(model: PlainPoyo, batch: Batch) -> Tensor:
-    """Mean squared error over the queries that are no padding."""
+    """Mean squared error over the queries that are not padding."""
     error = (model(batch) - batch.value).square().mean(2)
     return (error * batch.asked_mask).sum() / batch.asked_mask.sum()
 
@@ -441,7 +439,7 @@ def _touch(worker: int) -> None:
 
 
 def _tick(device: torch.device) -> Any:
-    """This moment; on a CUDA device, when it gets here."""
+    """The time now; on a CUDA device, the time when the device gets here."""
     if device.type != "cuda":
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)

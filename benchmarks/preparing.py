@@ -1,10 +1,10 @@
-"""How fast is preparation? One session of dandiset 000688's layout, NWB → store, on one core.
+"""How fast is preparation? One session in the layout of dandiset 000688, NWB to store, on one core.
 
 neurobrick's `prepare_file` beside the peer's own pipeline for that dandiset, which
-`peers/prepare.py` runs: on the same simulated file, in turn, one process each, after imports, on
-the same core, with the file in the page cache. Both read spikes, units, cursor, and trials, split,
-and write one file or store; neurobrick's has the registry's spec, and ends with its checks and
-checksums. Processor seconds stand beside seconds: where others use the machine, they are steadier.
+`peers/prepare.py` runs. Both read the same simulated file, in turn, one process each, after
+imports, on the same core, with the file in the page cache. Both read spikes, units, cursor and
+trials, split, and write one file or store. neurobrick's uses the registry's spec, and includes its
+checks and checksums. Processor seconds stand beside seconds: on a shared machine they are steadier.
 
     python benchmarks/preparing.py [--peer-python PATH] [--rounds 9] [--units 170] [--seconds 1000]
 """
@@ -35,7 +35,8 @@ from neurobrick.prepare.one_file import prepare_file
 from neurobrick.prepare.plan import Job
 from neurobrick.registry import Manifest
 from neurobrick.simulate import simulate
-from neurobrick.sources import LocalSource, sha256_of
+from neurobrick.sources.digests import sha256_of
+from neurobrick.sources.local import LocalSource
 
 OURS, PEER = "neurobrick", "brainsets"
 # torch_brain 0512ee0, its pipeline at that commit, a session like this one.
@@ -45,7 +46,7 @@ Round = dict[str, float]
 
 
 def job_for(file: Path, root: Path) -> Job:
-    """What preparing the registry's dandiset would make of the file, its digest known."""
+    """The job of preparing the file as the registry's dandiset, with its digest known."""
     (asset,) = LocalSource([file]).assets()
     spec = Manifest.load().named(["perich_miller_center_out"])[0]
     asset = replace(asset, sha256=sha256_of(file))
@@ -59,7 +60,7 @@ def size_of(path: Path) -> int:
 
 
 def ours(job: Job, file: Path) -> Round:
-    """One preparation by neurobrick, over nothing."""
+    """One preparation by neurobrick, which replaces the last one."""
     shutil.rmtree(job.root, ignore_errors=True)
     gc.collect()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -82,7 +83,7 @@ class Peer:
         self.versions: dict[str, str] = self._answer()
 
     def prepare(self) -> Round:
-        """One preparation by the peer, over nothing."""
+        """One preparation by the peer, which replaces the last one."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
@@ -119,7 +120,7 @@ def median(rounds: list[Round]) -> Round:
 
 
 def measure(file: Path, folder: Path, python: str | None, rounds: int) -> dict[str, Any]:
-    """Medians of each preparer over `rounds` rounds in turn, after one that warms it up."""
+    """Medians of each preparer over `rounds` rounds in turn, after one warm-up round."""
     job = job_for(file, folder / "ours")
     found: dict[str, list[Round]] = {OURS: []}
     versions: dict[str, str] = {}

@@ -1,9 +1,9 @@
-"""How long until a window is here, from elsewhere? Every request takes 20 ms.
+"""How long does a window take from a remote corpus? Every request takes 20 ms.
 
-A web server on loopback holds every request back for 20 ms, and sends as fast as it can then.
-neurobrick opens the corpus, and reads a first window of spikes and velocity, and more of the same
-session; beside it zarr-python with obstore, window by window. Every round is a fresh process
-without a disk cache; requests and bytes are the server's count.
+A web server on loopback delays every request by 20 ms, then sends as fast as it can. neurobrick
+opens the corpus, reads a first window of spikes and velocity, and more windows of the same session.
+Beside it: zarr-python with obstore, window by window. Every round is a fresh process without a disk
+cache; requests and bytes are counted by the server.
 
     python benchmarks/remote.py [--sessions 4] [--rounds 7] [--delay 20]
 """
@@ -100,7 +100,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def all_told(opened: float, window: Callable[[float], object], n: int) -> dict[str, float]:
-    """The ms that opening took, and that a first window and `n` later ones take."""
+    """Milliseconds for opening, for a first window, and for `n` later windows."""
     first = timed(lambda: window(500.0))
     starts = np.random.default_rng(0).uniform(0, SECONDS - 1, n)
     later = [timed(lambda start=start: window(start)) for start in starts]
@@ -115,7 +115,7 @@ def all_told(opened: float, window: Callable[[float], object], n: int) -> dict[s
 
 def by_neurobrick(url: str, warm: bool) -> dict[str, float]:
     """One round: ms to open, to a first window, and to later ones, after imports."""
-    if warm:  # what is imported and started once a process is there
+    if warm:  # imports and threads that a process needs once
         Dataset(url)
     found: list[Dataset] = []
     opened = timed(lambda: found.append(Dataset(url)))
@@ -141,7 +141,9 @@ def by_zarr(url: str, session_id: str, rate: float) -> dict[str, float]:
         place = HTTPStore.from_url(f"{url}/{session_id}.zarr", client_options=options)
         store = zarr.storage.ObjectStore(place, read_only=True)
         group = zarr.open_group(store, mode="r", use_consolidated=True)
-        found.extend([group, group["spikes/time"][:]])  # searched for every window
+        found.extend(
+            [group, group["spikes/time"][:]]
+        )  # zarr-python reads them anew for every window
 
     opened = timed(open_store)
     group, ticks = found

@@ -1,14 +1,14 @@
-"""What does a corpus of POYO-1's size take: 158 sessions, 27,373 units, 100 hours, 7 subjects?
+"""What does a corpus of POYO-1's size cost: 158 sessions, 27,373 units, 100 hours, 7 subjects?
 
-Simulated in the layout of dandiset 000688. Its NWB files do not have to fit on the disk: a session
-is drawn, written, prepared and its file discarded, several sessions at a time; then the catalogue
-is made, the corpus opened, packed, and trained on for some steps. Each stage has its time, its peak
-memory and its bytes. Those of sessions are sums over all, of processes that work side by side; the
-later stages have a process each. By default there are 7 sessions, of the full size's length.
+Simulated in the layout of dandiset 000688. The NWB files need not fit on the disk: each session is
+drawn, written and prepared, and its file discarded, several sessions at a time. Then the catalogue
+is made, the corpus opened, packed, and trained on for some steps. Reported for each stage: time,
+peak memory, bytes. Figures of the sessions' stages are sums over processes that work side by side;
+each later stage has a process of its own. The default is 7 sessions of the full length.
 
     python benchmarks/scale.py [--sessions 158] [--hours 100] [--steps 20] [--batch 32] [--jobs 2]
 
-A killed run goes on with the sessions that its folder has. Peak memory is the kernel's (Linux).
+A killed run continues with the sessions in its folder. Peak memory is the kernel's figure (Linux).
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ from neurobrick.prepare.plan import Job
 from neurobrick.registry import Manifest
 from neurobrick.simulate import LAYOUTS
 from neurobrick.simulate.sessions import Simulation
-from neurobrick.sources import LocalSource, sha256_of
+from neurobrick.sources.digests import sha256_of
+from neurobrick.sources.local import LocalSource
 from neurobrick.store import sweep
 
-# Azabou et al. 2023, NeurIPS: what POYO-1 was trained on.
+# Azabou et al. 2023, NeurIPS: the training data of POYO-1.
 SESSIONS, UNITS, HOURS, SUBJECTS = 158, 27_373, 100.0, 7
 PRESET = "poyo-1.3m"
 UNIT_DROPOUT = {"least": 30, "mode": 100, "most": 300}  # as recipes/poyo_1.yaml
@@ -57,7 +58,7 @@ Report = dict[str, Any]
 
 @dataclass(frozen=True)
 class Work:
-    """What is simulated, how it is trained on, and where it is kept: in a folder of `base`."""
+    """The simulated corpus, the training on it, and its folder, below `base`."""
 
     base: Path
     sessions: int
@@ -67,7 +68,7 @@ class Work:
 
     @property
     def folder(self) -> Path:
-        """What belongs to a corpus of this size."""
+        """The files of a corpus of this size."""
         return self.base / f"{self.sessions}-sessions-{self.hours:.6g}-h"
 
     @property
@@ -77,7 +78,7 @@ class Work:
 
     @property
     def files(self) -> Path:
-        """NWB files, while they are there."""
+        """The NWB files, until they are discarded."""
         return self.folder / "nwb"
 
     @property
@@ -92,12 +93,12 @@ class Work:
         )
 
     def said(self, of: int | str) -> Path:
-        """Where the report on a session is, once its store is there, or that on a later stage."""
+        """The file with the report on a session or a later stage."""
         return self.folder / "reports" / f"{of}.json"
 
 
 def unit_counts(sessions: int) -> list[int]:
-    """Units of each session; in all, the share of POYO-1's that so many of its sessions have."""
+    """Units of each session. Their sum is POYO-1's, in proportion to the number of sessions."""
     total = round(UNITS * sessions / SESSIONS)
     rng = np.random.default_rng(0)
     of_subject = rng.normal(0.0, 0.3, SUBJECTS)[np.arange(sessions) % SUBJECTS]
@@ -110,7 +111,7 @@ def unit_counts(sessions: int) -> list[int]:
 
 @contextmanager
 def measured(report: Report, stage: str) -> Iterator[None]:
-    """Put the seconds, the processor's seconds and the peak memory of a stage into `report`."""
+    """Add the seconds, processor seconds and peak memory of a stage to `report`."""
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     wall, cpu = time.perf_counter(), time.process_time()
     yield
@@ -121,7 +122,7 @@ def measured(report: Report, stage: str) -> Iterator[None]:
 
 
 def make_session(work: Work, number: int) -> None:
-    """Simulate and prepare one session, leave its store, and report on it."""
+    """Simulate and prepare one session, leave its store, and write its report."""
     simulation = work.simulation
     spec = Manifest.load().named(["perich_miller_center_out"])[0]
     report: Report = {}
@@ -147,8 +148,8 @@ def make_session(work: Work, number: int) -> None:
 
 
 def make_sessions(work: Work, jobs: int) -> int:
-    """Make the sessions that are not there yet, `jobs` at a time. Returns how many these were."""
-    rmtree(work.files, ignore_errors=True)  # what a killed run left, as are the stores' rests
+    """Make the missing sessions, `jobs` at a time. Returns how many were made."""
+    rmtree(work.files, ignore_errors=True)  # left by a killed run
     sweep(work.root)
     work.files.mkdir(parents=True)
     work.said(0).parent.mkdir(exist_ok=True)
@@ -179,7 +180,7 @@ def open_corpus(work: Work, report: Report) -> None:
 
 
 def pack(work: Work, report: Report) -> None:
-    """Pack it as for training."""
+    """Pack it as training does."""
     import torch
 
     from neurobrick_model.data.corpus import Corpus
@@ -207,12 +208,12 @@ def train(work: Work, report: Report) -> None:
     })  # fmt: skip
     with measured(report, "set up training"):
         trainer = Trainer(recipe)
-    trainer.meter.restart()
+    trainer.setup.meter.restart()
     with measured(report, "train"):
         scores = [Scores.of(trainer.train_step(step)[0]) for step in range(work.steps)]
-    reading = trainer.meter.read()
+    reading = trainer.setup.meter.read()
     report["train"] |= {
-        "device": str(trainer.device),
+        "device": str(trainer.setup.device),
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         "losses": [score.loss for score in scores],
         "null_losses": [score.null_loss for score in scores],
@@ -221,7 +222,7 @@ def train(work: Work, report: Report) -> None:
     folder = work.folder / "decoder"
     with measured(report, "save the decoder"):
         folder.mkdir(exist_ok=True)
-        trainer.spec.save(folder, trainer.weights.state_dict())
+        trainer.setup.spec.save(folder, trainer.weights.state_dict())
     report["save the decoder"]["bytes"] = size_of(folder)
 
 
@@ -234,7 +235,7 @@ def size_of(path: Path) -> int:
 
 
 def apart(work: Work, stage: str) -> Report:
-    """What a stage reports, carried out by a process of its own."""
+    """The report of a stage, run in a process of its own."""
     options = {
         "--stage": stage,
         "--folder": work.base,
@@ -249,7 +250,7 @@ def apart(work: Work, stage: str) -> Report:
 
 
 def gathered(work: Work) -> tuple[Report, Report]:
-    """What the corpus came to, and the stages of its sessions: sums, and the highest peak."""
+    """The size of the corpus, and the stages of its sessions: sums, and the highest peak."""
     sessions = [json.loads(work.said(k).read_text()) for k in range(work.sessions)]
     stages = {}
     for stage in SESSION_STAGES:

@@ -2,10 +2,9 @@
 
 neurobrick's slices, one at a time and many at once, beside zarr-python and h5py reading the same
 arrays window by window, and the peer's lazy slices (`temporaldata`), where it is installed. Every
-reader gives the same four arrays: times and units of the spikes, times and values of the velocity;
-that they are the same is checked first. Readers take turns, several rounds, so that all meet the
-same noise. Then: the first touch of each session, the slowest single slice, and the whole corpus
-into memory.
+reader gives the same four arrays: times and units of the spikes, times and values of the velocity.
+This is checked first. Readers take turns over several rounds, so that noise meets all of them.
+Then: the first read of each session, the slowest single slice, and the whole corpus into memory.
 
     python benchmarks/slicing.py [--sessions 20] [--seconds 1000]
 """
@@ -43,7 +42,7 @@ Read = Callable[[list[Window]], Iterator[Arrays]]
 
 
 def write_hdf5(ds: Dataset, root: Path, peer: bool) -> None:
-    """The same arrays, contiguous, and, for the peer, in its format."""
+    """The same arrays, contiguous, in plain HDF5 and in the peer's format."""
     for session_id in ds:
         times, units = ds[session_id].spike_arrays()
         stamps, velocity = ds[session_id].behavior_arrays(TARGET)
@@ -129,7 +128,7 @@ def readers(ds: Dataset, root: Path, peer: bool) -> dict[str, Read]:
 
 
 def run(read: Read, windows: list[Window]) -> float:
-    """Seconds that reading takes; what was read is let go of."""
+    """Seconds that reading takes; the arrays are released."""
     start = time.perf_counter()
     for _ in read(windows):
         pass
@@ -144,7 +143,7 @@ def flat(found: Iterator[Arrays]) -> list[np.ndarray]:
 def speeds(ways: dict[str, Read], windows: list[Window]) -> dict[str, float]:
     """Median windows/s of each way over rounds in which all take turns."""
     counts = {}
-    for name, read in ways.items():  # warm, and how many windows a turn may have
+    for name, read in ways.items():  # warms up, and sets the number of windows a turn
         run(read, windows[:BATCH])
         each = run(read, windows[:BATCH]) / BATCH
         counts[name] = int(np.clip(PATIENCE / each, BATCH // 4, len(windows))) // 64 * 64
@@ -156,7 +155,7 @@ def speeds(ways: dict[str, Read], windows: list[Window]) -> dict[str, float]:
 
 
 def first_touches(root: Path) -> tuple[float, float]:
-    """Median ms of a session's first window in a dataset just opened, and of reading its bytes."""
+    """Median ms of a session's first window in a newly opened dataset, and of reading its bytes."""
     work, reading = [], []
     for _ in range(3):
         ds = Dataset(root)
@@ -180,8 +179,8 @@ def first_touches(root: Path) -> tuple[float, float]:
 
 
 def slowest_slice(ds: Dataset, windows: list[Window]) -> tuple[float, float]:
-    """Median and highest µs of single slices, spikes and velocity, each the quickest of five: what
-    is left of an interruption by the machine in all five is not the slice's."""
+    """Median and highest µs of single slices of spikes and velocity. Each is the quickest of five,
+    so that an interruption by the machine does not count."""
     found = []
     for k, t in windows:
         session_id = ds.sessions[k]
@@ -196,8 +195,8 @@ def slowest_slice(ds: Dataset, windows: list[Window]) -> tuple[float, float]:
 
 
 def into_memory(root: Path, peer: bool) -> dict[str, float]:
-    """Million spikes a second, times and units of the whole corpus, on all cores; the median of
-    five passes after one that is not counted, for a machine's first touch of memory is its own."""
+    """Million spikes a second, times and units of the whole corpus, on all cores: the median of
+    five passes after an uncounted one, which pays for the machine's first use of the memory."""
 
     def ours() -> int:
         ds = Dataset(root)
@@ -246,7 +245,7 @@ def into_memory(root: Path, peer: bool) -> dict[str, float]:
 
 
 def show(title: str, unit: str, rates: dict[str, float], base: str) -> None:
-    """A table of rates, and their ratios to that of `base`."""
+    """A table of rates, and their ratios to the rate of `base`."""
     table = Table("", title=title)
     table.add_column(unit, justify="right")
     table.add_column(f"× {base}", justify="right")

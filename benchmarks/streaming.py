@@ -1,10 +1,10 @@
-"""What does reading a file that is elsewhere cost, where most of it is raw voltage?
+"""What does it cost to read a remote file that is mostly raw voltage?
 
-Files of 1 GB, with the voltage before, between or after what is kept, contiguous or in small
-chunks, behind a server that takes 20 ms to answer; how fast its bytes come is not limited.
-neurobrick takes stock of each and reads its spikes and its velocity, as `prepare --stream` does;
-beside it, a download of the whole, and plain h5py reading the same four arrays through fsspec's
-default file. All must read the same.
+Files of 1 GB, with the voltage before, between or after the kept arrays, contiguous or in small
+chunks, behind a server that takes 20 ms to answer; its bandwidth is not limited. neurobrick takes
+stock of each file and reads its spikes and its velocity, as `prepare --stream` does. Beside it: a
+download of the whole file, and plain h5py reading the same four arrays through fsspec's default
+file. All must read the same.
 
     python benchmarks/streaming.py [--megabytes 1000] [--latency 0.02]
 """
@@ -50,12 +50,12 @@ ARRAYS = (
     "processing/behavior/cursor_vel/timestamps",
 )
 CHANNELS, UNITS, RATE, HZ = 64, 200, 8.0, 250.0
-ROWS = 1024  # of a chunk: what h5py chooses for an array that grows
+ROWS = 1024  # of a chunk: h5py's choice for an array that grows
 
 
 def write(path: Path, megabytes: int, order: Sequence[str], chunks: bool) -> Path:
-    """An NWB file of so many MB of voltage and about 2 % of spikes, velocity and trials, written in
-    `order`, one session of writing each; in chunks of `ROWS`, or contiguous."""
+    """An NWB file with that many MB of voltage and about 2 % of spikes, velocity and trials,
+    written in `order`; in chunks of `ROWS`, or contiguous."""
     rng = np.random.default_rng(0)
     start = datetime(2020, 1, 1, tzinfo=UTC)
     file = NWBFile(session_description="voltage", identifier=path.stem, session_start_time=start)
@@ -111,20 +111,20 @@ Arrays = list[np.ndarray[Any, Any]]
 
 
 def by_h5py(file: Any) -> Arrays:
-    """The four arrays that count."""
+    """The four arrays to read."""
     with h5py.File(file, "r") as opened:
         return [opened[path][()] for path in ARRAYS]
 
 
 def download(url: str, folder: Path) -> Arrays:
-    """All of it, to disk; then as a file of this machine."""
+    """The whole file to disk, then read there."""
     copy = folder / "copy.nwb"
     urllib.request.urlretrieve(url, copy)
     return by_h5py(copy)
 
 
 def by_fsspec(url: str, folder: Path) -> Arrays:
-    """What a user of fsspec does who sets nothing."""
+    """fsspec with its defaults."""
     import fsspec
 
     with fsspec.open(url) as file:
@@ -132,7 +132,7 @@ def by_fsspec(url: str, folder: Path) -> Arrays:
 
 
 def by_neurobrick(url: str, folder: Path) -> Arrays:
-    """As `prepare --stream` does: it takes stock of the whole file, and reads what it keeps."""
+    """As `prepare --stream`: take stock of the whole file, then read what is kept."""
     size = int(requests.head(url, timeout=9).headers["Content-Length"])
     web = Web(requests.Session(), Patience(), "the benchmark's server", "refuses", "run it again")
     file = "a recording"

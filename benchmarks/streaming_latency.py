@@ -1,10 +1,9 @@
 """How long does it take to decode the behavior now, every 20 ms, on one core?
 
-A stream, fed what is new and asked; after it, over the same steps, the same decoder that computes
-each window anew; and, where another interpreter has it, the peer's model on such windows
-(`peers/latency.py`). All are of the published sizes, untrained, and read Poisson spikes at 10 Hz a
-unit. Times are those of the clock, which counts other work on the machine too, and those that the
-processor spent.
+A stream, fed with new spikes and asked for a value. Then, over the same steps, the same decoder
+computing each window anew; and, where another interpreter has it, the peer's model on such windows
+(`peers/latency.py`). All have the published sizes, are untrained, and read Poisson spikes at 10 Hz
+a unit. Times are wall-clock, which counts other work on the machine too, and processor time.
 
     python benchmarks/streaming_latency.py [--peer-python PATH]
 """
@@ -52,7 +51,7 @@ def spikes(units: int, seconds: float) -> tuple[NDArray[np.float64], NDArray[np.
 
 
 def make_decoder(preset: str, units: int) -> Decoder:
-    """One of that size, untrained, for a session of that many units."""
+    """An untrained decoder of that size, for one session of that many units."""
     session = SessionEntry(id="s", units=units, mean=(0.0, 0.0), std=(1.0, 1.0))
     model = ModelSettings.model_validate({"preset": preset})
     spec = DecoderSpec(
@@ -97,7 +96,7 @@ def ours(preset: str, units: int, steps: int) -> dict[str, dict[str, float]]:
 def clocked(
     way: Callable[[int], NDArray[np.float64]], steps: int
 ) -> tuple[list[tuple[float, float]], NDArray[np.float64]]:
-    """Seconds of the clock and of the processor that each step takes, and what it returns."""
+    """Wall-clock and processor seconds of each step, and its result."""
     clock, values = [], []
     for step in range(steps):
         began = time.perf_counter(), time.thread_time()
@@ -117,7 +116,7 @@ def summary(clock: list[tuple[float, float]]) -> dict[str, float]:
 
 
 def theirs(python: str, preset: str, units: int, steps: int) -> dict[str, dict[str, float]]:
-    """What the peer's interpreter says."""
+    """The figures that the peer's interpreter prints."""
     arguments = [python, PEER, preset, str(units), str(steps)]
     done = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, check=True)
     clocks: dict[str, list[tuple[float, float]]] = json.loads(done.stdout.splitlines()[-1])

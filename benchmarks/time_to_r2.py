@@ -1,8 +1,8 @@
 """How long does training take to a given R², by optimizer?
 
-Simulates a corpus of reaching, prepares it, and trains the same small decoder on it with each
-optimizer, from the same weights and on the same batches, until the validation split is decoded well
-enough: wall time, windows and steps.
+Simulates a corpus of reaching, prepares it, and trains the same small decoder with each optimizer,
+from the same weights and on the same batches, until the R² on the validation split is reached.
+Reported: wall time, windows and steps.
 
     python benchmarks/time_to_r2.py [--r2 0.8] [--sessions 4] [--minutes 5] [--optimizer NAME=RATE]…
 """
@@ -26,7 +26,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-# One rate each, of the order that each is used with; others are given by --optimizer.
+# One learning rate each, of the usual size for that optimizer; --optimizer sets others.
 OPTIMIZERS = ("adamw=0.002", "muon=0.004", "lamb=0.01")
 RECIPE = {
     "data": {
@@ -54,10 +54,10 @@ def run(*command: object) -> None:
 
 
 def train(folder: Path, optimizer: str, rate: float, r2: float, steps: int, seed: int) -> Any:
-    """Train until validation reaches `r2`, and say at what step and after how many seconds; None
-    if it never does."""
+    """Train until validation reaches `r2`. Returns the step and the seconds, or None if it never
+    does."""
+    from neurobrick import Progress
     from neurobrick_model import Recipe, Trainer
-    from neurobrick_model.training.output.watch import Watch
 
     training = {
         **RECIPE["training"],
@@ -75,25 +75,25 @@ def train(folder: Path, optimizer: str, rate: float, r2: float, steps: int, seed
     class Reached(Exception):
         pass
 
-    class Until(Watch):
+    class Until(Progress):
         trainer: Trainer | None = None
 
         def say(self, line: str) -> None:
-            if self.trainer and self.trainer.progress.best >= r2:
+            if self.trainer and self.trainer.state.best >= r2:
                 raise Reached
 
-    watch = Until()
-    trainer = watch.trainer = Trainer(recipe, watch=watch)
+    progress = Until()
+    trainer = progress.trainer = Trainer(recipe, progress=progress)
     with suppress(Reached):
         trainer.fit()
-    progress = trainer.progress
+    state = trainer.state
     return {
         "optimizer": f"{optimizer}, rate {rate:g}",
-        "reached": progress.best >= r2,
-        "best_r2": progress.best,
-        "steps": progress.step,
-        "windows": progress.step * recipe.training.batch,
-        "seconds": progress.seconds,
+        "reached": state.best >= r2,
+        "best_r2": state.best,
+        "steps": state.step,
+        "windows": state.step * recipe.training.batch,
+        "seconds": state.seconds,
     }
 
 

@@ -1,8 +1,8 @@
-"""How fast is training, end to end, and what of a step is not the model?
+"""How fast is training, end to end, and how much of a step is not the model?
 
 Each way trains in a process of its own, in turns, on the same simulated corpus: our trainer; the
 same model written plainly, padded, with a DataLoader (`plain.py`); and, where another interpreter
-has it, the peer's (`peers/poyo.py`). All with unit dropout, AdamW and the same sizes.
+has it, the peer's (`peers/poyo.py`). All use unit dropout, AdamW and the same sizes.
 
     python benchmarks/train_speed.py [--preset poyo-1.3m] [--batch 32] [--rounds 3]
         [--peer-python PATH] [--profile]
@@ -61,16 +61,16 @@ def ours(root: Path, preset: str, batch: int, steps: int, *, profile: bool) -> d
     for step in range(WARMUP):
         trainer.train_step(step)
     wait()
-    meter: Meter = trainer.meter
+    meter: Meter = trainer.setup.meter
     meter.restart()
     for step in range(WARMUP, WARMUP + steps):
         trainer.train_step(step)
     wait()
     reading = meter.read()
-    result = {**asdict(reading), "precision": str(trainer.precision).removeprefix("torch.")}
+    result = {**asdict(reading), "precision": str(trainer.setup.precision).removeprefix("torch.")}
     result["peak_bytes"] = result.pop("memory")
     result["cutting"] = cutting(trainer, steps) / (batch / reading.windows_per_second)
-    if trainer.device.type == "cuda" or profile:
+    if trainer.setup.device.type == "cuda" or profile:
         result["busy"], table = profiled(trainer, WARMUP + steps)
         if profile:
             click.echo(table, err=True)
@@ -78,27 +78,27 @@ def ours(root: Path, preset: str, batch: int, steps: int, *, profile: bool) -> d
 
 
 def cutting(trainer: Any, steps: int) -> float:
-    """Seconds that it takes to cut a batch alone, the median of `steps`."""
+    """Seconds to cut one batch, without training: the median of `steps`."""
     seconds = []
     for step in range(steps):
         wait()
         began = time.perf_counter()
-        trainer.gradients.feed.prepare(step)
+        trainer.gradients.prefetcher.prepare(step)
         wait()
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
 
 
 def profiled(trainer: Any, first: int, steps: int = 5) -> tuple[float, str]:
-    """The share of the time that the device computes, and what it computes, over some steps."""
+    """The share of time in which the device computes, and its kernels, over some steps."""
     from torch._C._profiler import _ExperimentalConfig
     from torch.profiler import ProfilerActivity, profile
 
-    card = trainer.device.type == "cuda"
+    card = trainer.setup.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if card else [])]
     trainer.train_step(first)
     wait()
-    everywhere = _ExperimentalConfig(profile_all_threads=True)  # a team computes on its own
+    everywhere = _ExperimentalConfig(profile_all_threads=True)  # worker threads compute, too
     with profile(activities=activities, experimental_config=everywhere) as found:
         began = time.perf_counter()
         for step in range(first + 1, first + 1 + steps):
@@ -129,7 +129,7 @@ def plainly(root: Path, preset: str, batch: int, steps: int, precision: str) -> 
 
 
 def apart(*arguments: object, python: str = sys.executable) -> dict[str, Any]:
-    """What a process of its own prints as its last line."""
+    """The last line that a process of its own prints."""
     done = subprocess.run(
         [python, *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True
     )
@@ -139,7 +139,7 @@ def apart(*arguments: object, python: str = sys.executable) -> dict[str, Any]:
 def compare(
     root: Path, preset: str, batch: int, steps: int, rounds: int, peer: str | None, profile: bool
 ) -> dict[str, dict[str, Any]]:
-    """Medians over `rounds` of every way, which take turns."""
+    """Medians over `rounds` of every way; ways take turns."""
     me, size = Path(__file__), (preset, batch, steps)
     found: dict[str, list[dict[str, Any]]] = {}
     for number in range(rounds):

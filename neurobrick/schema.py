@@ -18,7 +18,8 @@ from neurobrick.clock import Clock
 from neurobrick.errors import HarmonizeError
 from neurobrick.intervals import Intervals
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3  # of the stores that are written
+READABLE_VERSIONS = (2, 3)  # 2 has other checksums
 SPLITS = ("train", "valid", "test")
 
 

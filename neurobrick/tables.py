@@ -26,5 +26,12 @@ def ragged(values: pa.Array, ends: NDArray[np.integer]) -> pa.Array:
 
 
 def list_column(values: pa.Array, offsets: Array) -> pa.Array:
-    """A ragged arrow column: row k is `values[offsets[k]:offsets[k + 1]]`."""
+    """A ragged arrow column: row k is `values[offsets[k]:offsets[k + 1]]`.
+
+    Raises ValueError for offsets that fall, or lead out of `values`: Arrow believes them.
+    """
+    if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or not len(offsets):
+        raise ValueError("the offsets of a ragged column are not a row of integers")
+    if offsets[0] < 0 or offsets[-1] > len(values) or np.any(offsets[1:] < offsets[:-1]):
+        raise ValueError("the offsets of a ragged column lead out of its values")
     return pa.LargeListArray.from_arrays(offsets, values).cast(pa.list_(values.type))

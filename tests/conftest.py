@@ -11,9 +11,10 @@ from neurobrick.prepare.conduct import prepare
 from neurobrick.prepare.plan import Outcome, plan
 from neurobrick.registry import DatasetSpec
 from neurobrick.simulate import simulate
-from neurobrick.sources import LocalSource
+from neurobrick.sources.local import LocalSource
 from tests.support.buckets import isolated, moto, s3, web  # noqa: F401 (fixtures)
 from tests.support.layouts import LAYOUTS, write
+from tests.support.refusals import refuse  # noqa: F401 (a fixture)
 
 
 def prepare_files(root: Path, *paths: Path, spec: DatasetSpec | None = None) -> list[Outcome]:

@@ -26,7 +26,8 @@ LAYERS = {
         {"prepare"},
         {"checks", "dataset", "harmonize", "transfer"},
         {"catalog", "readers", "splits"},
-        {"registry", "sources", "store"},
+        {"registry"},
+        {"sources", "store"},
         {"interval_rule", "schema", "storage"},
         {"clock", "errors", "intervals", "progress", "simulate", "tables"},
     ],
@@ -48,15 +49,24 @@ LAYERS = {
 LIBRARIES = {
     "boto3": {"neurobrick.storage.remote"},
     "botocore": {"neurobrick.storage.remote"},
+    "numcodecs": {
+        "neurobrick.storage.blosc",
+        "neurobrick.readers.zarr.codecs",
+        "neurobrick.readers.zarr.v3_chunks",
+        "neurobrick.prepare.workers",
+    },
     "obstore": {"neurobrick.storage.remote"},
     "requests": {"neurobrick.sources"},
+    "urllib3": {"neurobrick.sources.transport"},
     "dandi": {"neurobrick.sources.dandi", "neurobrick.sources.dandi_client"},
     "zarr": {"neurobrick.readers.zarr.codecs"},
     "h5py": {"neurobrick.readers.hdf5"},
     "pynwb": {"neurobrick.simulate.layouts"},
+    "jinja2": {"neurobrick_model.exchange.model_card", "neurobrick_model.report.html"},
     "click": {"neurobrick.cli", "neurobrick_model.cli"},
     "matplotlib": {"neurobrick.display.plots", "neurobrick_model.report.figures"},
-    "torch.utils.tensorboard": {"neurobrick_model.training.output.log"},
+    "tensorboard": {"neurobrick_model.training.output.curves"},
+    "torch.utils.tensorboard": {"neurobrick_model.training.output.curves"},
 }
 MOST_SIDE_BY_SIDE = 12  # modules of a package; a package's own subpackages are not counted
 MOST_LOOSE = 10  # modules beside the packages

@@ -1,11 +1,11 @@
-"""The peer's POYO on one window after the other, to stand beside `streaming_latency.py`; run by the
-peer's own interpreter, as `poyo.py`, whose model this takes.
+"""The peer's POYO on one window after the other, for comparison with `streaming_latency.py`. Run it
+with the peer's own interpreter, as `poyo.py`, whose model this uses.
 
     peer/bin/python benchmarks/peers/latency.py poyo-1.3m 100 300
 
-Windows of 1 s slide by 20 ms over Poisson spikes at 10 Hz a unit, and one query is asked at their
-end. Prints one line of JSON: of each step, seconds of the clock and of the processor, for the model
-alone and with the making of its tokens.
+Windows of 1 s slide by 20 ms over Poisson spikes at 10 Hz a unit. One query is asked at the end of
+each. Prints one line of JSON: wall-clock and processor seconds of each step, for the model alone
+and with the making of its tokens.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RATE, STEP, WARMUP = 10.0, 0.02, 10
 
 
 def recording(units: int, seconds: float) -> Data:
-    """Spikes of a population, as the peer keeps them."""
+    """Spikes of a population, in the peer's format."""
     rng = np.random.default_rng(0)
     n = rng.poisson(units * RATE * seconds)
     domain = Interval(0.0, seconds)
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def clocks() -> np.ndarray:
-    """The clock and the processor's, seconds."""
+    """Wall-clock and processor seconds."""
     return np.array([time.perf_counter(), time.thread_time()])
 
 

@@ -1,19 +1,20 @@
-"""The peer's POYO in training, to stand beside `plain.py`; run by the peer's own interpreter.
+"""Training of the peer's POYO, for comparison with `plain.py`. Run it with the peer's own
+interpreter.
 
-`torch_brain` 0.2.1 does all of it but the loop: its `POYO` at the published sizes; its `Dataset` of
-HDF5 recordings, written here with the statistics of `corpora.session`; its random windows, unit
+`torch_brain` 0.2.1 does everything but the loop: its `POYO` at the published sizes; its `Dataset`
+of HDF5 recordings, written here with the statistics of `corpora.session`; its random windows, unit
 dropout, `tokenize` and `collate`. Queries and targets are put beside the tokens as in its
-`examples/poyo`, at most 64 a window. As in `plain.py`, and unlike in its example: AdamW, fused, in
-place of LAMB, no dropout of attention weights, and products of float32 as precise as torch's
-default. Attention is torch's unless xformers is there, which the peer then takes on a GPU. Its base
-class of pipelines names a type of ray, which training needs not; a stand-in lets it be imported.
+`examples/poyo`, at most 64 a window. As in `plain.py`, and unlike in its example: fused AdamW in
+place of LAMB, no dropout of attention weights, and torch's default precision of float32 products.
+Attention is torch's unless xformers is installed, which the peer then uses on a GPU. Its base class
+of pipelines names a type of ray, which training does not need; a stand-in makes it importable.
 
     python -m venv peer && peer/bin/pip install torch h5py pandas pynwb rich click
     peer/bin/pip install --no-deps torch_brain==0.2.1
     peer/bin/python benchmarks/peers/poyo.py poyo-1.3m --batch 32 --steps 20
 
 Prints one line of JSON. The fields of `plain.Rate` are of training end to end, with the workers of
-a DataLoader; `premade_windows_per_second` is of forward, backward and optimizer alone, on batches
+a DataLoader. `premade_windows_per_second` is of forward, backward and optimizer alone, on batches
 that are on the device already.
 """
 
@@ -71,11 +72,11 @@ Batch = dict[str, dict[str, Tensor]]
 
 
 class Recordings(SpikingDatasetMixin, Dataset):
-    """The peer's dataset of spiking recordings; its unit ids are unique as they are written."""
+    """The peer's dataset of spiking recordings; its unit ids are unique as written."""
 
 
 class Example:
-    """What the model is given of a window, and asked for: the last of the transforms."""
+    """A window's inputs and targets: the last of the transforms."""
 
     def __init__(self, model: POYO) -> None:
         self.model = model
@@ -118,7 +119,7 @@ def write_recordings(folder: Path, sessions: int, seconds: float) -> None:
 
 
 def make_model(preset: str) -> POYO:
-    """The peer's model of a published size, without vocabulary as yet."""
+    """The peer's model of a published size, before it has a vocabulary."""
     return POYO(
         sequence_length=WINDOW,
         latent_step=WINDOW / 8,
@@ -133,7 +134,7 @@ def make_model(preset: str) -> POYO:
 
 
 def epochs(loader: DataLoader[Any]) -> Iterator[Batch]:
-    """Batches for ever."""
+    """Batches without end."""
     while True:
         yield from loader
 
@@ -168,7 +169,7 @@ class Training:
         return loss.detach()
 
     def tick(self) -> Any:
-        """This moment; on a CUDA device, when it gets here."""
+        """The time now; on a CUDA device, the time when the device gets here."""
         if self.device.type != "cuda":
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
@@ -184,7 +185,7 @@ class Training:
 
 
 def end_to_end(training: Training, batches: Iterator[Batch], steps: int) -> dict[str, float]:
-    """The fields of `plain.Rate`, but for memory."""
+    """The fields of `plain.Rate`, without memory."""
     there = real = windows = 0
     ticks = []
     for step in range(WARMUP + steps):
@@ -220,14 +221,14 @@ def premade(training: Training, batches: list[Batch], steps: int) -> float:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """As `plain.Rate` has it."""
+    """As in `plain.Rate`."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # in KiB on Linux
 
 
 def parse() -> argparse.Namespace:
-    """What to run."""
+    """The command line."""
     parser = argparse.ArgumentParser(description="Training of the peer's POYO, timed.")
     parser.add_argument("preset", choices=SIZES)
     parser.add_argument("--batch", type=int, default=32)

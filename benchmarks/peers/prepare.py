@@ -1,9 +1,10 @@
-"""The peer's preparation of an NWB file, for `preparing.py`; run by the peer's own interpreter.
+"""The peer's preparation of an NWB file, for `preparing.py`. Run it with the peer's own
+interpreter.
 
-`brainsets` 0.2.2 ships its pipelines beside the package: this runs `Pipeline.process` of
-`brainsets_pipelines/perich_miller_population_2018`, unmodified, on a file in the layout of dandiset
-000688, but for the lines that it shows on a terminal. Its base class names a type of ray, which
-only spreads pipelines over processes; a stand-in lets it be imported where ray is not installed.
+`brainsets` 0.2.2 ships its pipelines beside the package. This runs `Pipeline.process` of
+`brainsets_pipelines/perich_miller_population_2018` on a file in the layout of dandiset 000688,
+unmodified but for the lines that it shows on a terminal. Its base class names a type of ray, which
+only spreads pipelines over processes; a stand-in makes it importable where ray is not installed.
 
     python -m venv peer && peer/bin/pip install --no-deps brainsets==0.2.2
     peer/bin/pip install temporaldata==0.1.6 pynwb pandas scipy scikit-learn
@@ -41,7 +42,7 @@ def load_pipeline() -> type:
 
 
 def main(source: Path, folder: Path) -> None:
-    """Prepare `source` into `folder` once for each line on stdin."""
+    """Prepare `source` into `folder`, once for each line on stdin."""
     answers = sys.stdout
     pipeline = load_pipeline()(
         raw_dir=source.parent,

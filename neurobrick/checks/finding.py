@@ -11,12 +11,12 @@ LEVELS: tuple[Level, ...] = get_args(Level)  # worst first
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to know about `subject`: a behavior's name, `units`, `trials`, a dataset, …
+    """One thing to know about a session or a dataset.
 
-    An *error* contradicts itself or what is known; a *warning* is odd, and may be so in truth; an
-    *info* is worth knowing.
+    An *error* contradicts the rest of the data, or what is known. A *warning* is odd, but may be
+    true. An *info* is worth knowing.
     """
 
     level: Level
-    subject: str
-    text: str
+    subject: str  # a behavior, units, trials, a dataset, …
+    text: str  # one line

@@ -1,7 +1,7 @@
 """Verification of a corpus: bytes against their manifests, counts against the registry.
 
-Unlike `validate`, which finds data that were wrong from the start, this finds what changed or is
-missing since.
+This finds what changed or is missing since the stores were written. `validate` finds data that were
+wrong from the start.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from neurobrick.catalog import FOLDER, Catalog
+from neurobrick.catalog import stores as local_stores
 from neurobrick.checks.finding import Finding
-from neurobrick.errors import StoreError
-from neurobrick.registry import DandiSpec, DatasetSpec, ZenodoSpec
+from neurobrick.errors import StoreError, listed
+from neurobrick.registry import DatasetSpec
 from neurobrick.schema import Provenance
-from neurobrick.sources import Asset, select
+from neurobrick.sources.asset import refusal
 from neurobrick.storage import Storage
 from neurobrick.store import MANIFEST, SUFFIX, damage_of, faults_of_files
 
@@ -26,35 +28,40 @@ MOST_THREADS = 8  # checksums take a core each, and a disk seldom feeds more
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What the catalogue says of one session."""
+    """One session, as the catalogue describes it."""
 
-    dataset: str
+    dataset: str  # what its id begins with
     provenance: Provenance
-    units: int
-    spikes: int
+    units: int  # how many
+    spikes: int  # how many
 
 
 def stores_in(storage: Storage, catalog: Catalog | None) -> dict[str, str]:
-    """Where the stores of a corpus are, by session id: those that its catalogue lists, and where
-    the storage can tell, those that it does not list."""
-    listed = {}
+    """The paths of the stores of a corpus, by session id.
+
+    All stores that are there; where the storage cannot list its files, those of the catalogue.
+    """
+    in_catalog = {}
     if catalog is not None:
         ids = catalog.sessions["session"].to_pylist()
-        listed = {session_id: catalog.store(session_id).path for session_id in ids}
+        in_catalog = {session_id: catalog.store(session_id).path for session_id in ids}
     if not storage.lists:
-        return listed
-    end = f"{SUFFIX}/{MANIFEST}"
-    there = {name.removesuffix(f"/{MANIFEST}") for name in storage.files() if name.endswith(end)}
-    found = {session_id: path for session_id, path in listed.items() if path in there}
-    for path in sorted(there - set(found.values())):
-        found[path.removesuffix(SUFFIX)] = path
-    return dict(sorted(found.items()))
+        return in_catalog
+    if storage.is_remote:
+        end = f"{SUFFIX}/{MANIFEST}"
+        paths = {n.removesuffix(f"/{MANIFEST}") for n in storage.files() if n.endswith(end)}
+    else:
+        paths = {f"{session_id}{SUFFIX}" for session_id in local_stores(Path(storage.url))}
+    stores = {session_id: path for session_id, path in in_catalog.items() if path in paths}
+    for path in sorted(paths - set(stores.values())):
+        stores[path.removesuffix(SUFFIX)] = path
+    return dict(sorted(stores.items()))
 
 
 def damages(storage: Storage, stores: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """Each session's id and faults, in order, several stores read at a time.
+    """Each session's id and its faults, in order; several stores are read at a time.
 
-    A store whose manifest cannot be read is a fault, too.
+    A manifest that cannot be read is a fault, too.
     """
 
     def faults(path: str) -> list[str]:
@@ -76,20 +83,20 @@ def against_catalog(
     damaged: Collection[str],
     catalog: Catalog | StoreError,
 ) -> list[Finding]:
-    """Where the catalogue and the stores differ: sessions that are listed without a whole store,
-    stores that are not listed, and stores, but for `damaged` ones, that are others than those that
-    are listed."""
+    """How the catalogue and the stores differ.
+
+    A session is listed and has no whole store; a store is not listed; or a store, unless it is
+    `damaged`, was replaced since it was listed.
+    """
     if isinstance(catalog, StoreError):
         return [Finding("error", "catalog", str(catalog))]
     advice = f"any run of neurobrick prepare --root {storage.url} makes the catalogue anew"
     if storage.is_remote:
         advice = "push the corpus again"
-    listed = set(catalog.sessions["session"].to_pylist())
-    faults = [
-        f"{name} is listed, but there is no whole store of it" for name in listed - set(stores)
-    ]
-    faults += [f"{name} has a store, but is not listed" for name in set(stores) - listed]
-    for name in (listed & set(stores)) - set(damaged):
+    ids = set(catalog.sessions["session"].to_pylist())
+    faults = [f"{name} is listed, but there is no whole store of it" for name in ids - set(stores)]
+    faults += [f"{name} has a store, but is not listed" for name in set(stores) - ids]
+    for name in (ids & set(stores)) - set(damaged):
         with suppress(FileNotFoundError):
             if storage.read(f"{stores[name]}/{MANIFEST}") != catalog.store(name).manifest:
                 faults.append(f"{name} has another store than the one that is listed")
@@ -107,11 +114,11 @@ def _tables(storage: Storage, catalog: Catalog) -> list[str]:
 
 
 def against_registry(specs: Sequence[DatasetSpec], catalog: Catalog) -> list[Finding]:
-    """What `specs` expect of their datasets, against the sessions that the catalogue lists.
+    """The counts that `specs` expect, against the sessions that the catalogue lists.
 
-    Only files of the version that a spec pins, and that its globs let through, are counted. As long
-    as fewer sessions are there than expected, that is a fact and no fault, and nothing else is
-    compared; the same goes for a dataset whose number of sessions the registry does not know.
+    Only files of the version that a spec pins, and that its globs let through, are counted. A
+    dataset with fewer sessions than expected is no fault; then nothing else is compared. Nor is
+    anything compared where the registry does not know the number of sessions.
     """
     prepared = [
         _Prepared(
@@ -122,49 +129,44 @@ def against_registry(specs: Sequence[DatasetSpec], catalog: Catalog) -> list[Fin
         )
         for row in catalog.sessions.to_pylist()
     ]
-    return [found for spec in specs for found in _compared(spec, prepared)]
+    return [finding for spec in specs for finding in _compared(spec, prepared)]
 
 
-def _belongs(one: _Prepared, spec: DatasetSpec) -> bool:
-    """Whether a session was made of a file of `spec`, of whatever version."""
-    match spec.source:
-        case DandiSpec(dandiset=dandiset):
-            from_there = one.provenance.dandiset == dandiset
-        case ZenodoSpec(zenodo=record):  # a record's number is its version, too
-            from_there = one.dataset == f"zenodo-{record}" and one.provenance.asset_id is not None
-        case None:
-            from_there = False
-    path, size = one.provenance.path, one.provenance.size
-    return from_there and bool(select([Asset(path, size, path)], spec.include, spec.exclude))
+def _belongs(session: _Prepared, spec: DatasetSpec) -> bool:
+    """Whether a session was made of a file of `spec`, at any version."""
+    if spec.source is None or not spec.source.holds(session.dataset, session.provenance):
+        return False
+    return refusal(session.provenance.path, spec.include, spec.exclude) is None
 
 
 def _compared(spec: DatasetSpec, prepared: Sequence[_Prepared]) -> list[Finding]:
+    """The sessions of `spec` against what it expects."""
     expect = spec.expect
-    pinned = spec.source.version if isinstance(spec.source, DandiSpec) else None
-    listed = [one for one in prepared if _belongs(one, spec)]
-    mine = [one for one in listed if one.provenance.version == pinned]
-    found = []
-    if others := {str(one.provenance.version) for one in listed} - {str(pinned)}:
-        text = f"version {', '.join(sorted(others))} is not compared: {pinned} is pinned"
-        found.append(Finding("info", spec.id, text))
-    if not mine or expect.sessions is None:
-        return found
-    if len(mine) < expect.sessions:
-        text = f"{len(mine)} of {expect.sessions} sessions prepared"
-        return [*found, Finding("info", spec.id, text)]
+    pinned = spec.source.pinned if spec.source is not None else None
+    at_any_version = [session for session in prepared if _belongs(session, spec)]
+    sessions = [s for s in at_any_version if s.provenance.version == pinned]
+    findings = []
+    other_versions = {str(s.provenance.version) for s in at_any_version} - {str(pinned)}
+    if other_versions:
+        text = f"version {listed(sorted(other_versions))} is not compared: {pinned} is pinned"
+        findings.append(Finding("info", spec.id, text))
+    if not sessions or expect.sessions is None:
+        return findings
+    if len(sessions) < expect.sessions:
+        text = f"{len(sessions)} of {expect.sessions} sessions prepared"
+        return [*findings, Finding("info", spec.id, text)]
     counts = {
-        "sessions": (expect.sessions, len(mine)),
-        "units": (expect.units, sum(one.units for one in mine)),
-        "spikes": (expect.spikes, sum(one.spikes for one in mine)),
-        "source bytes": (expect.bytes, sum(one.provenance.size for one in mine)),
+        "sessions": (expect.sessions, len(sessions)),
+        "units": (expect.units, sum(session.units for session in sessions)),
+        "spikes": (expect.spikes, sum(session.spikes for session in sessions)),
+        "source bytes": (expect.bytes, sum(session.provenance.size for session in sessions)),
     }
     wrong = [
-        Finding("error", spec.id, f"{expected:,} {what} expected, {there:,} there")
-        for what, (expected, there) in counts.items()
-        if expected is not None and expected != there
+        Finding("error", spec.id, f"{expected:,} {name} expected, {counted:,} there")
+        for name, (expected, counted) in counts.items()
+        if expected is not None and expected != counted
     ]
-    same = [what for what, (expected, there) in counts.items() if expected == there]
-    return [
-        *found,
-        *(wrong or [Finding("info", spec.id, f"{', '.join(same)} as the registry expects")]),
-    ]
+    if wrong:
+        return [*findings, *wrong]
+    right = listed(name for name, (expected, counted) in counts.items() if expected == counted)
+    return [*findings, Finding("info", spec.id, f"{right} as the registry expects")]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from neurobrick.checks.finding import Finding
+    from neurobrick.checks.unreadable import Unreadable
 
 T = TypeVar("T")
 
@@ -38,16 +39,24 @@ MARKS = {"error": "[red]✗[/]", "warning": "[yellow]⚠[/]", "info": "[dim]·[/
 def verify(sessions: tuple[str, ...], root: str, registry: Path | None, as_json: bool) -> None:
     """Check that every file of the stores is as it was written, and the corpus complete.
 
+    \b
+    neurobrick verify                        everything under data/
+    neurobrick verify 000128/sub-Jenkins     one session
+    neurobrick verify --root s3://bucket/corpus
+
     Files are compared with the sizes and checksums in their store's manifest. Without a SESSION,
-    the catalogue is compared with the stores, and every dataset that is wholly prepared at the
-    version that the registry pins with what the registry expects of it.
+    the catalogue is compared with the stores as well, and the counts that the registry expects
+    with those of each dataset that is wholly prepared at the registry's version.
     """
     from neurobrick.catalog import Catalog
+    from neurobrick.checks.finding import Finding
+    from neurobrick.checks.unreadable import Unreadable, unreadable
     from neurobrick.checks.verify import against_catalog, against_registry, damages, stores_in
     from neurobrick.display.console import console, watched
     from neurobrick.errors import StoreError
     from neurobrick.registry import Manifest
     from neurobrick.storage import open_storage
+    from neurobrick.store import SUFFIX
 
     storage = open_storage(root)
     catalog: Catalog | StoreError
@@ -56,7 +65,9 @@ def verify(sessions: tuple[str, ...], root: str, registry: Path | None, as_json:
     except StoreError as error:
         catalog = error
     known = None if isinstance(catalog, StoreError) else catalog
-    stores = _named(root, stores_in(storage, known), sessions)
+    closed = Unreadable() if storage.is_remote else unreadable(Path(storage.url))
+    stores = {name: f"{name}{SUFFIX}" for name in closed.stores} | stores_in(storage, known)
+    stores = dict(_named(root, dict(sorted(stores.items())), sessions, closed))
     show = console(stderr=as_json)
     faults = {}
     for name, found in watched(show, damages(storage, stores), len(stores), "verifying"):
@@ -65,7 +76,10 @@ def verify(sessions: tuple[str, ...], root: str, registry: Path | None, as_json:
             _print(show, name, [("error", fault) for fault in found])
     corpus: list[Finding] = []
     if not sessions:
-        corpus += against_catalog(storage, stores, [n for n in faults if faults[n]], catalog)
+        corpus += [Finding("error", name, text) for name, text in closed.datasets.items()]
+        if not closed.datasets:
+            damaged_names = [name for name in faults if faults[name]]
+            corpus += against_catalog(storage, stores, damaged_names, catalog)
         if known is not None and not corpus:
             corpus += against_registry(Manifest.load(registry).datasets, known)
     by_subject: dict[str, list[tuple[str, str]]] = {}
@@ -89,16 +103,21 @@ def verify(sessions: tuple[str, ...], root: str, registry: Path | None, as_json:
 @root_option
 @json_option
 def validate(sessions: tuple[str, ...], root: Path, as_json: bool) -> None:
-    """Check that the data of the stores can be what they say they are.
+    """Check that the data of the stores are plausible.
 
-    Every promise of the format, then physics: firing rates, refractory violations, units that
-    are there twice, velocities against the positions they belong to, dead columns, uneven clocks,
-    trials and spikes outside the recorded time, empty splits.
+    \b
+    neurobrick validate                      everything under data/
+    neurobrick validate 000128/sub-Jenkins   one session
 
-    ✗ contradicts itself, ⚠ is odd, · is worth knowing; the exit status is 1 only for ✗.
+    First every promise of the format. Then physics: firing rates, refractory violations, units
+    that are there twice, velocities against the positions they belong to, dead columns, uneven
+    clocks, trials and spikes outside the recorded time, empty splits.
+
+    ✗ contradicts itself, ⚠ is odd, · is worth knowing. The exit status is 1 only for ✗.
     """
     from neurobrick import catalog
     from neurobrick.checks.finding import Finding
+    from neurobrick.checks.unreadable import unreadable
     from neurobrick.checks.validate import validate as findings_of
     from neurobrick.display.console import console, watched
     from neurobrick.errors import StoreError
@@ -110,9 +129,16 @@ def validate(sessions: tuple[str, ...], root: Path, as_json: bool) -> None:
         except StoreError as error:
             return [Finding("error", "store", str(error))]
 
-    stores = _named(root, catalog.stores(root), sessions)
+    closed = unreadable(root)
+    stores = dict(sorted({**closed.stores, **catalog.stores(root)}.items()))
+    stores = dict(_named(root, stores, sessions, closed))
     show = console(stderr=as_json)
     found = {}
+    if not sessions:
+        for name, text in closed.datasets.items():
+            found[name] = [Finding("error", "stores", text)]
+            if not as_json:
+                _print(show, name, [("error", text)])
     work = ((name, checked(path)) for name, path in stores.items())
     for name, findings in watched(show, work, len(stores), "validating"):
         found[name] = findings
@@ -127,11 +153,16 @@ def validate(sessions: tuple[str, ...], root: Path, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _named(root: str | Path, stores: Mapping[str, T], sessions: Sequence[str]) -> Mapping[str, T]:
-    """The stores of `sessions`, in that order; of all there are when there are none."""
-    if not stores:
+def _named(
+    root: str | Path, stores: Mapping[str, T], sessions: Sequence[str], closed: Unreadable
+) -> Mapping[str, T]:
+    """The stores of `sessions`, in that order; without sessions, all stores."""
+    if not stores and not closed.datasets:
         raise click.ClickException(f"there is no store under {root}: run neurobrick prepare")
     unknown = [name for name in sessions if name not in stores]
+    for name in unknown:
+        if (reason := closed.datasets.get(name.partition("/")[0])) is not None:
+            raise click.ClickException(reason)
     if unknown:
         raise click.ClickException(f"{root} has no whole store of {', '.join(unknown)}")
     return {name: stores[name] for name in sessions or stores}

@@ -1,30 +1,39 @@
-"""Names for objects of a file: the last part of a path, or as much of it as tells two apart."""
+"""Names for objects of a file: the last part of the path, or more where that is not unique."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from neurobrick.errors import HarmonizeError
 
 
 def distinct_names(paths: Sequence[str]) -> list[str]:
-    """The last part of each path; where two share one, the shortest tails that differ, dotted.
+    """One name for each path: its last part; if several paths share that, as many more parts as
+    make it unique, joined by dots.
 
-    Raises HarmonizeError when two paths come out the same all the same.
+    Raises HarmonizeError when two names are equal all the same.
     """
     names = []
     for path in paths:
         parts = path.split("/")
         length = 1
-        while length < len(parts) and _sharing(paths, parts[-length:]) > 1:
+        while length < len(parts) and _number_ending_in(parts[-length:], paths) > 1:
             length += 1
         names.append(".".join(parts[-length:]))
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise HarmonizeError(f"two objects of the file are called {twice[0]!r}")
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise HarmonizeError(f"two objects of the file are called {repeated[0]!r}")
     return names
 
 
-def _sharing(paths: Iterable[str], tail: list[str]) -> int:
+def unused_name(name: str, used: Collection[str]) -> str:
+    """The first of `name_in_file`, `name_in_file_2`, … that is not in `used`."""
+    new, number = f"{name}_in_file", 2
+    while new in used:
+        new, number = f"{name}_in_file_{number}", number + 1
+    return new
+
+
+def _number_ending_in(tail: list[str], paths: Iterable[str]) -> int:
     return sum(path.split("/")[-len(tail) :] == tail for path in paths)

@@ -1,8 +1,8 @@
-"""The repair `clock_restarts`: a session recorded in blocks, each on a clock that begins anew.
+"""The repair `clock_restarts`: a session recorded in blocks, each on a clock that starts again.
 
-Timestamps, trials and spikes then run backwards where a block begins. The blocks are found in the
-array that shows them best, laid end to end, and every other time is put into the one block that it
-can belong to. A series of times that fits the blocks in more than one way is not repaired.
+In such a file, timestamps, trials and spikes run backwards at the start of each block. The longest
+array that runs backwards shows the blocks. They are laid end to end. Every other time is moved with
+its block. A series of times that fits the blocks in more than one way is not repaired.
 """
 
 from __future__ import annotations
@@ -15,31 +15,33 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
-BETWEEN = 1.0  # seconds laid between two blocks: how long the pause was, no file says
-SLACK = 1.0  # seconds that spikes may precede or outlast the times that show a block
-JUMP = 1.0  # seconds back; clocks that waver fall by less, and clocks that restart by more
+BETWEEN = 1.0  # seconds laid between two blocks; no file says how long the pause was
+SLACK = 1.0  # seconds; spikes may begin before, and last longer than, the array that shows a block
+JUMP = 1.0  # seconds; a clock that restarts falls by more, a clock that wavers by less
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Blocks (k,) in the order of recording: `first` and `last` on their own clocks, in seconds,
-    and the `shift` that lays each behind the one before it."""
+    """The blocks of a session, in the order of recording."""
 
-    first: FloatArray
-    last: FloatArray
+    first: FloatArray  # (k,) s, start of each block on its own clock
+    last: FloatArray  # (k,) s, end of each block on its own clock
 
     def __len__(self) -> int:
         return len(self.first)
 
     @property
     def shift(self) -> FloatArray:
+        """(k,) s, added to the times of each block: it then follows the block before it."""
         lengths = self.last - self.first + BETWEEN
         starts = self.first[0] + np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
         return starts - self.first
 
     def lay(self, times: FloatArray) -> FloatArray | None:
-        """`times` (n,), in the order of recording, on the one clock, NaN where they are NaN; None
-        if it is not clear to which blocks they belong."""
+        """`times` (n,) s, in the order of recording, moved with their blocks; NaN stays NaN.
+
+        None if it is not clear to which blocks they belong.
+        """
         known = np.isfinite(times)
         blocks = self.assign(times[known])
         if blocks is None:
@@ -49,10 +51,14 @@ class Blocks:
         return laid
 
     def assign(self, times: FloatArray) -> NDArray[np.int64] | None:
-        """The block of each of `times` (n,), if there is exactly one way to deal them out."""
+        """The block (n,) of each of `times` (n,); None unless exactly one assignment is possible.
+
+        A time may be in a block that covers it, within `SLACK`. Blocks rise: the block of a time is
+        that of the time before it or a later one, and a later one if the time falls.
+        """
         low, high = self.first - SLACK, self.last + SLACK
         earliest = _earliest(times, low, high)
-        # The latest way is the earliest one of the mirrored problem.
+        # The latest assignment is the earliest one of the mirrored problem.
         mirrored = _earliest(-times[::-1], -high[::-1], -low[::-1])
         if earliest is None or mirrored is None:
             return None
@@ -60,38 +66,49 @@ class Blocks:
         return earliest if np.array_equal(earliest, latest) else None
 
 
-def find_blocks(
-    candidates: Iterable[FloatArray], others: Iterable[FloatArray] = ()
-) -> Blocks | None:
-    """The blocks that the longest array of `candidates` with a restart shows; None without one.
+def find_blocks(candidates: Iterable[FloatArray], more: Iterable[FloatArray] = ()) -> Blocks | None:
+    """The blocks that the longest of the `candidates` shows; None if no candidate runs backwards.
 
-    Those of `candidates` and `others` that show as many restarts widen the blocks: what falls once
-    less often than there are blocks falls where each begins.
+    Candidates and `more` arrays with as many restarts show the same blocks, and may widen them. An
+    array with k restarts has k + 1 blocks: each restart is the start of a block.
     """
-    shown = [(times, rising_runs(times, JUMP)) for times in candidates]
-    shown = [(times, runs) for times, runs in shown if len(runs) > 1]
-    if not shown:
+    restarting = [(times, rising_runs(times, JUMP)) for times in candidates]
+    restarting = [(times, runs) for times, runs in restarting if len(runs) > 1]
+    if not restarting:
         return None
-    _, best = max(shown, key=lambda pair: len(pair[0]))
-    shown += [(times, rising_runs(times, JUMP)) for times in others]
-    agreeing = [(times, runs) for times, runs in shown if len(runs) == len(best)]
+    _, longest = max(restarting, key=lambda pair: len(pair[0]))
+    restarting += [(times, rising_runs(times, JUMP)) for times in more]
+    agreeing = [(times, runs) for times, runs in restarting if len(runs) == len(longest)]
     first = np.min([[times[a:b].min() for a, b in runs] for times, runs in agreeing], axis=0)
     last = np.max([[times[a:b].max() for a, b in runs] for times, runs in agreeing], axis=0)
     return Blocks(first, last)
 
 
 def rising_runs(times: FloatArray, jump: float = 0.0) -> NDArray[np.int64]:
-    """The stretches of `times` (n,) that do not fall by more than `jump` at once: (k, 2), first
-    row and end of each."""
+    """The stretches of `times` (n,) in which no time is more than `jump` below the one before it.
+
+    Returns (k, 2): the first row of each stretch, and the row after its last.
+    """
     if not len(times):
         return np.zeros((0, 2), np.int64)
     first = np.flatnonzero(np.concatenate([[True], np.diff(times) < -jump]))
     return np.stack([first, np.append(first[1:], len(times))], axis=1)
 
 
+def without_small_falls(times: FloatArray) -> FloatArray:
+    """`times` (n,), each raised to the largest before it since the last fall of more than `JUMP`.
+
+    Raises no time by more than a clock wavers, so a series stays in its blocks.
+    """
+    runs = rising_runs(times, JUMP)
+    risen = [np.maximum.accumulate(times[start:stop]) for start, stop in runs]
+    return np.concatenate([np.zeros(0), *risen])
+
+
 def _earliest(times: FloatArray, low: FloatArray, high: FloatArray) -> NDArray[np.int64] | None:
-    """The earliest block that each time can be in, given those before it; None if there is none."""
-    found = np.empty(len(times), np.int64)
+    """The earliest block that each of `times` can be in, given those before it; None if there is
+    none."""
+    blocks = np.empty(len(times), np.int64)
     block = -1
     for first, end in rising_runs(times):
         block += 1
@@ -99,12 +116,12 @@ def _earliest(times: FloatArray, low: FloatArray, high: FloatArray) -> NDArray[n
         while row < end:
             if block >= len(low):
                 return None
-            fits = low[block] <= times[row]
+            begun = low[block] <= times[row]
             stop = int(row + np.searchsorted(times[row:end], high[block], side="right"))
-            if not fits or stop == row:
+            if not begun or stop == row:
                 block += 1
                 continue
-            found[row:stop] = block
+            blocks[row:stop] = block
             row = stop
             block += row < end
-    return found
+    return blocks

@@ -1,4 +1,4 @@
-"""Spike times as found → one sorted time line in seconds. docs/policies.md states each policy."""
+"""Spike times of a file → one sorted time line in seconds. docs/policies.md has each policy."""
 
 from __future__ import annotations
 
@@ -9,85 +9,133 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurobrick.clock import Clock, find_clock
-from neurobrick.errors import HarmonizeError
+from neurobrick.errors import HarmonizeError, listed
 from neurobrick.harmonize.ledger import Ledger
 from neurobrick.harmonize.restarts import JUMP, Blocks, rising_runs
+from neurobrick.harmonize.si import seconds_in
+from neurobrick.readers.raw import RawUnits
 from neurobrick.registry import DatasetSpec, UnitsSpec
 
-# What stands for "no spike" in some files, where no other spike is before zero.
+# Some files have one of these instead of "no spike". A time is taken for one only if no other spike
+# is before zero.
 SENTINELS = (-1.0, -99.0, -999.0, -9999.0)
 
-FEW = 20  # spikes, too few to judge what they are in
-# Neurons fire in bursts: in seconds, most interspike intervals are shorter than 1. In milliseconds
-# few are, that being within the refractory period; in samples, none.
+FEW = 20  # spikes; fewer say nothing about their unit
+# Neurons fire in bursts. In seconds, most interspike intervals are shorter than 1. In milliseconds,
+# few are, because of the refractory period; in samples, none.
 USUAL_SHARE_BELOW_ONE = 0.2
-MIN_SHARE_BELOW_ONE = 0.01  # less than that is no recording in seconds, whatever else there is
+MIN_SHARE_BELOW_ONE = 0.01  # with fewer, the times are not in seconds, whatever else the file holds
 ENOUGH_INTERVALS = 200
-# A recording's spikes last about as long as its trials and its behavior; in milliseconds or in
-# samples they seem to last a thousand times longer, or more.
+# Spikes last about as long as trials and behavior. In milliseconds they seem to last 1,000 times as
+# long, in samples even longer.
 MAX_SPAN_RATIO = 500
-MAX_SPAN = 100_000.0  # seconds, more than a day
-# A clock that restarts gives few, long rising stretches; spikes that are out of order, many short.
+MAX_SPAN = 100_000.0  # s, more than a day
+# A clock that restarts makes few, long rising stretches; spikes out of order make many short ones.
 LONG_RUN = 10  # spikes on average
 
-UNIT_BITS = 24  # rows of a units table, beside the ticks of 39 bits, in one integer
+UNIT_BITS = 24  # for the row of a unit, beside ticks of 39 bits, in one integer of 64 bits
+EXACT = 2.0**53  # float64 holds every whole number up to this one
+
+
+@dataclass(frozen=True)
+class SpikeList:
+    """Spikes in the order of the file, unit by unit, without values that are no time."""
+
+    times: NDArray[np.float64]  # (n,) s, in any order within a unit
+    units: NDArray[np.int64]  # (n,) row of the units table, rising
+    n_units: int
+    clock: Clock | None  # as the file declares it
+    certain: bool  # whether the spec says the unit of the times
+
+    def trains(self) -> list[NDArray[np.float64]]:
+        """The times of each unit."""
+        return np.split(self.times, np.searchsorted(self.units, np.arange(1, self.n_units)))
 
 
 @dataclass(frozen=True)
 class TimeLine:
-    """Spikes (n,): `times` in seconds, sorted, and `units`, rows of the units table; ties keep the
-    order of the units. `ticks` are the times on a clock that gives them back, where there is one.
-    """
+    """All spikes in the order of time. Spikes at one time keep the order of their units."""
 
-    times: NDArray[np.float64]
-    units: NDArray[np.int64]
-    ticks: tuple[Clock, NDArray[np.int64]] | None = None
+    times: NDArray[np.float64]  # (n,) s, sorted
+    units: NDArray[np.int64]  # (n,) row of the units table
+    ticks: tuple[Clock, NDArray[np.int64]] | None = None  # (n,) where a clock gives the times back
+
+
+def spike_list(raw: RawUnits, spec: UnitsSpec, ledger: Ledger) -> SpikeList:
+    """The spikes of the file in seconds, by the unit that the spec or else the file declares.
+
+    Raises HarmonizeError for a declared unit that is no unit of time.
+    """
+    times, ends = raw.spike_times(), raw.ends
+    n_units, n_spikes = len(ends), raw.n_spikes
+    units = np.repeat(np.arange(n_units), np.diff(ends, prepend=0))
+    if len(times) > n_spikes:
+        ledger.note(f"{len(times) - n_spikes} spike times belong to no unit; left")
+        times = times[:n_spikes]
+    times, units = _without_blanks(times, units, ledger)
+    per_second, name = _per_second(raw, spec)
+    if per_second != 1.0:
+        ledger.note(f"spike times are in {name}: divided by {per_second:g}")
+        if times.size and np.abs(times).max() > EXACT:
+            ledger.note("spike times above 2^53 are rounded to float64")
+        times = times / per_second
+    resolution = raw.resolution or 0.0
+    clock = Clock(round(1 / resolution)) if 0 < resolution < 1 else None
+    certain = spec.time_unit is not None
+    return SpikeList(times, units, n_units, clock, certain)
+
+
+def _per_second(raw: RawUnits, spec: UnitsSpec) -> tuple[float, str]:
+    """How many units of the spike times are a second, and what the unit is called."""
+    if spec.time_unit is not None:
+        per_second = {"s": 1.0, "ms": 1000.0, "samples": spec.rate or 1.0}
+        return per_second[spec.time_unit], spec.time_unit
+    unit = seconds_in(raw.time_unit)
+    if unit is None:
+        raise HarmonizeError(
+            f"spike times are in {raw.time_unit!r}, as the file says. Say their unit in the spec,"
+            " as units: {time_unit: s}, or ms, or samples with rate"
+        )
+    return (float(round(1 / unit)) if unit < 1 else 1 / unit), raw.time_unit
 
 
 def time_line(
-    found: NDArray[np.float64],
-    ends: NDArray[np.int64],
+    spikes: SpikeList,
     spec: DatasetSpec,
     blocks: Blocks | None,
     other_spans: Iterable[float],
-    hint: Clock | None,
     ledger: Ledger,
 ) -> TimeLine:
-    """All spikes on one time line. Unit k fired at `found[ends[k - 1]:ends[k]]`.
+    """All spikes on one time line.
 
-    `other_spans` are how long, in seconds, the file's other clocks run, `hint` the clock that it
-    declares. Raises HarmonizeError for times that are not in seconds or run backwards, unless the
-    spec says what they are.
+    `other_spans` are the lengths, in seconds, of the other clocks of the file. Raises
+    HarmonizeError for times that do not look like seconds or run backwards, unless the spec says
+    what they are.
     """
-    counts = np.diff(ends, prepend=0)
-    n_claimed = int(ends[-1]) if len(ends) else 0
-    times = found[:n_claimed]
-    units = np.repeat(np.arange(len(counts)), counts)
-    if len(found) > n_claimed:
-        ledger.note(f"{len(found) - n_claimed} spike times belong to no unit; left")
-    times, units = _without_blanks(times, units, ledger)
-    times = _in_seconds(times, units, spec.units, other_spans, ledger)
+    if not spikes.certain:
+        _refuse_other_units(spikes, other_spans)
+    times, units = spikes.times, spikes.units
     if blocks is not None:
-        times, units = _laid(times, units, len(counts), blocks, ledger)
+        times, units = _laid(spikes, blocks, ledger)
     falls = np.flatnonzero(times[1:] < times[:-1])
     backwards = falls[units[falls] == units[falls + 1]]
     if len(backwards):
         if "sort_spikes" not in spec.repairs and blocks is None:
             _refuse_restarts(times, units, backwards)
         ledger.note(f"spikes of {len(np.unique(units[backwards]))} units were unsorted")
-    line = _sorted(times, units, hint)
+    line = _sorted(times, units, spikes.clock)
     ties = np.flatnonzero(line.times[1:] == line.times[:-1])
-    twice = int((line.units[ties] == line.units[ties + 1]).sum())
-    if twice:
-        ledger.note(f"{twice} spikes repeat the time of another of their unit; kept")
+    repeats = int((line.units[ties] == line.units[ties + 1]).sum())
+    if repeats:
+        ledger.note(f"{repeats} spikes repeat the time of another of their unit; kept")
     return line
 
 
 def _sorted(times: NDArray[np.float64], units: NDArray[np.int64], hint: Clock | None) -> TimeLine:
     """The time line of `times` (n,) of `units` (n,), which come unit by unit.
 
-    Times on a clock are sorted with their units as one integer each: in a third of the time that a
-    stable sort of floats takes, and the ticks are what a store keeps.
+    If the times lie on a clock, tick and unit are sorted as one integer. That takes a third of the
+    time of a stable sort of floats, and the store keeps the ticks.
     """
     on_clock = find_clock(times, [hint] if hint else ()) if len(times) else None
     if on_clock is None or int(np.abs(on_clock[1]).max()) >= 2**62 >> UNIT_BITS:
@@ -102,7 +150,7 @@ def _sorted(times: NDArray[np.float64], units: NDArray[np.int64], hint: Clock | 
 def _without_blanks(
     times: NDArray[np.float64], units: NDArray[np.int64], ledger: Ledger
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Without what is no time: NaN, infinities, sentinels."""
+    """Times and units without NaN, infinities and sentinels."""
     kept = np.isfinite(times)
     if not kept.all():
         ledger.note(f"{int((~kept).sum())} spike times are not finite; dropped")
@@ -116,31 +164,20 @@ def _without_blanks(
     return (times, units) if kept.all() else (times[kept], units[kept])
 
 
-def _in_seconds(
-    times: NDArray[np.float64],
-    units: NDArray[np.int64],
-    spec: UnitsSpec,
-    other_spans: Iterable[float],
-    ledger: Ledger,
-) -> NDArray[np.float64]:
-    if spec.time_unit is not None:
-        per_second = {"s": 1.0, "ms": 1000.0, "samples": spec.rate or 1.0}[spec.time_unit]
-        if per_second != 1.0:
-            ledger.note(f"spike times are in {spec.time_unit}: divided by {per_second:g}")
-        return times / per_second
-    doubt = _doubt(times, units, other_spans)
+def _refuse_other_units(spikes: SpikeList, other_spans: Iterable[float]) -> None:
+    """Raise HarmonizeError if the times do not look like seconds."""
+    doubt = _doubt(spikes.times, spikes.units, other_spans)
     if doubt is not None:
         raise HarmonizeError(
-            f"spike times do not look like seconds: {doubt}. Say what they are in the spec, as"
+            f"spike times do not look like seconds: {doubt}. Say their unit in the spec, as"
             " units: {time_unit: s}, or ms, or samples with rate"
         )
-    return times
 
 
 def _doubt(
     times: NDArray[np.float64], units: NDArray[np.int64], other_spans: Iterable[float]
 ) -> str | None:
-    """Why `times` may not be seconds; None where nothing says so."""
+    """Why `times` may not be in seconds; None if nothing suggests it."""
     if len(times) < FEW:
         return None
     if np.array_equal(times[:FEW], np.rint(times[:FEW])) and np.array_equal(times, np.rint(times)):
@@ -164,10 +201,10 @@ def _doubt(
 
 
 def _share_below_one(times: NDArray[np.float64], units: NDArray[np.int64]) -> float:
-    """The share of interspike intervals below 1, in whatever the times are; a usual one where there
-    are too few to tell."""
-    few = slice(0, 200_000)  # the first units tell enough
-    intervals = np.diff(times[few])[np.diff(units[few]) == 0]
+    """The share of interspike intervals below 1, in the unit of `times`. Where there are too few
+    intervals, the smallest share that raises no doubt."""
+    first_units = slice(0, 200_000)  # spikes; enough for a share
+    intervals = np.diff(times[first_units])[np.diff(units[first_units]) == 0]
     intervals = intervals[intervals > 0]
     if len(intervals) < ENOUGH_INTERVALS:
         return MIN_SHARE_BELOW_ONE
@@ -177,13 +214,13 @@ def _share_below_one(times: NDArray[np.float64], units: NDArray[np.int64]) -> fl
 def _refuse_restarts(
     times: NDArray[np.float64], units: NDArray[np.int64], backwards: NDArray[np.int64]
 ) -> None:
-    """Raise HarmonizeError where spikes run `backwards` as a clock does that starts again."""
+    """Raise HarmonizeError if spikes at the rows `backwards` fall as a clock that restarts does."""
     far = backwards[times[backwards] - times[backwards + 1] > JUMP]
     for row in np.unique(units[far]):
-        mine = times[units == row]
-        runs = rising_runs(mine)
-        if len(mine) >= LONG_RUN * len(runs):
-            shown = "; ".join(f"{mine[a]:.1f} to {mine[b - 1]:.1f} s" for a, b in runs[:4])
+        train = times[units == row]
+        runs = rising_runs(train)
+        if len(train) >= LONG_RUN * len(runs):
+            shown = "; ".join(f"{train[a]:.1f} to {train[b - 1]:.1f} s" for a, b in runs[:4])
             more = ", …" if len(runs) > 4 else ""
             raise HarmonizeError(
                 f"spike times run backwards as where a clock restarts: unit row {row} has"
@@ -194,35 +231,31 @@ def _refuse_restarts(
 
 
 def _laid(
-    times: NDArray[np.float64],
-    units: NDArray[np.int64],
-    n_units: int,
-    blocks: Blocks,
-    ledger: Ledger,
+    spikes: SpikeList, blocks: Blocks, ledger: Ledger
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Times with the restarts repaired, without units whose spikes fit in no or in many ways."""
-    laid = times.copy()
-    kept = np.ones(len(times), np.bool_)
-    stops = np.searchsorted(units, np.arange(n_units), side="right")
-    starts = np.searchsorted(units, np.arange(n_units), side="left")
-    unclear = []
-    for row, (a, b) in enumerate(zip(starts, stops, strict=True)):
-        found = blocks.lay(times[a:b])
-        if found is None:
-            unclear.append(row)
-            kept[a:b] = False
+    """Times and units with the restarts repaired, without the units that fit in no way or in
+    several."""
+    laid, kept, unclear = [], np.ones(len(spikes.times), np.bool_), []
+    row = 0
+    for unit, train in enumerate(spikes.trains()):
+        moved = blocks.lay(train)
+        if moved is None:
+            unclear.append(unit)
+            kept[row : row + len(train)] = False
         else:
-            laid[a:b] = found
-    if 2 * kept.sum() < len(kept):
+            laid.append(moved)
+        row += len(train)
+    dropped = int((~kept).sum())
+    if 2 * dropped > len(kept):
         raise HarmonizeError(
-            f"clock_restarts: {int((~kept).sum())} of {len(kept)} spikes fit the {len(blocks)}"
-            " blocks that timestamps or trials show in more than one way, or in none: leave that"
-            " repair out of the spec, or this file with exclude"
+            f"clock_restarts: {dropped} of {len(kept)} spikes fit the {len(blocks)} blocks that"
+            " timestamps or trials show in more than one way, or in none: leave that repair out of"
+            " the spec, or this file with exclude"
         )
     if unclear:
-        rows = ", ".join(map(str, unclear[:20])) + (", …" if len(unclear) > 20 else "")
         ledger.note(
-            f"clock_restarts: {int((~kept).sum())} spikes of {len(unclear)} units (rows {rows})"
-            " fit the blocks in more than one way, or in none; dropped"
+            f"clock_restarts: {dropped} spikes of {len(unclear)} units"
+            f" (rows {listed(unclear, most=20)}) fit the blocks in more than one way, or in none;"
+            " dropped"
         )
-    return laid[kept], units[kept]
+    return np.concatenate([np.zeros(0), *laid]), spikes.units[kept]

@@ -13,20 +13,22 @@ from neurobrick.prepare.plan import Job, Outcome
 from neurobrick.readers.formats import FileLocation, open_recording
 from neurobrick.readers.stream import RangeFile, Reader
 from neurobrick.registry import DatasetSpec
-from neurobrick.schema import FORMAT_VERSION, ByteRange, Provenance, SessionData, check
-from neurobrick.sources import Asset
-from neurobrick.splits import split
+from neurobrick.schema import READABLE_VERSIONS, ByteRange, Provenance, SessionData, check
+from neurobrick.sources.asset import Asset
+from neurobrick.splits import split, unmatched
 from neurobrick.storage.zarr_files import Files
 from neurobrick.store import read_attributes, write_store
 
-# Sent to other processes, as an open stream cannot be.
+# Where an asset can be read. It can be pickled for another process, which an open file cannot be.
 Where = Path | Files | Reader
 
 
 def prepare_file(job: Job, where: Where) -> Outcome | SourceError:
     """Make the store of one file. Never raises NeurobrickError.
 
-    A SourceError comes back where the file is elsewhere, and cannot be had piece by piece.
+    Returns a SourceError for a remote file that cannot be read in parts. A file on this machine
+    that cannot be had now (it is locked, the disk fails) has failed; a file that holds no recording
+    is skipped.
     """
     try:
         session = read_session(job, where)
@@ -54,16 +56,20 @@ def prepare_file(job: Job, where: Where) -> Outcome | SourceError:
 
 
 def look(job: Job, where: Where) -> Outcome | SourceError | None:
-    """The outcome of a file elsewhere that holds no spikes, without fetching it; else None."""
+    """The outcome of a remote file that holds no spikes, without fetching it; else None.
+
+    Returns a SourceError where it cannot be read in parts.
+    """
+    place = place_of(job.asset, where)
     try:
-        with open_recording(place_of(job.asset, where), job.asset.path, job.spec.units) as found:
-            spikes_of(found)
+        with open_recording(place, job.asset.path, job.spec.units) as recording:
+            spikes_of(recording)
     except UnsupportedFile as error:
         return job.outcome("skipped", str(error))
     except SourceError as error:
         return error
     except NeurobrickError:
-        return None  # what is wrong with it is seen when it is here
+        return None  # its fault is reported when it has been fetched
     return None
 
 
@@ -84,21 +90,32 @@ def read_session(job: Job, where: Where) -> SessionData:
         streamed = provenance.model_copy(update={"streamed": tuple(read)})
         metadata = session.metadata.model_copy(update={"provenance": streamed})
         session = replace(session, metadata=metadata)
-    splits = split(job.spec.splits, job.session_id, session.domain, session.intervals)
-    session = replace(session, splits=splits)
+    session = _divided(session, job.spec)
     check(session)
     return session
 
 
+def _divided(session: SessionData, spec: DatasetSpec) -> SessionData:
+    """The session with its splits, and a note for each rule of `spec` that matches no row."""
+    tables = session.intervals
+    splits = split(spec.splits, session.metadata.id, session.domain, tables)
+    reasons = {"splits": unmatched(spec.splits, tables)}
+    if spec.evaluation:
+        reasons["evaluation"] = spec.evaluation.unmatched(tables)
+    notes = tuple(f"{key}: {reason}" for key, reason in reasons.items() if reason)
+    metadata = session.metadata.model_copy(update={"notes": (*session.metadata.notes, *notes)})
+    return replace(session, splits=splits, metadata=metadata)
+
+
 def place_of(asset: Asset, where: Where) -> FileLocation:
-    """What an asset is opened at."""
+    """The location at which `open_recording` opens an asset."""
     if isinstance(where, Path) or asset.is_zarr:
         return cast("Path | Files", where)
     return RangeFile(cast("Reader", where), asset.path)
 
 
 def provenance_of(asset: Asset, spec: DatasetSpec) -> Provenance:
-    """Where a session comes from, and what makes it."""
+    """Where a session comes from, and which program and spec make it."""
     return Provenance(
         path=asset.path,
         size=asset.size,
@@ -112,14 +129,15 @@ def provenance_of(asset: Asset, spec: DatasetSpec) -> Provenance:
 
 
 def unchanged(job: Job) -> bool:
-    """Whether the store there was made of the same bytes, by the same program and spec."""
+    """Whether the job's store exists and was made of the same bytes, by the same program and
+    spec."""
     attributes = read_attributes(job.store)
     if job.asset.digest is None or attributes is None:
         return False
-    wanted = provenance_of(job.asset, job.spec).model_dump(
+    if attributes.get("format_version") not in READABLE_VERSIONS:
+        return False
+    provenance = attributes.get("provenance")
+    expected = provenance_of(job.asset, job.spec).model_dump(
         include={"digest", "neurobrick", "spec_hash"}
     )
-    if attributes.get("format_version") != FORMAT_VERSION:
-        return False
-    found = attributes.get("provenance", {})
-    return {key: found.get(key) for key in wanted} == wanted
+    return isinstance(provenance, dict) and expected.items() <= provenance.items()

@@ -47,7 +47,6 @@ LEFT_MARKS = {
     "bands": "spectral power",
     "electrode": "patch clamp",
 }
-MAX_COLUMNS = 4096  # of one series
 MAX_COMPANIONS = 100  # arrays beside the data of one series
 MAX_WORDS = 300  # letters of one text that goes into a description
 MAX_CODES = 256  # named codes of one series
@@ -94,8 +93,6 @@ def _fault(data: Array) -> str | None:
         return f"{len(data.shape)}-dimensional"
     if 0 in data.shape:
         return "empty"
-    if prod(data.shape[1:]) > MAX_COLUMNS:
-        return f"{prod(data.shape[1:]):,} values a sample"
     return None
 
 

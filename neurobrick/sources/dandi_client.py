@@ -1,7 +1,7 @@
-"""The archive's own client, made patient and quiet.
+"""dandi's own client of the archive, made patient and quiet.
 
-It gets time-outs, which it lacks, and retries that end sooner than its own; what it would log as
-errors is raised by `dandi_source` anyway. dandi itself is imported when a client is made, because
+It gets time-outs, which it lacks, and retries that end sooner than its own. Its log of errors is
+switched off: `dandi` raises them. The dandi package is imported when a client is made, because
 that takes most of a second.
 """
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 
 def api_url(instance: str | None) -> str:
+    """The address of the API of an archive, ending in /api; the public archive's for None.
+
+    Raises SourceError for text that is no address.
+    """
     if not instance:
         from dandi.consts import known_instances
 
@@ -31,7 +35,7 @@ def api_url(instance: str | None) -> str:
 
 
 def archive_client(url: str, patience: Patience) -> DandiAPIClient:
-    """The archive's client with `Transport` beneath it; nothing is asked of the archive yet."""
+    """The archive's client with `Transport` beneath it; no request is sent yet."""
     # Or the client would ask a third host whether it is the newest version.
     os.environ.setdefault("DANDI_NO_ET", "1")
     from dandi.consts import DandiInstance

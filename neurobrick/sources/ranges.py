@@ -1,7 +1,7 @@
-"""Parts of a file that stays in its archive, asked for side by side.
+"""Parts of a file that stays in its archive, requested side by side.
 
-An archive redirects to where the bytes are, and signs that address where the file is not public.
-The redirect is followed once, and once more when the signature has expired.
+An archive redirects to the address of the bytes. For a file that is not public, it signs that
+address. The redirect is followed once, and again when the signature has expired.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from neurobrick.sources.transport import Web, blocks, persevere, side_by_side
 class RangeReader:
     """The bytes of one file of an archive, by ranges.
 
-    `size` is the file's, in bytes. `requests` and `bytes` count what has been asked for and what
-    has come.
+    Attributes: `size` of the file in bytes; `requests` sent so far; `bytes` received so far.
     """
 
     def __init__(
         self, title: str, url: str, size: int, archive: Web, store: Web, absent: str
     ) -> None:
-        """`archive` answers at `url`, and may redirect to where `store` is asked, without a key."""
+        """`archive` answers at `url`, with its key. It may redirect to another address, which is
+        read through `store`, without a key."""
         self.title = title
         self.size = size
         self.requests = 0
@@ -47,10 +47,11 @@ class RangeReader:
         return RangeReader, given
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """The bytes `[start, stop)` of each range, fetched side by side, those that break off
+        """The bytes `[start, stop)` of each range, fetched side by side. Ranges that break off are
         continued. Several threads may call this.
 
-        Raises RangesIgnored, and SourceError when the file cannot be had, or is no longer the same.
+        Raises RangesIgnored when the server sends whole files only, SourceError when the file is
+        not available or is no longer the same.
         """
         return side_by_side(self._read, ranges)
 
@@ -70,26 +71,29 @@ class RangeReader:
         return bytes(data)
 
     def _extend(self, data: bytearray, start: int, stop: int) -> None:
-        """Add to `data`, which begins at byte `start`, what comes of the bytes up to `stop`."""
+        """Request the bytes from the end of `data` to `stop`, and add those that come.
+
+        `data` begins at byte `start` of the file.
+        """
         first = start + len(data)
         with self._get({"Range": f"bytes={first}-{stop - 1}"}) as response:
             if response.status_code != 206:
                 raise RangesIgnored(
                     f"the server of {self.title} ignores ranges: fetch the file whole"
                 )
-            found = response.headers.get("Content-Range", "")
-            sent = re.fullmatch(rf"bytes {first}-([0-9]+)/{self.size}", found)
+            content_range = response.headers.get("Content-Range", "")
+            sent = re.fullmatch(rf"bytes {first}-([0-9]{{1,19}})/{self.size}", content_range)
             if sent is None or int(sent[1]) >= stop:
                 raise SourceError(
                     f"{self.title} is not what was listed: expected bytes {first}-{stop - 1}/"
-                    f"{self.size}, got {found[:60]!r}: list it again"
+                    f"{self.size}, got {content_range[:60]!r}: list it again"
                 )
             for block in blocks(response):
                 data += block
                 self._count(n_bytes=len(block))
 
     def _get(self, headers: dict[str, str]) -> requests.Response:
-        """What the store answers, at an address that has not expired."""
+        """The store's answer, from an address that has not expired."""
         address = self._locate()
         self._count(n_requests=1)
         try:
@@ -100,7 +104,7 @@ class RangeReader:
             return self._store.get(address, self._absent, headers)
 
     def _locate(self, stale: str | None = None) -> str:
-        """The address of the bytes: as it is known, unless that is `stale`."""
+        """The address of the bytes; requested anew if the known one is `stale`."""
         with self._address_lock:
             if self._address in (None, stale):
                 headers = {"Range": "bytes=0-0"}  # where there is no redirect, this is an answer
@@ -108,8 +112,8 @@ class RangeReader:
                 with self._archive.get(
                     self._url, self._absent, headers, redirects=False
                 ) as response:
-                    found = response.headers.get("Location", "") if response.is_redirect else ""
-                self._address = urljoin(self._url, found)
+                    moved = response.headers.get("Location", "") if response.is_redirect else ""
+                self._address = urljoin(self._url, moved)
             return str(self._address)
 
     def _count(self, n_requests: int = 0, n_bytes: int = 0) -> None:

@@ -1,6 +1,7 @@
-"""HTTP as archives need it: time-outs, retries that end, and what is left as SourceError.
+"""HTTP as archives need it: time-outs, retries that end, and SourceError for what remains.
 
-No message holds a key or a signed address.
+urllib3 repeats plain requests (`_Retry`). A body that breaks off is continued (`persevere`). No
+message holds a key or a signed address.
 """
 
 from __future__ import annotations
@@ -8,15 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ChunkedEncodingError, RetryError
+from urllib3.exceptions import MaxRetryError, ReadTimeoutError, ResponseError
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import Retry
 
 from neurobrick.errors import RequestRefused, SourceError
 
@@ -25,9 +29,12 @@ THREADS = 8  # requests for one asset at a time
 
 LENIENCE = 4
 
-_TRANSIENT = frozenset({429, 500, 502, 503, 504})
+# Raised where code takes an answer apart that is not as its API documents it.
+UNEXPECTED = (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError)
+
+_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _BROKEN_OFF = (requests.ConnectionError, requests.Timeout, ChunkedEncodingError)
-_CONNECTIONS = 64  # that are kept: urllib3 warns of each beyond them
+_CONNECTIONS = 64  # kept open; urllib3 warns of each beyond them
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,35 +42,102 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a server is waited for, in seconds, and how often it is asked again.
+    """How long a server is waited for, and how often a request is repeated.
 
-    One that meanwhile answers others of these requests is alive: it is asked `LENIENCE` times as
-    often.
+    Fields are called as those of `storage.address.Limits`. A server that still answers other
+    requests is alive: then a request is repeated `LENIENCE` times as often.
     """
 
-    timeout: float = 30.0  # without a byte
+    stall: float = 30.0  # seconds without a byte, before a request counts as failed
     retries: int = 4
-    first_wait: float = 0.5  # doubled each time
-    longest_wait: float = 60.0  # also where the server says how long, as Zenodo does
+    first_wait: float = 0.5  # seconds before a retry; doubled each time
+    longest_wait: float = 60.0  # seconds; also the most that a server's Retry-After is obeyed
 
     def wait(self, attempt: int) -> float:
-        """How long to wait after an attempt, of which the first is 0."""
+        """Seconds to wait after an attempt; the first attempt is 0."""
         return min(self.first_wait * 2 ** min(attempt, self.retries - 1), self.longest_wait)
+
+
+@dataclass
+class _Answers:
+    """How many useful answers a server has given; shared by all requests of one `Transport`."""
+
+    count: int = 0
+
+
+class _Retry(Retry):
+    """urllib3's retries, with `Patience.retries` or, where the server answers other requests
+    meanwhile, `LENIENCE` times as many; a server that sends nothing is tried only twice."""
+
+    _patience: Patience
+    _answers: _Answers
+    _before: int  # the answers when this request first failed
+
+    @classmethod
+    def under(cls, patience: Patience, answers: _Answers) -> Self:
+        retry = cls(
+            total=patience.retries * LENIENCE + 1,  # `increment` ends them before
+            status_forcelist=_TRANSIENT,
+            backoff_factor=patience.first_wait,
+            backoff_max=patience.longest_wait,
+        )
+        retry._patience, retry._answers, retry._before = patience, answers, 0
+        return retry
+
+    def new(self, **changes: Any) -> Self:
+        retry = super().new(**changes)
+        retry._patience, retry._answers = self._patience, self._answers
+        retry._before = self._before if self.history else self._answers.count
+        return retry
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: Any = None,
+        _stacktrace: Any = None,
+    ) -> Self:
+        """The retries that are left. Raises MaxRetryError when there are none."""
+        reason = error or ResponseError(f"it answers {response.status if response else 'nothing'}")
+        retry = super().increment(method, url, response, error, _pool, _stacktrace)
+        failures = len(retry.history)
+        is_alive = self._answers.count > retry._before
+        silent = sum(isinstance(failure.error, ReadTimeoutError) for failure in retry.history)
+        if silent > 1 or failures > self._patience.retries * (LENIENCE if is_alive else 1):
+            raise MaxRetryError(_pool, url or "", reason) from error
+        return retry
+
+    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
+        """The seconds that the server asks for, bounded; None where it says nothing readable.
+
+        Zenodo says it by X-RateLimit-Reset, the second since 1970 at which it answers again.
+        """
+        with suppress(ValueError, OverflowError, urllib3.exceptions.InvalidHeader):
+            seconds = super().get_retry_after(response)
+            reset = response.headers.get("X-RateLimit-Reset", "")
+            if seconds is None and reset.isdecimal():
+                seconds = float(reset) - time.time()
+            if seconds is not None:
+                return min(max(seconds, 0.0), self._patience.longest_wait)
+        return None
 
 
 class Transport(HTTPAdapter):
     """Time-outs and retries beneath a session of requests, whatever asks through it.
 
-    dandi's client repeats a failed call 12 times in 53 s, but it lets a RetryError pass: that is
-    what ends the retries here.
+    What still fails is raised as RetryError: dandi's client would repeat a ConnectionError 12 times
+    in 53 s, and lets a RetryError pass.
     """
 
     __attrs__ = (*HTTPAdapter.__attrs__, "_patience", "_answers")  # what a pickle keeps
 
     def __init__(self, patience: Patience) -> None:
-        super().__init__(pool_maxsize=_CONNECTIONS)
         self._patience = patience
-        self._answers = 0  # of any use
+        self._answers = _Answers()
+        retry = _Retry.under(patience, self._answers)
+        super().__init__(pool_maxsize=_CONNECTIONS, max_retries=retry)
 
     def send(
         self,
@@ -74,40 +148,23 @@ class Transport(HTTPAdapter):
         cert: Any = None,
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        timeout = timeout or self._patience.timeout
-        before = self._answers
-        for attempt in count():
-            asked = 0.0
+        timeout = timeout or self._patience.stall
+        for attempt in range(self._patience.retries + 1):
             try:
                 response = super().send(request, stream, timeout, verify, cert, proxies)
-                if not stream:
-                    response.content  # noqa: B018 (a body that breaks off is asked for again, too)
+            except (*_BROKEN_OFF, RetryError) as error:
+                reason = cause(error)
+                break
+            try:
+                if not stream:  # a short answer: if it breaks off, ask for all of it again
+                    response.content  # noqa: B018
             except _BROKEN_OFF as error:
                 reason = cause(error)
-                if isinstance(error, requests.Timeout) and not stream:
-                    break  # it had its time; a download is worth waiting for longer
+                time.sleep(self._patience.wait(attempt))
             else:
-                if response.status_code not in _TRANSIENT:
-                    self._answers += 1
-                    return response
-                reason = f"it answers {response.status_code}"
-                asked = _retry_after(response)
-                response.close()
-            lenience = LENIENCE if self._answers > before else 1
-            if attempt >= self._patience.retries * lenience:
-                break
-            pause = self._patience.wait(attempt)
-            time.sleep(max(pause, min(asked, self._patience.longest_wait)))
+                self._answers.count += 1
+                return response
         raise RetryError(f"{urlsplit(str(request.url)).hostname}: {reason}", request=request)
-
-
-def _retry_after(response: requests.Response) -> float:
-    """The seconds that the server asks for, by either header that Zenodo sends; 0 for none."""
-    seconds = response.headers.get("Retry-After", "")
-    if seconds.isdecimal():
-        return float(seconds)
-    reset = response.headers.get("X-RateLimit-Reset", "")
-    return float(reset) - time.time() if reset.isdecimal() else 0.0
 
 
 def patient(session: requests.Session, patience: Patience) -> requests.Session:
@@ -126,16 +183,13 @@ def cause(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Web:
-    """GET over one session, from several threads if need be. Can be pickled, with its key.
-
-    `server` names it in messages. `shut` says what a 401 or 403 means, and `remedy` what to do.
-    """
+    """GET over one session, from several threads if need be. Can be pickled, with its key."""
 
     session: requests.Session
     patience: Patience
-    server: str
-    shut: str
-    remedy: str
+    server: str  # its name in messages
+    shut: str  # what a 401 or 403 means: "keeps record 1 closed"
+    remedy: str  # what to do about it
 
     def get(
         self,
@@ -146,9 +200,9 @@ class Web:
         redirects: bool = True,
         stream: bool = True,
     ) -> requests.Response:
-        """An answer, to be closed by the caller; its body is still to be read, if it is a `stream`.
+        """An answer, for the caller to close. The body of a `stream` has not been read yet.
 
-        Raises SourceError, which is `absent` for a 404, and RequestRefused for a 401 or 403.
+        Raises SourceError, with the text `absent` for a 404, and RequestRefused for a 401 or 403.
         """
         headers = {"Accept-Encoding": "identity", **(headers or {})}
         try:
@@ -168,13 +222,13 @@ class Web:
         with self.get(url, absent, stream=False) as response:
             try:
                 return response.json()
-            except requests.exceptions.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise SourceError(
                     f"{self.server} does not answer in JSON: check the address"
                 ) from error
 
     def complaint(self, error: Exception, absent: str) -> SourceError:
-        """What to raise for an exception of requests."""
+        """The error to raise for an exception of requests."""
         response = getattr(error, "response", None)
         if response is not None:
             return self.refusal(response.status_code, absent)
@@ -184,7 +238,7 @@ class Web:
         )
 
     def refusal(self, status: int, absent: str) -> SourceError:
-        """What to raise for a status of 400 or more."""
+        """The error to raise for a status of 400 or more."""
         if status in (404, 410):
             return SourceError(absent)
         if status in (401, 403):
@@ -193,7 +247,7 @@ class Web:
 
 
 def blocks(response: requests.Response) -> Iterator[bytes]:
-    """The body as it comes, so that what came before it broke off is not lost."""
+    """The body as it comes, so that bytes are kept that came before it broke off."""
     try:
         while block := response.raw.read1(BLOCK, decode_content=True):
             yield block
@@ -209,10 +263,10 @@ def persevere(
     title: str,
     advice: str,
 ) -> None:
-    """Call `gain` until `held` tells `size` bytes or more, with pauses; as long as something is
-    gained, patience begins anew.
+    """Call `gain` until `held()` is `size` bytes or more, with pauses.
 
-    Raises SourceError when nothing more comes, and what `gain` raises that is no network's fault.
+    Whenever bytes are gained, the count of retries begins anew. Raises SourceError when no more
+    bytes come, and whatever `gain` raises that is not a failure of the network.
     """
     furthest = held()
     attempt = 0
@@ -222,21 +276,21 @@ def persevere(
             gain()
         except requests.RequestException as error:
             reason = cause(error)
-        if (have := held()) > furthest:
-            furthest, attempt = have, 0
-        if have < size:
+        if (n_bytes := held()) > furthest:
+            furthest, attempt = n_bytes, 0
+        if n_bytes < size:
             if attempt >= patience.retries:
                 raise SourceError(
-                    f"{title} broke off after {have} of {size} bytes ({reason}): {advice}"
+                    f"{title} broke off after {n_bytes} of {size} bytes ({reason}): {advice}"
                 )
             time.sleep(patience.wait(attempt))
             attempt += 1
 
 
 def side_by_side(work: Callable[[T], R], items: Iterable[T], threads: int = THREADS) -> list[R]:
-    """What `work` makes of each item, in their order, done by threads.
+    """The results of `work` for each item, in their order, computed by threads.
 
-    The first exception is raised; what was not begun by then is not begun.
+    Raises the first exception; items that were not begun by then are not begun.
     """
     with ThreadPoolExecutor(threads) as pool:
         futures = [pool.submit(work, item) for item in items]

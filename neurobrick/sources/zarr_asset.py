@@ -1,7 +1,7 @@
 """A Zarr asset of a DANDI archive: a listing of many files, each with its own digest.
 
-The whole has a digest as well, over the listing. It is compared with what the archive says of the
-asset before anything is fetched; then each file is held to the listing.
+The listing as a whole has a digest as well. It is compared with the archive's digest of the asset
+before anything is fetched; then each file is compared with the listing.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from zarr_checksum import compute_zarr_checksum
 from zarr_checksum.generators import ZarrArchiveFile
 
 from neurobrick.errors import CorruptFile, SourceError
-from neurobrick.sources import Asset, Progress, unwatched
+from neurobrick.sources.asset import Asset
+from neurobrick.sources.digests import zarr_checksum_of
 from neurobrick.sources.download import download, part_of, place, unwritable
-from neurobrick.sources.transport import Web, blocks, persevere, side_by_side
-from neurobrick.sources.zarr_checksum import checksum
+from neurobrick.sources.source import Gained, uncounted
+from neurobrick.sources.transport import UNEXPECTED, Web, blocks, persevere, side_by_side
 
 
 class Entry(NamedTuple):
@@ -36,8 +37,8 @@ class Entry(NamedTuple):
 class ZarrAsset:
     """The files of one Zarr asset, by key, as `zarr_files.Files` gives them, and to fetch whole.
 
-    The archive is asked for the listing once, when it is needed. Reading and fetching raise
-    SourceError, which is `absent` when the archive no longer has the asset. It can be pickled.
+    The listing is requested once, when it is needed. Reading and fetching raise SourceError, with
+    the text `absent` when the archive no longer has the asset. It can be pickled.
     """
 
     def __init__(self, asset: Asset, web: Web, absent: str) -> None:
@@ -54,11 +55,11 @@ class ZarrAsset:
         known = [key for key in dict.fromkeys(keys) if key in self._entries]
         return dict(zip(known, side_by_side(self._read, known), strict=True))
 
-    def fetch(self, folder: Path, progress: Progress = unwatched) -> Path:
+    def fetch(self, folder: Path, gained: Gained = uncounted) -> Path:
         """The whole asset under `folder`; one that breaks off goes on where it stopped."""
         final = place(folder, self._asset.path)
         if self._asset.checksum and _checksum_of(final) == self._asset.checksum:
-            progress(self._asset.size)
+            gained(self._asset.size)
             return final
         staging = part_of(final)
         places = {key: place(staging, key) for key in self._entries}
@@ -66,9 +67,7 @@ class ZarrAsset:
             _sweep(staging, {path for p in places.values() for path in (p, part_of(p))})
             staging.mkdir(parents=True, exist_ok=True)
             side_by_side(
-                lambda key: download(
-                    self._web, self._file(key), places[key], self._absent, progress
-                ),
+                lambda key: download(self._web, self._file(key), places[key], self._absent, gained),
                 places,
             )
             if final.is_dir():
@@ -80,20 +79,24 @@ class ZarrAsset:
 
     @cached_property
     def _entries(self) -> dict[str, Entry]:
-        """The listing, when it agrees with what the archive says of the asset."""
+        """The listing, compared with the archive's digest of the asset."""
         entries: dict[str, Entry] = {}
         page = self._asset.location
-        while page:
-            answer = self._web.json(page, self._absent)
-            try:
+        try:
+            while page:
+                answer = self._web.json(page, self._absent)
+                before = len(entries)
                 for file in answer["results"]:
-                    entries[file["Key"]] = Entry(file["Size"], file["ETag"].strip('"'))
+                    entry = Entry(int(file["Size"]), file["ETag"].strip('"'))
+                    entries[str(file["Key"])] = entry
+                if answer["next"] and len(entries) == before:
+                    raise ValueError("a page without a new file is followed by another")
                 page = answer["next"]
-            except (KeyError, TypeError, AttributeError) as error:
-                raise SourceError(
-                    f"{self._web.server} does not list the files of {self._asset.path} as a DANDI "
-                    "API does: check the address"
-                ) from error
+        except UNEXPECTED as error:
+            raise SourceError(
+                f"{self._web.server} does not list the files of {self._asset.path} as a DANDI API"
+                " does: check the address"
+            ) from error
         if self._asset.checksum:
             got = compute_zarr_checksum(
                 ZarrArchiveFile(Path(key), *entry) for key, entry in entries.items()
@@ -121,8 +124,8 @@ class ZarrAsset:
             if got == file.md5:
                 return data
         raise SourceError(
-            f"{file.path}: expected md5 {file.md5}, got {got}, also when asked again: tell the "
-            "archive if it stays so"
+            f"{file.path}: expected md5 {file.md5}, got {got}, also from a second request: tell "
+            "the archive if it stays so"
         )
 
     def _whole(self, file: Asset) -> bytes:
@@ -138,7 +141,7 @@ class ZarrAsset:
         return bytes(data)
 
     def _extend(self, data: bytearray, file: Asset) -> None:
-        """Add what comes of the bytes that `data` lacks."""
+        """Request the bytes that `data` lacks, and add those that come."""
         headers = {"Range": f"bytes={len(data)}-"} if data else {}
         with self._web.get(file.location, self._absent, headers) as response:
             if response.status_code != 206:  # a server may ignore the range
@@ -146,18 +149,18 @@ class ZarrAsset:
             for block in blocks(response):
                 data += block
                 if len(data) > file.size:
-                    break  # it is another file, of whatever length
+                    break  # this is another file: do not read all of it
 
 
 def _checksum_of(folder: Path) -> str | None:
-    """The checksum of the Zarr there; None where none is, or what is no Zarr of an archive."""
+    """The checksum of the Zarr in `folder`; None where there is none, or no sound one."""
     with suppress(CorruptFile):
-        return checksum(folder) if folder.is_dir() else None
+        return zarr_checksum_of(folder) if folder.is_dir() else None
     return None
 
 
 def _sweep(staging: Path, kept: set[Path]) -> None:
-    """Remove what another version of the asset left in its staging folder."""
+    """Remove files that another version of the asset left in its staging folder."""
     for path in _below(staging):
         if path.is_dir() and not path.is_symlink():
             with suppress(OSError):  # it still holds files
@@ -167,6 +170,6 @@ def _sweep(staging: Path, kept: set[Path]) -> None:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """What is in a folder, the deepest first."""
+    """All files and folders below a folder, the deepest first."""
     for parent, folders, files in os.walk(folder, topdown=False):
         yield from (Path(parent, name) for name in (*files, *folders))

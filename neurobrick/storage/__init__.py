@@ -11,8 +11,8 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from neurobrick.errors import StoreError
+from neurobrick.storage import per_process as per_process  # it must know of every fork
 from neurobrick.storage.folder import Folder
-from neurobrick.storage.remote import forks as forks  # which must be there before a fork
 
 
 class Storage(Protocol):

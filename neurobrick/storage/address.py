@@ -1,44 +1,51 @@
-"""Where an object storage is, and how patiently it is asked."""
+"""The address of an object storage, and the limits of a request to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from neurobrick.errors import StoreError
+from neurobrick.errors import StoreError, listed
 
 SCHEMES = ("s3", "gs", "az", "https", "http")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds, and numbers, that bound what one call may take.
+    """What one call may take. Fields are called as those of `sources.transport.Patience`.
 
-    A request that fails is made again, less and less often, until `retry_within` seconds after the
-    first; none hangs longer than `connect` to be taken up, or `stall` without a byte.
+    A failed request is repeated until `retries` or `retry_within` is reached.
     """
 
     retries: int = 10
-    retry_within: float = 30.0
-    connect: float = 5.0
-    stall: float = 15.0
+    retry_within: float = 30.0  # seconds after the first try
+    first_wait: float = 0.1  # seconds before a retry; doubled each time
+    longest_wait: float = 5.0  # seconds
+    connect: float = 5.0  # seconds to connect, before a request counts as failed
+    stall: float = 15.0  # seconds without a byte, before a request counts as failed
     at_once: int = 32  # requests
 
 
 @dataclass(frozen=True)
 class StorageUrl:
-    """A URL in parts. `bucket` is a container on Azure, and the host of plain HTTP."""
+    """A URL in parts."""
 
-    scheme: str
-    bucket: str
-    prefix: str
+    scheme: str  # one of SCHEMES
+    bucket: str  # on Azure a container; of plain HTTP the host, with its port
+    prefix: str  # of the names of objects, without a slash at either end
 
     @classmethod
     def parse(cls, url: str) -> StorageUrl:
-        """Raises StoreError, without showing a password, when this is no URL of a storage."""
-        parts = urlsplit(url)
+        """The parts of `url`.
+
+        Raises StoreError when it is not the URL of a storage. The message shows no password.
+        """
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:  # as an unclosed bracket; the error shows the whole address
+            raise StoreError(f"this is no address of a storage: {_scheme(url)}://…") from error
         if parts.scheme not in SCHEMES:
-            known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+            known = listed(f"{scheme}://" for scheme in SCHEMES)
             raise StoreError(
                 f"{parts.scheme}:// is no kind of storage: expected a path, file://, {known}"
             )
@@ -55,10 +62,14 @@ class StorageUrl:
 
     @property
     def url(self) -> str:
-        """As a user would write it."""
+        """The URL, as a user would write it."""
         return f"{self.scheme}://{self.bucket}/{self.prefix}".rstrip("/")
 
     @property
     def is_plain_http(self) -> bool:
-        """Whether this is a web server, of which files can be read by name and no more."""
+        """Whether this is a web server: files can be read by name, not listed or written."""
         return self.scheme in ("http", "https")
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0]

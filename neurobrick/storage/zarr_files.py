@@ -47,7 +47,7 @@ class LocalFiles:
     def listing(self) -> dict[str, int]:
         """Every key with its size. Raises UnsupportedFile when there is no folder, CorruptFile
         when an entry is a link or neither file nor folder, or cannot be looked at."""
-        if not self.folder.is_dir():
+        if not os.path.isdir(self._real):  # noqa: PTH112
             raise UnsupportedFile(f"there is no folder {self.folder.name}")
         try:
             return dict(_walk(Path(self._real), self.folder.name))

@@ -1,4 +1,4 @@
-"""One session, one store, in Zarr v3. Format version 2 is laid out in docs/architecture.md."""
+"""One session, one store, in Zarr v3. Format version 3 is laid out in docs/architecture.md."""
 
 from neurobrick.store.damage import damage, damage_of, faults_of_files, read_attributes
 from neurobrick.store.index import Index

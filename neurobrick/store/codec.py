@@ -13,8 +13,9 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-from numcodecs import blosc
 from numpy.typing import NDArray
+
+from neurobrick.storage import blosc
 
 LEVEL = 3
 SECOND_LEVEL = 1
@@ -31,26 +32,16 @@ def shuffle(dtype: np.dtype[Any]) -> str:
 def encode(block: Array) -> bytes:
     """The bytes of a chunk that holds `block`."""
     block = np.ascontiguousarray(block)
-    filtered = blosc.BITSHUFFLE if shuffle(block.dtype) == "bitshuffle" else blosc.SHUFFLE
+    bits = shuffle(block.dtype) == "bitshuffle"
     levels = (LEVEL, SECOND_LEVEL) if block.dtype.itemsize <= 2 else (LEVEL,)
-    payload = min(
-        (blosc.compress(block, b"zstd", n, filtered, 0, block.dtype.itemsize) for n in levels),
-        key=len,
-    )
-    return bytes(payload) + int(google_crc32c.value(payload)).to_bytes(CHECKSUM_BYTES, "little")
+    payload = min((blosc.compress(block, level, bits) for level in levels), key=len)
+    return payload + int(google_crc32c.value(payload)).to_bytes(CHECKSUM_BYTES, "little")
 
 
 def decode(content: bytes, into: Array) -> None:
-    """Undo `encode`, of a chunk of the shape and type of `into`, a contiguous array.
+    """Undo `encode`: fill `into`, a contiguous array of the chunk's shape and type.
 
-    The chunk's own checksum is not looked at: whoever read `content` held it against the store's
-    inventory, which covers it. Raises ValueError when it is not such a chunk.
+    The crc32c at the end is not checked. The caller has checked all of `content` against the
+    store's inventory. Raises ValueError when `content` is not such a chunk.
     """
-    payload = memoryview(content)[:-CHECKSUM_BYTES]
-    # Bytes 4 to 8 of blosc's header are how many it holds; with fewer, `into` would keep garbage.
-    if int.from_bytes(payload[4:8], "little") != into.nbytes:
-        raise ValueError(f"does not hold {into.nbytes} bytes")
-    try:
-        blosc.decompress(payload, into)
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"cannot be decompressed ({error})") from error
+    blosc.decompress(memoryview(content)[:-CHECKSUM_BYTES], into)

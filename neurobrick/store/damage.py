@@ -9,6 +9,7 @@ from typing import Any
 
 from neurobrick.errors import StoreError
 from neurobrick.storage import Storage, open_storage
+from neurobrick.storage.folder import Folder
 from neurobrick.store.index import Index, check_version, format_version
 from neurobrick.store.inventory import Inventory, Mismatch
 from neurobrick.store.layout import MANIFEST
@@ -99,11 +100,15 @@ def _misread(storage: Storage, path: str) -> list[str]:
 
 
 def read_attributes(path: Path) -> Mapping[str, Any] | None:
-    """A store's raw metadata without validation, or None when there is no whole store there."""
+    """The raw metadata of a session, not validated; None when there is no whole store at `path`, or
+    its metadata are damaged.
+
+    Raises StoreError when the store is there and cannot be read.
+    """
+    folder = Folder(path)
     try:
-        if not (path / MANIFEST).is_file():
-            return None
-        attributes = json.loads((path / METADATA).read_text())["attributes"]["neurobrick"]
-    except (OSError, ValueError, KeyError):
+        folder.read(MANIFEST)
+        attributes = json.loads(folder.read(METADATA))["attributes"]["neurobrick"]
+    except (FileNotFoundError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return attributes if isinstance(attributes, dict) else None

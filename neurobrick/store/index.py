@@ -6,6 +6,7 @@ without being asked what it is.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +17,11 @@ import numpy as np
 
 from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
-from neurobrick.schema import FORMAT_VERSION
+from neurobrick.schema import READABLE_VERSIONS
 from neurobrick.storage import Storage
 from neurobrick.store.inventory import Inventory, Mismatch
 from neurobrick.store.layout import MANIFEST
-from neurobrick.store.zarr3 import METADATA, chunk_names
+from neurobrick.store.zarr3 import DATA_TYPES, METADATA, chunk_names
 
 CODECS = ["bytes", "blosc", "crc32c"]
 
@@ -77,6 +78,11 @@ class Index:
         check_version(path, self.session.get("format_version"))
 
     @cached_property
+    def version(self) -> bytes:
+        """A digest of the manifest, which lists every file with its checksum."""
+        return hashlib.blake2b(self.manifest, digest_size=16).digest()
+
+    @cached_property
     def inventory(self) -> Inventory:
         """Every file of the store."""
         return Inventory.parse(self.manifest)
@@ -104,10 +110,13 @@ class Index:
             raise Mismatch(f"there is no array {key}")
         if [codec["name"] for codec in found["codecs"]] != CODECS:
             raise Mismatch(f"{key} is not encoded as neurobrick does")
+        name = found["data_type"]
+        if not isinstance(name, str) or name not in DATA_TYPES:
+            raise Mismatch(f"{key} is of type {str(name)[:50]}, which no store holds")
         node = ArrayNode(
             key,
             tuple(found["shape"]),
-            np.dtype(found["data_type"]),
+            DATA_TYPES[name],
             found["chunk_grid"]["configuration"]["chunk_shape"][0],
             found["attributes"],
         )
@@ -131,16 +140,17 @@ def format_version(manifest: bytes) -> object:
 
 def check_version(path: str, version: object) -> None:
     """Raise StoreError, with what to do, unless stores of format `version` are read here."""
-    if version == FORMAT_VERSION:
+    if version in READABLE_VERSIONS:
         return
-    older = isinstance(version, int) and version < FORMAT_VERSION
+    older = isinstance(version, int) and version < min(READABLE_VERSIONS)
     advice = (
         "it was written by an older neurobrick; neurobrick prepare --force makes it anew"
         if older
         else "it was written by a newer neurobrick: upgrade this one (pip install -U neurobrick)"
     )
+    known = " and ".join(map(str, READABLE_VERSIONS))
     raise StoreError(
-        f"{path} has format version {version}, this neurobrick reads {FORMAT_VERSION}: {advice}"
+        f"{path} has format version {version}, this neurobrick reads {known}: {advice}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Names and sizes of format version 2; docs/architecture.md draws it."""
+"""Names and sizes of format version 3; docs/architecture.md draws it."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from neurobrick.store.codec import decode
 from neurobrick.store.index import ArrayNode, Index
 from neurobrick.store.inventory import Mismatch
 from neurobrick.store.pool import run_all
-from neurobrick.store.quantize import Quantization
+from neurobrick.store.quantize import VALUE_TYPES, Quantization
 
 Array = NDArray[Any]
 
@@ -110,16 +111,27 @@ def values_load(index: Index, key: str, chunks: Chunks = None) -> Load:
     if "quantization" not in node.attributes:
         return array_load(index, key, chunks)
     quantization = Quantization(**node.attributes["quantization"])
+    if quantization.dtype not in VALUE_TYPES:
+        raise Mismatch(f"{key} has values of type {str(quantization.dtype)[:50]}")
     names, shape = _some(node, chunks)
     return Load(node, names, np.empty(shape, quantization.dtype), quantization.values)
 
 
 def clock_of(index: Index, key: str) -> Clock | None:
-    """The clock of an array of ticks; None where there is no such array, or it holds seconds."""
+    """The clock of an array of ticks; None where there is no such array, or it holds seconds.
+
+    Raises Mismatch when its rate or its offset is not a number.
+    """
     if key not in index.nodes:
         return None
     attributes = index.array(key).attributes
-    return Clock(attributes["rate"], attributes["offset"]) if "rate" in attributes else None
+    if "rate" not in attributes:
+        return None
+    rate, offset = attributes["rate"], attributes["offset"]
+    numbers = isinstance(rate, int | float) and isinstance(offset, int | float)
+    if not numbers or not 0 < rate < inf or not isfinite(offset):
+        raise Mismatch(f"{key} has ticks of {str(rate)[:50]} Hz from {str(offset)[:50]} s")
+    return Clock(rate, offset)
 
 
 def chunk_starts(index: Index, key: str) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The threads that decode chunks: one pool a process, made anew after a fork."""
+"""The threads that decode chunks: one pool in each process."""
 
 from __future__ import annotations
 
@@ -7,31 +7,28 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from neurobrick.storage.per_process import PerProcess
+
 T = TypeVar("T")
 
-MOST_THREADS = 8  # decoding is bound by memory's bandwidth beyond a few cores
+MOST_THREADS = 8  # decoding is bound by the bandwidth of memory beyond a few cores
 
-_pools: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
+_pool = PerProcess(
+    lambda: ThreadPoolExecutor(
+        min(MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="neurobrick-decode"
+    )
+)
 
 
 def run_all(tasks: Iterable[Callable[[], T]]) -> list[T]:
-    """What the tasks give, in order; the first exception of one is raised when all have ended."""
-    futures = [_pool().submit(task) for task in tasks]
-    found, failed = [], None
+    """The results of `tasks`, in order. Raises the first exception once all tasks have ended."""
+    futures = [_pool.get().submit(task) for task in tasks]
+    results, failure = [], None
     for future in futures:
         try:
-            found.append(future.result())
+            results.append(future.result())
         except Exception as error:
-            failed = failed or error
-    if failed is not None:
-        raise failed
-    return found
-
-
-def _pool() -> ThreadPoolExecutor:
-    pid = os.getpid()
-    if pid not in _pools:
-        _pools[pid] = ThreadPoolExecutor(
-            min(MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="neurobrick-decode"
-        )
-    return _pools[pid]
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return results

@@ -20,6 +20,7 @@ Array = NDArray[Any]
 # Steps of one unit of the source: whole numbers; decimals, as files round them; and halves of
 # halves, as converters and lossy compression leave them.
 STEPS = (1.0, 10.0, 100.0, 1000.0, 1e4, 1e5, 1e6, *(2.0**k for k in range(1, 21)))
+VALUE_TYPES = ("float32", "float64")
 _PROBE = 1024  # values tried before the whole array is
 
 
@@ -68,7 +69,7 @@ def quantize(values: Array, scaling: Scaling) -> tuple[Quantization, Array] | No
 
     Every value is compared, NaN as NaN, and −0.0 as the 0.0 that it comes back as.
     """
-    if values.dtype.kind != "f" or not values.size:
+    if values.dtype.name not in VALUE_TYPES or not values.size:
         return None
     probe = values.reshape(-1)[:: max(1, values.size // _PROBE)]
     for steps in STEPS:

@@ -22,6 +22,7 @@ from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
 from neurobrick.schema import SessionMetadata
 from neurobrick.storage import Storage, open_storage
+from neurobrick.storage.per_process import PerProcess
 from neurobrick.store.columns import ColumnArrays, from_arrays
 from neurobrick.store.index import Index
 from neurobrick.store.inventory import Mismatch
@@ -68,7 +69,7 @@ class SessionStore:
         self._storage = storage
         self._path = path
         self._locate = locate or self._load_index
-        self._lock = RLock()
+        self._lock = PerProcess(RLock)  # a fork may happen while another thread holds it
         self._given = False  # whether anything of this version of the store was given out
         with self._boundary():
             self._index = known or self._load_index()
@@ -80,8 +81,12 @@ class SessionStore:
         """The store at `path`, a folder."""
         return cls(open_storage(path.parent), path.name)
 
-    def __reduce__(self) -> tuple[type[SessionStore], tuple[Storage, str, Index]]:
-        return (SessionStore, (self._storage, self._path, self._index))  # not where it may move
+    def __reduce__(
+        self,
+    ) -> tuple[type[SessionStore], tuple[Storage, str, Index], dict[str, bool]]:
+        # Without `locate`: a copy in another process stays with this version if it is bound to it.
+        arguments = (self._storage, self._path, self._index)
+        return (SessionStore, arguments, {"_given": self._given})
 
     @property
     def name(self) -> str:
@@ -97,6 +102,19 @@ class SessionStore:
     def index(self) -> Index:
         """What the store says of its nodes and files."""
         return self._read(lambda index: index)
+
+    @property
+    def version(self) -> bytes:
+        """Tells the version of the store that is read now from any other; see `bind`."""
+        return self._index.version
+
+    def bind(self, version: bytes) -> bool:
+        """Make later calls read `version` only. False if the store has been replaced meanwhile."""
+        with self._lock.get():
+            if self._index.version != version:
+                return False
+            self._given = True
+            return True
 
     @property
     def n_spikes(self) -> int:
@@ -182,9 +200,9 @@ class SessionStore:
             return [times_load(index, f"{key}/timestamps", chunks), values]
 
         stamps, values = self._arrays(loads)
-        _, _, clock = self.behavior_info(name)
+        _, shape, clock = self.behavior_info(name)
         if clock:
-            ticks = ticks_of_runs(stamps)
+            ticks = self._ticks(name, stamps, shape[0])
             if chunks is not None:
                 rows = self._read(lambda index: index.array(f"{key}/values").rows)
                 ticks = ticks[chunks.start * rows : chunks.stop * rows]
@@ -196,12 +214,12 @@ class SessionStore:
     def behavior_chunks(self, name: str) -> FloatArray:
         """The first time of each chunk of a series."""
         key = behavior_key(name)
-        _, _, clock = self.behavior_info(name)
+        _, shape, clock = self.behavior_info(name)
         if clock is None:
             return self._read(lambda index: chunk_starts(index, f"{key}/timestamps"))
         rows = self._read(lambda index: index.array(f"{key}/values").rows)
         (segments,) = self._arrays(lambda index: [array_load(index, f"{key}/segments")])
-        return clock.times(ticks_of_runs(segments)[::rows])
+        return clock.times(self._ticks(name, segments, shape[0])[::rows])
 
     def units(self) -> pa.Table:
         """The units table, one row a unit."""
@@ -256,6 +274,18 @@ class SessionStore:
         found = self._read(chunks, gives=False)
         self._storage.read_ahead([name for name, _ in found], [crc for _, crc in found])
 
+    def _ticks(self, name: str, segments: Array, n_samples: int) -> NDArray[np.int64]:
+        """The tick (n_samples,) of each sample of a regular series.
+
+        Raises StoreError when the `segments` (k, 2) are not of so many samples.
+        """
+        if segments.ndim != 2 or segments.shape[1] != 2:
+            raise StoreError(f"{self.name} is damaged: segments of shape {segments.shape}")
+        counts = segments[:, 1]
+        if np.any(counts < 0) or np.any(counts > n_samples) or counts.sum() != n_samples:
+            raise StoreError(f"{self.name} is damaged: the segments of {name} are not its samples")
+        return ticks_of_runs(segments)
+
     def _table(self, key: str) -> pa.Table:
         def parts(index: Index) -> list[tuple[str, str]]:
             return [
@@ -305,7 +335,7 @@ class SessionStore:
             except (Mismatch, FileNotFoundError):
                 index = self._renewed(index)
                 found = read(index)
-            with self._lock:
+            with self._lock.get():
                 if index is not self._index:
                     raise self._replaced()
                 self._given |= gives
@@ -316,7 +346,7 @@ class SessionStore:
 
         Raises the exception that is being handled when none has: then the store is damaged.
         """
-        with self._lock:
+        with self._lock.get():
             if self._index is not old:  # another thread was here first
                 return self._index
             new = self._locate()

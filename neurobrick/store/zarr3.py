@@ -15,16 +15,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neurobrick.errors import StoreError
 from neurobrick.storage.checksum import checksum
 from neurobrick.store.codec import LEVEL, encode, shuffle
 
 METADATA = "zarr.json"
+# Zarr's names of the types that stores hold, and numpy's types. A name from a file is looked up
+# here and never given to numpy, which makes types of Python objects of some.
+DATA_TYPES = {
+    name: np.dtype(name).newbyteorder("<")
+    for name in (
+        *("bool", "int8", "int16", "int32", "int64"),
+        *("uint8", "uint16", "uint32", "uint64", "float32", "float64"),
+    )
+}
 
 Array = NDArray[Any]
 
 
 class FolderWriter:
-    """A Zarr v3 store that is being written to a folder; `files` is each file's size and crc32c."""
+    """A Zarr v3 store that is being written to a folder.
+
+    `files` has the size in bytes and the `checksum` of each file that was written.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder)
@@ -48,8 +61,12 @@ class FolderWriter:
     ) -> None:
         """Write an array in chunks of `rows` rows, each as wide as the array; see `chunk_rows`.
 
-        `dims` are the names of its dimensions, by which xarray tells what belongs together.
+        `dims` are the names of its dimensions. Arrays that share a name share that dimension in
+        xarray. Raises StoreError when the type of `data` is not one of `DATA_TYPES`.
         """
+        if data.dtype.name not in DATA_TYPES:
+            raise StoreError(f"{key} cannot be stored: its values are of type {data.dtype}")
+        data = np.asarray(data, DATA_TYPES[data.dtype.name])
         self._parents(key)
         shape = (chunk_rows(len(data), rows), *(max(1, n) for n in data.shape[1:]))
         self._node(key, _array_metadata(data, shape, dims, attributes or {}))

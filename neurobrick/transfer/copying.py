@@ -1,61 +1,46 @@
-"""What is said of a copy, and which sessions are wanted."""
+"""What push and pull share: the outcome of a session, and small questions about its files."""
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from neurobrick.catalog import Catalog
-from neurobrick.errors import StoreError
+from neurobrick.catalog.globs import matching
 from neurobrick.store import Index
 from neurobrick.store.inventory import Inventory, Mismatch
 
-AT_ONCE = 32  # files on their way
+AT_ONCE = 32  # files that are copied at a time
+STAGE = "copying"  # for Progress; it counts bytes
 
 Status = Literal["copied", "unchanged", "failed"]
 
 
 @dataclass(frozen=True)
 class Copy:
-    """What became of one session: `files`, and `size` in bytes, are what was copied now."""
+    """The outcome of one session."""
 
     session_id: str
     status: Status
-    files: int = 0
-    size: int = 0
-    reason: str = ""
+    files: int = 0  # copied now
+    size: int = 0  # bytes copied now
+    reason: str = ""  # of a failure
 
     @classmethod
     def of(cls, session_id: str, sizes: Sequence[int]) -> Copy:
-        """A session that was copied; `sizes` of its files, 0 for those that were there."""
-        moved = [size for size in sizes if size]
-        return cls(session_id, "copied", len(moved), sum(moved))
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Who is told what while a copy goes on; called from many threads."""
-
-    planned: Callable[[int], None] = field(default=lambda n_bytes: None)
-    moved: Callable[[int], None] = field(default=lambda n_bytes: None)
-    finished: Callable[[Copy], None] = field(default=lambda copy: None)
+        """A session that was copied; `sizes` in bytes, 0 for a file that was there already."""
+        copied = [size for size in sizes if size]
+        return cls(session_id, "copied", len(copied), sum(copied))
 
 
 def chosen(corpus: Catalog, globs: Sequence[str]) -> list[str]:
-    """The sessions that match any of `globs`; all without one.
+    """The ids of the sessions that match any of `globs`; of all sessions if there are no globs.
 
-    Raises StoreError for a glob that matches none.
+    Raises FilterError for a glob that matches none.
     """
     ids = corpus.sessions["session"].to_pylist()
-    for glob in globs:
-        if not fnmatch.filter(ids, glob):
-            raise StoreError(
-                f"{corpus.storage.url} has no session that matches {glob!r}; neurobrick list"
-                f" --root {corpus.storage.url} names those it has"
-            )
-    return [i for i in ids if not globs or any(fnmatch.fnmatchcase(i, glob) for glob in globs)]
+    return matching(ids, globs) if globs else ids
 
 
 def size_of(index: Index) -> int:

@@ -1,8 +1,9 @@
 """Copying sessions of a corpus to an object store.
 
-A session gets a place of its own there, named by its content, and is seen once the catalogue names
-it, which is replaced in one step: readers find the old corpus or the new one, whole. Of two pushes
-at once, the slower takes what the faster wrote into its own. One that was broken off goes on.
+Each version of a session has a place of its own there, named by its content. Readers see it once
+the catalogue names it. The catalogue is replaced in one step, so readers find the old corpus or the
+new one, whole. Of two pushes at once, the slower one adds its sessions to the catalogue of the
+faster one. A push that was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -18,59 +19,63 @@ import pyarrow.compute as pc
 
 from neurobrick.catalog import Catalog, dump, generation_of, join, table_file
 from neurobrick.errors import NeurobrickError, StoreError
+from neurobrick.progress import Progress
 from neurobrick.storage import open_storage
 from neurobrick.storage.remote.objects import ObjectStorage
 from neurobrick.store import MANIFEST, SUFFIX, Index
 from neurobrick.store.inventory import Mismatch
-from neurobrick.transfer.copying import AT_ONCE, Copy, Watch, chosen, size_of
+from neurobrick.transfer.copying import AT_ONCE, STAGE, Copy, chosen, size_of
 
-TRIES = 20  # of replacing the catalogue, where others replace it, too
+TRIES = 20  # to replace the catalogue, while others replace it, too
 
 Tables = Mapping[str, pa.Table]
 
 
-def push(root: Path, url: str, globs: Sequence[str] = (), watch: Watch | None = None) -> list[Copy]:
+def push(
+    root: Path, url: str, globs: Sequence[str] = (), progress: Progress | None = None
+) -> list[Copy]:
     """Copy sessions of the corpus at `root` to the one at `url`, which is made if there is none.
 
-    What is there already is not copied; sessions that are only at `url` stay. Every file is held
-    against its store's inventory before it is sent, and the server checks what arrives.
+    Sessions that are at `url` already are not copied. Sessions that are only at `url` stay. Every
+    file is compared with the inventory of its store before it is sent, and the server checks what
+    arrives.
 
-    Raises StoreError when there is no corpus at `root`, when a glob matches nothing, or when `url`
-    cannot be written.
+    Returns the outcome of each session. Raises StoreError when there is no corpus at `root`, or
+    `url` cannot be written; FilterError for a glob that matches no session.
     """
-    watch = watch or Watch()
+    progress = progress or Progress()
     corpus, target = Catalog(open_storage(root)), ObjectStorage(url)
     indices = {session_id: corpus.store(session_id) for session_id in chosen(corpus, globs)}
-    there = _manifests(target)
-    wanted = {i: index for i, index in indices.items() if there.get(i) != index.manifest}
-    watch.planned(sum(map(size_of, wanted.values())))
-    copies, places = [], {}
+    manifests = _manifests(target)
+    absent = {i: index for i, index in indices.items() if manifests.get(i) != index.manifest}
+    progress.total(STAGE, sum(map(size_of, absent.values())))
+    copies, paths = [], {}
     with ThreadPoolExecutor(AT_ONCE) as threads:
         for session_id, index in indices.items():
             copy = Copy(session_id, "unchanged")
-            if session_id in wanted:
+            if session_id in absent:
                 path = f"{session_id}.{google_crc32c.value(index.manifest):08x}{SUFFIX}"
                 try:
-                    copy = _send(session_id, index, corpus, target, path, threads, watch)
-                    places[session_id] = path
+                    copy = _send(session_id, index, corpus, target, path, threads, progress)
+                    paths[session_id] = path
                 except NeurobrickError as error:
                     copy = Copy(session_id, "failed", reason=str(error))
             copies.append(copy)
-            watch.finished(copy)
-    if places:
-        _commit(target, _placed(corpus, places), places)
+            progress.finished(copy)
+    if paths:
+        _commit(target, _with_paths(corpus, paths), paths)
     return copies
 
 
 def _manifests(target: ObjectStorage) -> dict[str, bytes]:
-    """The manifest of every session at `target`."""
+    """The manifest of every session at `target`, by session id; none without a catalogue there."""
     try:
         content = target.read(table_file("sessions"))
     except FileNotFoundError:
         return {}
-    there = Catalog(target, content)
-    ids = there.sessions["session"].to_pylist()
-    return {session_id: there.store(session_id).manifest for session_id in ids}
+    listed = Catalog(target, content)
+    ids = listed.sessions["session"].to_pylist()
+    return {session_id: listed.store(session_id).manifest for session_id in ids}
 
 
 def _send(
@@ -80,18 +85,18 @@ def _send(
     target: ObjectStorage,
     path: str,
     threads: ThreadPoolExecutor,
-    watch: Watch,
+    progress: Progress,
 ) -> Copy:
     """Put the files of a store below `path`, its manifest last."""
-    # The place is named by the content, and objects are there whole or not at all: what has a
-    # file's name and size there is that file.
-    there = target.files(f"{path}/")
+    # The path is named by the content, and an object is there whole or not at all. So an object
+    # with the name and the size of a file is that file.
+    sizes_there = target.files(f"{path}/")
     inventory = index.inventory
 
     def send(name: str) -> int:
         size, _ = inventory.entry(name)
-        if there.get(f"{path}/{name}") == size:
-            watch.moved(size)
+        if sizes_there.get(f"{path}/{name}") == size:
+            progress.advance(STAGE, size)
             return 0
         try:
             content = corpus.storage.read(f"{index.path}/{name}")
@@ -102,30 +107,33 @@ def _send(
                 " push again"
             ) from error
         target.write(f"{path}/{name}", content)
-        watch.moved(size)
+        progress.advance(STAGE, size)
         return size
 
     sizes = list(threads.map(send, sorted(inventory.files)))
     target.write(f"{path}/{MANIFEST}", index.manifest)
-    watch.moved(len(index.manifest))
+    progress.advance(STAGE, len(index.manifest))
     return Copy.of(session_id, [*sizes, len(index.manifest)])
 
 
-def _placed(corpus: Catalog, places: Mapping[str, str]) -> dict[str, pa.Table]:
-    """The catalogue's rows of the sessions in `places`, with their stores there."""
-    ids = pa.array(list(places), pa.string())
+def _with_paths(corpus: Catalog, paths: Mapping[str, str]) -> dict[str, pa.Table]:
+    """The catalogue's rows of the sessions in `paths`, with these paths of their stores."""
+    ids = pa.array(list(paths), pa.string())
     tables = {
         name: table.filter(pc.is_in(table["session"], value_set=ids))
         for name, table in corpus.everything().items()
     }
     sessions = tables["sessions"]
-    stores = pa.array([places[session_id] for session_id in sessions["session"].to_pylist()])
+    stores = pa.array([paths[session_id] for session_id in sessions["session"].to_pylist()])
     column = sessions.schema.get_field_index("store")
     return {**tables, "sessions": sessions.set_column(column, "store", stores)}
 
 
-def _commit(target: ObjectStorage, new: Tables, places: Mapping[str, str]) -> None:
-    """Put sessions into the catalogue at `target`, beside those that are in it, in one step."""
+def _commit(target: ObjectStorage, new: Tables, paths: Mapping[str, str]) -> None:
+    """Add the sessions of `new` to the catalogue at `target`, in one step.
+
+    Raises StoreError when other pushes are faster again and again.
+    """
     for _ in range(TRIES):
         try:
             content, version = target.read_version(table_file("sessions"))
@@ -141,16 +149,16 @@ def _commit(target: ObjectStorage, new: Tables, places: Mapping[str, str]) -> No
                 target.write(table_file(name, generation), file)
         if target.write_if(table_file("sessions"), files["sessions"], version) is not None:
             if old is not None and old.generation.decode() != generation:
-                _drop(target, old, places)
+                _drop(target, old, paths)
             return
     raise StoreError(
-        f"{target.url}: other pushes replaced the catalogue {TRIES} times over; what was sent is"
-        " there, push again to list it"
+        f"{target.url}: other pushes replaced the catalogue {TRIES} times over; the files were"
+        " sent, push again to list them"
     )
 
 
 def _merged(old: Catalog | None, new: Tables) -> dict[str, pa.Table]:
-    """The catalogue with the sessions of `new` in place of those it had of their names."""
+    """The tables of `old`, with the sessions of `new` added or in place of those of the same id."""
     parts = [new]
     if old is not None:
         ids = new["sessions"]["session"].combine_chunks()
@@ -164,19 +172,19 @@ def _merged(old: Catalog | None, new: Tables) -> dict[str, pa.Table]:
     return {name: table.sort_by("session") for name, table in join(parts).items()}
 
 
-def _drop(target: ObjectStorage, old: Catalog, places: Mapping[str, str]) -> None:
-    """Remove what the catalogue that was replaced alone had: its tables, and replaced stores.
+def _drop(target: ObjectStorage, old: Catalog, paths: Mapping[str, str]) -> None:
+    """Remove the tables of `old`, which was replaced, and the stores that were replaced with it.
 
-    Readers that hold it are told to open the corpus again.
+    Readers that have it open get an error that says to open the corpus again.
     """
     generation = old.generation.decode()
     stale = [table_file(name, generation) for name in ("units", "trials", "behavior")]
-    known = set(old.sessions["session"].to_pylist())
-    for session_id in known & set(places):
+    ids = set(old.sessions["session"].to_pylist())
+    for session_id in ids & set(paths):
         path = old.store(session_id).path
-        if path != places[session_id]:
-            # The manifest first: what has none is no store.
+        if path != paths[session_id]:
+            # The manifest first: a folder without one is no store.
             target.delete([f"{path}/{MANIFEST}"])
             stale += target.files(f"{path}/")
-    with suppress(StoreError):  # left behind, they do no harm
+    with suppress(StoreError):  # what is left behind does no harm
         target.delete(stale)

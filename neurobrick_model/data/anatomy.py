@@ -11,14 +11,14 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Where a session's spikes are from: its subject, and the brain area of each unit."""
+    """Where a session's spikes were recorded."""
 
-    subject: str
-    areas: tuple[str, ...]
+    subject: str  # id of the subject, or UNKNOWN
+    areas: tuple[str, ...]  # (n_units,) brain area of each unit, or UNKNOWN
 
     @classmethod
     def of(cls, session: Session) -> Anatomy:
-        """As the session says; what it does not say is unknown."""
+        """The anatomy that the session's metadata and units table name."""
         subject, units = session.metadata.subject, session.units
         areas = units["area"].to_pylist() if "area" in units.column_names else []
         areas = areas or [None] * session.n_units

@@ -1,5 +1,6 @@
-"""The corpus: every session's spikes and target samples as flat tensors, from which training cuts
-its windows by arithmetic on the device.
+"""The corpus: the spikes and target samples of all sessions as flat tensors.
+
+Training cuts its windows out of them, by arithmetic on the device.
 """
 
 from __future__ import annotations
@@ -21,21 +22,16 @@ from neurobrick_model.data import placement, targets
 from neurobrick_model.data.anatomy import Anatomy
 from neurobrick_model.data.choices import (
     check_alike,
+    check_rules,
     choose_readout,
     choose_target,
     select_sessions,
 )
 from neurobrick_model.data.label_budget import choose
 from neurobrick_model.data.readouts import NOTHING_INHERITED, Inherited
-from neurobrick_model.data.scored_parts import read_scoring_request, say_missing
-from neurobrick_model.data.targets import (
-    SessionSamples,
-    Targets,
-    axes,
-    read_samples,
-    sampling_rate,
-    unit_of,
-)
+from neurobrick_model.data.sampling import sampling_rate
+from neurobrick_model.data.scored_parts import ScoringRequest, read_scoring_request, say_missing
+from neurobrick_model.data.targets import SessionSamples, Targets, axes, read_samples, unit_of
 from neurobrick_model.data.timeline import TICKS, PackedSpikes, Spans, SpikeStore, Vocabulary, ticks
 from neurobrick_model.recipe.settings import DataSettings, EvaluationSettings
 
@@ -44,19 +40,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sessions ready for training: vocabulary, spikes, targets, and where windows may lie.
-
-    Spikes may lie on another device than the rest: in the host's memory, where they are too many.
-    """
+    """Sessions ready for training."""
 
     vocabulary: Vocabulary
-    target: str
+    target: str  # name of the decoded behavior; several, joined by "or", where sessions differ
     unit: str  # SI unit of the target
     axes: tuple[str, ...]  # names of its columns
     rate: float  # Hz of the fastest session's samples, after decimation
-    spikes: PackedSpikes
-    targets: Targets
-    train: Spans
+    spikes: PackedSpikes  # on the device, or in the host's memory where they are too many
+    targets: Targets  # on the device
+    train: Spans  # where training windows may lie
     anatomies: tuple[Anatomy, ...]  # of each session
     trials: tuple[NDArray[np.float64], ...]  # (k, 2) s of each session, on its own clock
 
@@ -71,38 +64,43 @@ class Corpus:
         inherited: Inherited = NOTHING_INHERITED,
         evaluation: EvaluationSettings | None = None,
     ) -> Corpus:
-        """Read every session that `settings.sessions` selects, with what `evaluation` scores of it;
-        `say` is told what goes where, and what is missing. Where only some labels are wanted,
-        `seed` chooses them. What is to be decoded is told in `inherited`, where they are given, and
-        otherwise in those of the sessions.
+        """Read every session that `settings.sessions` selects.
 
-        Raises RecipeError when there is none, when one lacks the target or has no units, when the
-        targets differ in unit or number of axes from each other or from `inherited`, when there is
-        nothing to train on, or when there is not enough memory, which is estimated before any of it
-        is taken.
+        Args:
+            dataset: the prepared sessions.
+            settings: the recipe's group `data`.
+            device: where the tensors go; the spikes may stay on the host.
+            say: called with lines about the corpus's size, and about missing or odd data.
+            seed: chooses the labels, where the recipe limits them.
+            inherited: normalization and classes of the base decoder, used instead of the sessions'
+                own.
+            evaluation: what is scored; the defaults if None.
+
+        Raises RecipeError when there is no session, when one lacks the target, has no units or a
+        target that does not vary, when targets differ in unit or number of axes from each other or
+        from the inherited one, when there is nothing to train on, and when memory does not suffice,
+        which is estimated before anything is read.
         """
         device = torch.device(device)
         ids = select_sessions(dataset, settings.sessions)
         sessions = [dataset[id] for id in ids]
         names = [choose_target(session, settings.target) for session in sessions]
         check_alike(sessions, names, settings, inherited)
-        home = _home(sessions, names, settings, device, say)
-        asked = [
+        check_rules(sessions, settings, evaluation or EvaluationSettings())
+        home = _choose_home(sessions, names, settings, device, say)
+        requests = [
             read_scoring_request(session, evaluation or EvaluationSettings())
             for session in sessions
         ]
-        say_missing(ids, [one.missing for one in asked], say)
-        store = SpikeStore(len(sessions), sum(session.n_spikes for session in sessions))
-        parts = []
-        for row, (session, name) in enumerate(zip(sessions, names, strict=True)):
-            spikes = session.slice(*session.span).spikes
-            store.add(row, spikes.times, spikes.units, session.domain)
-            samples = read_samples(session, name, settings, asked[row])
-            parts.append(_labelled(samples, settings, seed, session))
+        say_missing(ids, [request.missing for request in requests], say)
+        store, parts = _read(sessions, names, requests, settings, seed)
+        for part in parts:
+            if part.warning:
+                say(part.warning)
         say_missing(ids, [part.missing for part in parts], say)
         others = {
-            name: (choose_readout(sessions, name, own, inherited), own.weight)
-            for name, own in settings.readouts.items()
+            name: (choose_readout(sessions, name, readout, inherited), readout.weight)
+            for name, readout in settings.readouts.items()
         }
         by_session = settings.normalize == "session"
         gathered = targets.gather(parts, store.base, by_session, device, others, inherited)
@@ -116,18 +114,18 @@ class Corpus:
             targets=gathered,
             train=_training_spans(parts, store, device),
             anatomies=tuple(map(Anatomy.of, sessions)),
-            trials=tuple(one.trials for one in asked),
+            trials=tuple(request.trials for request in requests),
         )
 
     @property
     def device(self) -> torch.device:
-        """Where windows are put together."""
+        """The device that windows are put together on."""
         return self.targets.time.device
 
     @property
     def columns(self) -> int:
-        """Columns of a decoder's output: the target's axes, then those of each further readout."""
-        return len(self.axes) + sum(one.readout.width for one in self.targets.readouts)
+        """Columns of a decoder's output: the target's axes, then those of each readout."""
+        return len(self.axes) + sum(targets.readout.width for targets in self.targets.readouts)
 
     @property
     def label_seconds(self) -> tuple[float, ...]:
@@ -135,19 +133,20 @@ class Corpus:
         targets = self.targets
         seconds = []
         for row in range(len(self.vocabulary.sessions)):
-            mine = targets.session == row
-            rate = sampling_rate(targets.time[mine].cpu().numpy() / TICKS)
-            seconds.append(int(targets.train[mine].sum()) / rate if rate else 0.0)
+            of_session = targets.session == row
+            rate = sampling_rate(targets.time[of_session].cpu().numpy() / TICKS)
+            seconds.append(int(targets.train[of_session].sum()) / rate if rate else 0.0)
         return tuple(seconds)
 
     def fingerprint(self) -> str:
-        """A checksum of all that training sees: ids, units, spikes, samples, weights, splits."""
+        """Checksums of everything that training reads: ids, units, spikes, samples, weights,
+        splits."""
         names = json.dumps([self.vocabulary.sessions, self.vocabulary.units, self.unit])
         parts = (
             *(self.spikes.tick, self.spikes.unit, self.spikes.before),
             *(self.targets.time, self.targets.value, self.targets.weight),
             *(self.train.start, self.train.stop, self.targets.scored["valid"]),
-            *(tensor for one in self.targets.readouts for tensor in (one.value, one.weight)),
+            *(x for readout in self.targets.readouts for x in (readout.value, readout.weight)),
         )
         sums = [zlib.crc32(names.encode()), *(_checksum(part) for part in parts)]
         return "".join(f"{value:08x}" for value in sums)
@@ -157,14 +156,32 @@ def _checksum(x: Tensor) -> int:
     return zlib.crc32(x.cpu().contiguous().numpy().reshape(-1).view("uint8").data)
 
 
-def _home(
+def _read(
+    sessions: Sequence[Session],
+    names: Sequence[str],
+    requests: Sequence[ScoringRequest],
+    settings: DataSettings,
+    seed: int,
+) -> tuple[SpikeStore, list[SessionSamples]]:
+    """The spikes of all sessions, and the samples of each: one session is in memory at a time."""
+    store = SpikeStore(len(sessions), sum(session.n_spikes for session in sessions))
+    parts = []
+    for row, (session, name) in enumerate(zip(sessions, names, strict=True)):
+        spikes = session.slice(*session.span).spikes
+        store.add(row, spikes.times, spikes.units, session.domain)
+        samples = read_samples(session, name, settings, requests[row])
+        parts.append(_labelled(samples, settings, seed, session))
+    return store, parts
+
+
+def _choose_home(
     sessions: Sequence[Session],
     names: Sequence[str],
     settings: DataSettings,
     device: torch.device,
     say: Say,
 ) -> torch.device:
-    """Where the spikes go, by an estimate of what they take."""
+    """The device that holds the spikes, by an estimate of their size, which is said."""
     spikes = placement.spike_bytes(sessions)
     others = placement.target_bytes(sessions, names, settings.readouts)
     free = memory.free_bytes(device)
@@ -186,18 +203,19 @@ def _home(
 def _labelled(
     part: SessionSamples, settings: DataSettings, seed: int, session: Session
 ) -> SessionSamples:
-    """`part` with as many labels as are wanted, to train on and to validate with."""
+    """`part` with at most the recipe's labels, to train on and to validate with."""
     if settings.labels is None:
         return part
     rate, domain = sampling_rate(part.times), session.domain
-    wanted = partial(choose, seconds=settings.labels, rate=rate, seed=seed, id=session.id)
-    train = wanted(part.train, part.times[part.trained])
-    return part.labelled(train, valid=wanted(domain, part.times[part.scored["valid"]]))
+    choice = partial(choose, seconds=settings.labels, rate=rate, seed=seed, id=session.id)
+    train = choice(part.train, part.times[part.trained])
+    return part.labelled(train, valid=choice(domain, part.times[part.scored["valid"]]))
 
 
 def _training_spans(
     parts: Sequence[SessionSamples], store: SpikeStore, device: torch.device
 ) -> Spans:
+    """The training intervals of all sessions that hold a sample with a weight."""
     spans = []
     for row, part in enumerate(parts):
         useful = part.useful()

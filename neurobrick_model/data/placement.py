@@ -1,4 +1,4 @@
-"""Memory: what a corpus will take, estimated before it is taken, and where it goes."""
+"""Where spikes lie in memory, by an estimate of the corpus's size before it is read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from neurobrick_model.compute.memory import gigabytes
 from neurobrick_model.data.timeline import BIN_BITS, TICKS
 from neurobrick_model.recipe.settings import ReadoutSettings
 
-SPIKE_BYTES = 6  # a tick and a unit
-BIN_BYTES = 8  # of the index, for each bin
-SAMPLE_BYTES = 25  # time, weight, session, split, row; and 4 for each axis
-READOUT_BYTES = 12  # weight, split row; and its value
-RESIDENT_SHARE = 0.5  # of what is free on a device may be spikes; the rest is for the model
+SPIKE_BYTES = 6  # of a spike: its tick and its unit
+BIN_BYTES = 8  # of a bin of the index
+SAMPLE_BYTES = 25  # of a sample: time, weight, session, split, row; its axes come on top
+AXIS_BYTES = 4  # of a value
+CLASS_BYTES = 8  # of a class
+READOUT_BYTES = 12  # of a readout's sample: weight, row; its value comes on top
+RESIDENT_SHARE = (
+    0.5  # spikes may take this share of a device's free memory; the rest is the model's
+)
 
 
 def spike_bytes(sessions: Sequence[Session]) -> int:
@@ -30,34 +34,36 @@ def target_bytes(
     targets: Sequence[str],
     readouts: Mapping[str, ReadoutSettings] | None = None,
 ) -> int:
-    """Bytes of their samples and of what else is decoded at these, at most: a recipe may thin them
-    out."""
+    """Bytes of the samples of `targets`, one name a session, and of the readouts, before they are
+    decimated."""
     each = sum(
-        READOUT_BYTES + _value_bytes(sessions, name, own) for name, own in (readouts or {}).items()
+        READOUT_BYTES + _value_bytes(sessions, name, settings)
+        for name, settings in (readouts or {}).items()
     )
     shapes = [
         session.behavior[target].shape for session, target in zip(sessions, targets, strict=True)
     ]
-    return sum(m * (SAMPLE_BYTES + 4 * d + each) for m, d in shapes)
+    return sum(m * (SAMPLE_BYTES + AXIS_BYTES * d + each) for m, d in shapes)
 
 
 def _value_bytes(sessions: Sequence[Session], name: str, settings: ReadoutSettings) -> int:
-    """Of one sample of a readout: a class, or axes, as many as the sessions have that have it."""
+    """Bytes of a readout's value at one sample."""
     if settings.column:
-        return 8
+        return CLASS_BYTES
     behavior = settings.behavior or name
-    return max(
-        (4 * one.behavior[behavior].shape[1] for one in sessions if behavior in one.behavior),
-        default=0,
-    )
+    infos = [session.behavior[behavior] for session in sessions if behavior in session.behavior]
+    return max((AXIS_BYTES * info.shape[1] for info in infos), default=0)
 
 
 def choose_device_for_spikes(
     wanted: str, spikes: int, targets: int, device: torch.device, free: int, host_free: int
 ) -> torch.device:
-    """Where packed spikes of that many bytes go: on `device` or on the host.
+    """The device that holds the packed spikes: `device`, or the host.
 
-    Raises RecipeError when they do not fit where they have to be.
+    `wanted` is the recipe's `data.place`: device, host or auto. `spikes` and `targets` are their
+    bytes; `free` and `host_free` are the free bytes on `device` and on the host.
+
+    Raises RecipeError when they do not fit there.
     """
     host = torch.device("cpu")
     if device.type != "cpu" and (

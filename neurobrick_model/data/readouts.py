@@ -1,9 +1,9 @@
-"""Readouts: what else a decoder says at the moments of its target's samples.
+"""Readouts: what a decoder decodes beside its target, at the times of the target's samples.
 
-A continuous readout is another behavior, taken at those moments. A discrete one is the value that a
-column of an interval table has there, such as the direction of the reach under way; classes are the
-values that training has seen. Each has weights and scored samples of its own: a session may lack
-any of them.
+A continuous readout is another behavior, interpolated at those times. A discrete readout is the
+value of a column of an interval table at those times, such as the direction of the current reach.
+Its classes are the values in the training samples. Each readout has weights and scored samples of
+its own, because a session may lack it.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from neurobrick import HarmonizeError, Intervals, RecipeError, Session
-from neurobrick_model.data.normalization import Moments, moments, zscores
+from neurobrick import HarmonizeError, RecipeError, Session
+from neurobrick.errors import listed
+from neurobrick_model.data.normalization import Moments, moments, varies, zscores
+from neurobrick_model.data.sampling import interpolated
 from neurobrick_model.data.timeline import flat, true_rows
 from neurobrick_model.recipe.settings import ReadoutSettings
 
 MOST_CLASSES = 256
-NEAR = 1.5  # sample intervals that a behavior is interpolated across
 NO_CLASS = -1  # the class of a sample that has none
 
 Scalar = bool | int | float | str
 
 
 class Readout(BaseModel):
-    """One readout of a decoder: what its columns of the output are."""
+    """One readout of a decoder: the names of its columns of the output."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    unit: str = Field("", description="SI unit of a continuous one")
-    axes: tuple[str, ...] = Field((), description="names of a continuous one's columns")
-    classes: tuple[Scalar, ...] = Field((), description="what a discrete one tells apart")
+    unit: str = Field("", description="SI unit of a continuous readout")
+    axes: tuple[str, ...] = Field((), description="names of a continuous readout's columns")
+    classes: tuple[Scalar, ...] = Field((), description="classes of a discrete readout")
 
     @property
     def width(self) -> int:
@@ -49,12 +50,11 @@ class Readout(BaseModel):
 
 @dataclass(frozen=True)
 class Inherited:
-    """What a decoder that is trained already tells things in: its other `readouts` by name, and the
-    mean and deviation (d,) of its `target` and of the other `behaviors` among them."""
+    """Normalization and readouts that an adapted run inherits from its base decoder."""
 
-    target: Moments | None = None
-    behaviors: Mapping[str, Moments] = field(default_factory=dict)
-    readouts: Mapping[str, Readout] = field(default_factory=dict)
+    target: Moments | None = None  # mean and deviation (d,) of the target, SI
+    behaviors: Mapping[str, Moments] = field(default_factory=dict)  # of continuous readouts
+    readouts: Mapping[str, Readout] = field(default_factory=dict)  # by name
 
 
 NOTHING_INHERITED = Inherited()
@@ -62,18 +62,15 @@ NOTHING_INHERITED = Inherited()
 
 @dataclass(frozen=True)
 class ReadoutTargets:
-    """The samples of one readout, beside those of `Targets`: `value` (m, d) float32, z-scored, or
-    (m,) int64 classes, NONE where there is none or one that training has not seen; `weight` (m,)
-    float32 in its loss; `share`, what its loss counts; `scored`, rows by split; `mean` and `std`
-    (sessions, d) float64 in SI. What training has not seen is scored all the same: it is wrong."""
+    """The samples of one readout, at the m samples of `Targets`, of all sessions."""
 
     readout: Readout
-    value: Tensor
-    weight: Tensor
-    share: float
-    scored: Mapping[str, Tensor]
-    mean: Tensor
-    std: Tensor
+    value: Tensor  # (m, d) float32, z-scored; or (m,) int64 classes, NO_CLASS for no known class
+    weight: Tensor  # (m,) float32, in the readout's loss
+    share: float  # weight of the readout's loss in the whole loss
+    scored: Mapping[str, Tensor]  # by split, (k,) int64 rows; unknown classes too, as errors
+    mean: Tensor  # (sessions, d) float64, SI
+    std: Tensor  # (sessions, d) float64, SI
 
     def restore(self, value: Tensor, session: int) -> Tensor:
         """z-scored values (n, d) of one session back in SI, float64."""
@@ -82,110 +79,102 @@ class ReadoutTargets:
 
 @dataclass(frozen=True)
 class ReadoutSamples:
-    """One session's, at the m samples of its target: `values` (m, d) in SI, NaN where there is
-    none, of a continuous readout; `labels` (m,), each a row of `classes`, of a discrete one; or
-    neither, where the session lacks it, and `missing` says why. `weights` (m,) in its loss;
-    `trained` (m,), which count in training; `scored` (m,), by split."""
+    """One session's samples of a readout, at the m samples of its target.
 
-    weights: NDArray[np.float32]
-    trained: NDArray[np.bool_]
-    scored: Mapping[str, NDArray[np.bool_]]
-    values: NDArray[np.float64] | None = None
-    labels: NDArray[np.int64] | None = None
+    A session that lacks the readout has neither values nor classes, and a reason in `missing`.
+    """
+
+    weights: NDArray[np.float32]  # (m,) in the readout's loss
+    trained: NDArray[np.bool_]  # (m,) in the training split with a weight above 0
+    scored: Mapping[str, NDArray[np.bool_]]  # (m,) by split
+    values: NDArray[np.float64] | None = None  # (m, d) SI, NaN for none; of a continuous readout
+    labels: NDArray[np.int64] | None = None  # (m,) rows of `classes`; of a discrete readout
     classes: tuple[Scalar, ...] = ()
     missing: str = ""
 
 
 @dataclass(frozen=True)
 class TargetSamples:
-    """What a session's target says of its m samples: `times` (m,) s, `weights` (m,) in the loss,
-    and masks (m,) of the `train` split, of each split, and of what is scored of it."""
+    """The m samples of a session's target, which its readouts are taken at."""
 
-    times: NDArray[np.float64]
-    weights: NDArray[np.float32]
-    train: NDArray[np.bool_]
-    splits: Mapping[str, NDArray[np.bool_]]
-    scored: Mapping[str, NDArray[np.bool_]]
+    times: NDArray[np.float64]  # (m,) s
+    weights: NDArray[np.float32]  # (m,) in the target's loss
+    train: NDArray[np.bool_]  # (m,) in the train split
+    splits: Mapping[str, NDArray[np.bool_]]  # (m,) in each split
+    scored: Mapping[str, NDArray[np.bool_]]  # (m,) scored, by split
 
 
 def read(
-    session: Session, name: str, settings: ReadoutSettings, frame: TargetSamples
+    session: Session, name: str, settings: ReadoutSettings, target: TargetSamples
 ) -> ReadoutSamples:
     """A readout of a session.
 
-    A behavior has the weights of the target, and is scored where the target is. A column counts
-    alike, and is scored, wherever it has a value.
+    A behavior has the weights of the target, and is scored where the target is. A column has the
+    weight 1 and is scored wherever it has a value.
 
     Raises RecipeError for a column of too many values.
     """
-    missing = ""
     if settings.column is not None:
-        try:
-            labels, classes = _labels(session, settings, frame.times)
-        except HarmonizeError as error:
-            labels, classes, missing = np.full(len(frame.times), NO_CLASS), (), str(error)
-        there = labels != NO_CLASS
-        return ReadoutSamples(
-            weights=there.astype(np.float32),
-            trained=there & frame.train,
-            scored={split: there & mask for split, mask in frame.splits.items()},
-            labels=labels,
-            classes=classes,
-            missing=missing,
-        )
+        return _read_column(session, settings, target)
     behavior = settings.behavior or name
-    values = _values(session, behavior, frame.times)
-    if values is None:
-        there, missing = np.zeros(len(frame.times), np.bool_), f"it has no behavior {behavior!r}"
-    else:
-        there = np.isfinite(values).all(1)
-    weights = np.where(there, frame.weights, np.float32(0))
+    known: NDArray[np.bool_] = np.zeros(len(target.times), np.bool_)
+    values, missing = None, f"it has no behavior {behavior!r}"
+    if behavior in session.behavior:
+        series = session.slice(*session.span).behavior[behavior]
+        stamps = np.asarray(series.timestamps, dtype=np.float64)
+        values = interpolated(target.times, stamps, np.asarray(series.values, dtype=np.float64))
+        known, missing = np.asarray(np.isfinite(values).all(axis=1)), ""
+    weights = np.where(known, target.weights, np.float32(0))
     return ReadoutSamples(
         weights=weights,
-        trained=(weights > 0) & frame.train,
-        scored={split: there & mask for split, mask in frame.scored.items()},
+        trained=(weights > 0) & target.train,
+        scored={split: known & mask for split, mask in target.scored.items()},
         values=values,
         missing=missing,
     )
 
 
-def _values(session: Session, name: str, times: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """A behavior (m, d) at `times` (m,): interpolated, NaN in its gaps; None if there is none."""
-    if name not in session.behavior:
-        return None
-    series = session.slice(*session.span).behavior[name]
-    stamps = np.asarray(series.timestamps, dtype=np.float64)
-    values = np.asarray(series.values, dtype=np.float64)
-    if len(stamps) < 2:
-        return np.full((len(times), values.shape[1]), np.nan)
-    found = np.stack([np.interp(times, stamps, axis, np.nan, np.nan) for axis in values.T], axis=1)
-    after = np.searchsorted(stamps, times).clip(1, len(stamps) - 1)
-    far = stamps[after] - stamps[after - 1] > NEAR * np.median(np.diff(stamps))
-    exact = (stamps[after] == times) | (stamps[after - 1] == times)
-    found[far & ~exact] = np.nan
-    return found
+def _read_column(
+    session: Session, settings: ReadoutSettings, target: TargetSamples
+) -> ReadoutSamples:
+    missing = ""
+    try:
+        labels, classes = _labels(session, settings, target.times)
+    except HarmonizeError as error:
+        labels, classes, missing = np.full(len(target.times), NO_CLASS), (), str(error)
+    known = labels != NO_CLASS
+    return ReadoutSamples(
+        weights=known.astype(np.float32),
+        trained=known & target.train,
+        scored={split: known & mask for split, mask in target.splits.items()},
+        labels=labels,
+        classes=classes,
+        missing=missing,
+    )
 
 
 def _labels(
     session: Session, settings: ReadoutSettings, times: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], tuple[Scalar, ...]]:
-    """The class (m,) at `times` (m,), and what the classes are.
+    """The labels (m,) at `times` (m,), rows of the classes, and the classes.
 
-    Raises HarmonizeError when the session lacks the table or one of its columns that are asked for.
+    Raises HarmonizeError when the session lacks the table or one of the columns.
     """
     rule, column = settings.during, settings.column
     assert rule is not None
     assert column is not None
 
-    def having(*values: Scalar) -> Intervals:
-        where = {**rule.where, column: list(values)}
-        return rule.model_copy(update={"where": where}).intervals(session.intervals)
-
-    having()  # raises also where no row has a value
+    rule.intervals(session.intervals)  # raises where the rule does not fit the session's tables
+    table = session.intervals[rule.table]
+    if column not in table.column_names:
+        raise HarmonizeError(
+            f"table {rule.table!r} has no column {column!r}; "
+            f"there is: {listed(sorted(table.column_names))}"
+        )
     wanted = rule.where.get(column)
     classes = _sorted(
         value
-        for value in session.intervals[rule.table][column].to_pylist()
+        for value in table[column].to_pylist()
         if _is_class(value) and (wanted is None or value in wanted)
     )
     if len(classes) > MOST_CLASSES:
@@ -195,7 +184,12 @@ def _labels(
         )
     labels = np.full(len(times), NO_CLASS)
     for number, value in enumerate(classes):
-        labels[having(value).contains(times)] = number
+        where = {**rule.where, column: [value]}
+        try:
+            inside = rule.model_copy(update={"where": where}).intervals(session.intervals)
+        except HarmonizeError:  # no row of this value is among those of the rule
+            continue
+        labels[inside.contains(times)] = number
     return labels, classes
 
 
@@ -215,13 +209,16 @@ def gather(
     device: torch.device,
     inherited: Inherited,
 ) -> ReadoutTargets:
-    """The samples of all sessions, from those of each. A readout without axes is a discrete one;
-    its classes are those of `inherited`, else those that training sees.
+    """The samples of a readout of all sessions; `parts` are those of each session.
 
-    Raises RecipeError when there is nothing to train on.
+    `share` is the weight of its loss. Behaviors are normalized `by_session`, or all together, or as
+    inherited. A readout without axes is discrete: its classes are the inherited ones, else those of
+    the training samples.
+
+    Raises RecipeError when there is nothing to train on, and when a behavior varies in no session.
     """
-    settled = inherited.readouts.get(readout.name)
-    if settled is None and not any(part.trained.any() for part in parts):
+    base = inherited.readouts.get(readout.name)
+    if base is None and not any(part.trained.any() for part in parts):
         why = next((f": {part.missing}" for part in parts if part.missing), "")
         raise RecipeError(
             f"data.readouts.{readout.name}: no session has a sample of it in its train split{why}"
@@ -231,13 +228,17 @@ def gather(
     if readout.axes:
         values = [_or_nan(part, readout.width) for part in parts]
         pools = [x[part.trained] for x, part in zip(values, parts, strict=True)]
+        if base is None and not any(varies(pool) for pool in pools):
+            raise RecipeError(
+                f"data.readouts.{readout.name}: it does not vary in the train split of any session"
+            )
         mean, std = moments(pools, by_session, inherited.behaviors.get(readout.name))
         value = flat([zscores(x, *row) for x, *row in zip(values, mean, std, strict=True)], device)
     else:
-        classes = settled.classes if settled else _seen(parts)
+        classes = base.classes if base else _seen(parts)
         readout = readout.model_copy(update={"classes": classes})
         labels = [_renumbered(part, readout.classes) for part in parts]
-        weights = [own * (label != NO_CLASS) for own, label in zip(weights, labels, strict=True)]
+        weights = [w * (label != NO_CLASS) for w, label in zip(weights, labels, strict=True)]
         value = flat(labels, device)
     return ReadoutTargets(
         readout=readout,
@@ -254,11 +255,12 @@ def gather(
 
 
 def _or_nan(part: ReadoutSamples, d: int) -> NDArray[np.float64]:
+    """The values (m, d); NaN for a session that lacks the readout."""
     return np.full((len(part.weights), d), np.nan) if part.values is None else part.values
 
 
 def _seen(parts: Sequence[ReadoutSamples]) -> tuple[Scalar, ...]:
-    """The classes of all samples that are trained on."""
+    """The classes of the training samples of all sessions."""
     return _sorted(
         part.classes[label]
         for part in parts
@@ -268,7 +270,7 @@ def _seen(parts: Sequence[ReadoutSamples]) -> tuple[Scalar, ...]:
 
 
 def _renumbered(part: ReadoutSamples, classes: tuple[Scalar, ...]) -> NDArray[np.int64]:
-    """Its labels (m,) as rows of `classes`; NONE for one that training has not seen."""
+    """The labels (m,) of a session as rows of `classes`; NO_CLASS for a value not among them."""
     if part.labels is None:
         return np.full(len(part.weights), NO_CLASS)
     number = {value: row for row, value in enumerate(classes)}

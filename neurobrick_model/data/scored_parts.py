@@ -1,5 +1,6 @@
-"""Parts: what of a session is scored apart, as in reach and in hold, and the trials by which the
-confidence of scores is estimated.
+"""The parts of a session that are scored apart, such as reach and hold, and its trials.
+
+Confidence intervals of scores are estimated by drawing whole trials.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ TRIALS = "trials"  # the table of most stores
 
 
 class Part(NamedTuple):
-    """What is scored by itself: a split, during some of its time."""
+    """A part that is scored by itself: the samples of a split within a set of intervals."""
 
-    split: str
-    during: str
+    split: str  # train, valid or test
+    during: str  # name of the intervals
 
 
 HEADLINE = Part("test", EVALUATION)
@@ -29,18 +30,21 @@ HEADLINE = Part("test", EVALUATION)
 
 @dataclass(frozen=True)
 class ScoringRequest:
-    """What is asked of one session, on its own clock: `splits`, and in each the time `during` each
-    named interval, empty where the session has none; `trials` (k, 2) s by start. `missing` says why
-    there is none, by the setting that asks for it."""
+    """The parts of one session that are to be scored, on its own clock."""
 
-    splits: tuple[str, ...] = ()
-    during: Mapping[str, Intervals] = field(default_factory=dict)
-    trials: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
-    missing: Mapping[str, str] = field(default_factory=dict)
+    splits: tuple[str, ...] = ()  # those that are scored
+    during: Mapping[str, Intervals] = field(default_factory=dict)  # by name; empty if it has none
+    trials: NDArray[np.float64] = field(  # (k, 2) s, start and stop, sorted by start
+        default_factory=lambda: np.zeros((0, 2))
+    )
+    missing: Mapping[str, str] = field(default_factory=dict)  # by setting, why there is nothing
 
 
 def read_scoring_request(session: Session, settings: EvaluationSettings) -> ScoringRequest:
-    """What the settings ask of a session; what it has no table or column for is `missing`."""
+    """The parts of `session` that the settings name.
+
+    A rule that the session's tables do not fit gives nothing, and is noted in `missing`.
+    """
     tables, missing = session.intervals, {}
     during, trials = {EVALUATION: session.evaluation}, np.zeros((0, 2))
     for name, rule in settings.during.items():
@@ -60,9 +64,11 @@ def read_scoring_request(session: Session, settings: EvaluationSettings) -> Scor
 def say_missing(
     ids: Sequence[str], missing: Sequence[Mapping[str, str]], say: Callable[[str], None]
 ) -> None:
-    """Say of each setting how many of the sessions `ids` lack what it asks for, and why; `missing`
-    is each one's reasons by setting."""
-    for key in dict.fromkeys(key for one in missing for key in one):
-        lacking = [id for id, one in zip(ids, missing, strict=True) if key in one]
-        why = next(one[key] for one in missing if key in one)
+    """Say, for each setting, in how many of the sessions `ids` it finds nothing, and why.
+
+    `missing` holds each session's reasons by setting.
+    """
+    for key in dict.fromkeys(key for reasons in missing for key in reasons):
+        lacking = [id for id, reasons in zip(ids, missing, strict=True) if key in reasons]
+        why = next(reasons[key] for reasons in missing if key in reasons)
         say(f"{key}: nothing in {len(lacking)} of {len(ids)} sessions, as in {lacking[0]}: {why}")

@@ -1,12 +1,11 @@
-"""Targets: the behavior samples of every session that training and evaluation look at.
+"""Targets: the behavior samples of all sessions, for training and evaluation.
 
-Splits, weights and normalization are settled here, on each session's own clock, before anything
+Splits, weights and normalization are computed here on each session's own clock, before anything
 becomes a tensor.
 """
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,43 +23,39 @@ from neurobrick import (
     RecipeError,
     Session,
     SplitSpec,
+    matching,
     split,
 )
 from neurobrick_model.data import readouts
-from neurobrick_model.data.normalization import moments, zscores
+from neurobrick_model.data.normalization import check_varies, far_samples, moments, zscores
 from neurobrick_model.data.readouts import Inherited, Readout, ReadoutSamples, ReadoutTargets
+from neurobrick_model.data.sampling import decimation, derivative
 from neurobrick_model.data.scored_parts import Part, ScoringRequest
 from neurobrick_model.data.timeline import flat, ticks, true_rows
 from neurobrick_model.recipe.settings import DataSettings, Weights
 
 SPLITS = ("train", "valid", "test")
-NOTHING = ScoringRequest()
-GAP = 1.5  # sample intervals without a sample that a derivative does not reach across
+NOTHING_SCORED = ScoringRequest()
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Samples of the behavior to decode, over all sessions: `time` (m,) int64 corpus ticks, sorted;
-    `value` (m, d) float32, z-scored, 0 where the source has NaN; `weight` (m,) float32 in the loss,
-    0 there too; `session` (m,) int32; `train` (m,) bool, in the train split with some weight;
-    `scored`, for each split the rows (k,) int64 that evaluation looks at; `parts`, the rows of each
-    part that a report scores; `mean` and `std` (sessions, d) float64 in SI; `readouts`, what else
-    is decoded at the same samples."""
+    """The m behavior samples of all sessions, sorted by time, with d axes each."""
 
-    time: Tensor
-    value: Tensor
-    weight: Tensor
-    session: Tensor
-    train: Tensor
-    scored: Mapping[str, Tensor]
-    parts: Mapping[Part, Tensor]
-    mean: Tensor
-    std: Tensor
-    readouts: tuple[ReadoutTargets, ...] = ()
+    time: Tensor  # (m,) int64, corpus ticks
+    value: Tensor  # (m, d) float32, z-scored; 0 where the source has NaN
+    weight: Tensor  # (m,) float32, in the loss; 0 where the source has NaN
+    session: Tensor  # (m,) int32, vocabulary row
+    train: Tensor  # (m,) bool, in the train split with a weight above 0
+    scored: Mapping[str, Tensor]  # by split, (k,) int64 rows that evaluation scores
+    parts: Mapping[Part, Tensor]  # (k,) int64 rows of each part that a report scores
+    mean: Tensor  # (sessions, d) float64, SI
+    std: Tensor  # (sessions, d) float64, SI
+    readouts: tuple[ReadoutTargets, ...] = ()  # decoded at the same samples, beside the target
 
     @cached_property
     def reported(self) -> Tensor:
-        """The rows (k,) of all parts together: what is decoded for a report."""
+        """The rows (k,) of all parts together: those that are decoded for a report."""
         return torch.unique(torch.cat(list(self.parts.values())))
 
     def restore(self, value: Tensor, session: int) -> Tensor:
@@ -70,47 +65,51 @@ class Targets:
 
 @dataclass(frozen=True)
 class SessionSamples:
-    """The samples (m,) of d axes of one session, on its own clock; `train`, its training split;
-    `trained`, those samples inside it that have any weight; `readouts`, by name."""
+    """The m samples of one session, on its own clock, with d axes each."""
 
-    times: NDArray[np.float64]
-    values: NDArray[np.float64]
-    weights: NDArray[np.float32]
-    train: Intervals
-    trained: NDArray[np.bool_]
-    scored: Mapping[str, NDArray[np.bool_]]
-    parts: Mapping[Part, NDArray[np.bool_]]
-    readouts: Mapping[str, ReadoutSamples]
+    times: NDArray[np.float64]  # (m,) s
+    values: NDArray[np.float64]  # (m, d) SI
+    weights: NDArray[np.float32]  # (m,) in the loss
+    train: Intervals  # the training split
+    trained: NDArray[np.bool_]  # (m,) in the training split with a weight above 0
+    scored: Mapping[str, NDArray[np.bool_]]  # (m,) by split
+    parts: Mapping[Part, NDArray[np.bool_]]  # (m,)
+    readouts: Mapping[str, ReadoutSamples]  # by name
+    warning: str | None = None  # about values that are absurdly far from the others
 
     def labelled(self, train: Intervals, valid: Intervals) -> SessionSamples:
-        """The same, trained on inside `train` only and validated inside `valid` only."""
-        taught, held = train.contains(self.times), valid.contains(self.times)
+        """The same samples, trained on inside `train` only and validated inside `valid` only."""
+        in_train, in_valid = train.contains(self.times), valid.contains(self.times)
         return replace(
             self,
             train=self.train & train,
-            trained=self.trained & taught,
-            scored=_within(self.scored, held),
+            trained=self.trained & in_train,
+            scored=_within(self.scored, in_valid),
             readouts={
-                name: replace(own, trained=own.trained & taught, scored=_within(own.scored, held))
-                for name, own in self.readouts.items()
+                name: replace(
+                    samples,
+                    trained=samples.trained & in_train,
+                    scored=_within(samples.scored, in_valid),
+                )
+                for name, samples in self.readouts.items()
             },
         )
 
     @property
     def missing(self) -> dict[str, str]:
-        """Why it lacks what it lacks, by the setting that asks for that."""
+        """By setting, why the session has no samples of a readout."""
         return {
-            f"data.readouts.{name}": own.missing
-            for name, own in self.readouts.items()
-            if own.missing
+            f"data.readouts.{name}": samples.missing
+            for name, samples in self.readouts.items()
+            if samples.missing
         }
 
     def useful(self) -> Intervals:
-        """The training intervals that hold a sample with any weight: others teach nothing."""
+        """The training intervals that hold a sample with a weight: the others teach nothing."""
         start, stop = self.train.start, self.train.stop
         times = self.times[self.trained]
-        held = np.searchsorted(times, stop) > np.searchsorted(times, start)
-        return Intervals(start[held], stop[held])
+        useful = np.searchsorted(times, stop) > np.searchsorted(times, start)
+        return Intervals(start[useful], stop[useful])
 
 
 def _within(
@@ -120,17 +119,18 @@ def _within(
 
 
 def read_samples(
-    session: Session, target: str, settings: DataSettings, asked: ScoringRequest = NOTHING
+    session: Session, target: str, settings: DataSettings, request: ScoringRequest = NOTHING_SCORED
 ) -> SessionSamples:
-    """The samples of `target`, thinned out to the wanted rate, as velocities where asked.
+    """The samples of `target`, decimated to the recipe's rate; velocities where it wants these.
 
-    Raises RecipeError when none of them has any weight in the train split, and when weights or
-    splits ask for a table or column that the session lacks.
+    Raises RecipeError when no sample of the train split has a weight, when these samples do not
+    vary, and when weights or splits need a table or column that the session lacks.
     """
     series = session.slice(*session.span).behavior[target]
     stride = decimation(series.timestamps, settings.target_rate)
     times = np.asarray(series.timestamps[::stride], dtype=np.float64)
     values = np.asarray(series.values[::stride], dtype=np.float64)
+    recorded = values
     if settings.velocity and session.behavior[target].unit == "m":
         values = derivative(times, values)
     splits = _splits(settings.splits, session)
@@ -141,13 +141,19 @@ def read_samples(
         raise RecipeError(
             f"{session.id} has no sample of {target!r} with any weight in its train split"
         )
+    about = (session.id, target, unit_of(session.behavior[target], settings))
+    check_varies(values[trained], *about)
+    # The velocity of a position that does not vary is not 0, because of rounding.
+    position = recorded[trained & np.isfinite(recorded).all(1)]
+    if len(position):
+        check_varies(position, session.id, target, session.behavior[target].unit)
     divided = {name: splits.get(name, Intervals()) for name in SPLITS}
     inside = {name: spans.contains(times) for name, spans in divided.items()}
     scored = {
         name: finite & (spans & session.evaluation).contains(times)
         for name, spans in divided.items()
     }
-    frame = readouts.TargetSamples(times, weights, inside["train"], inside, scored)
+    samples = readouts.TargetSamples(times, weights, inside["train"], inside, scored)
     return SessionSamples(
         times=times,
         values=values,
@@ -157,13 +163,14 @@ def read_samples(
         scored=scored,
         parts={
             Part(name, during): finite & (divided[name] & spans).contains(times)
-            for name in asked.splits
-            for during, spans in asked.during.items()
+            for name in request.splits
+            for during, spans in request.during.items()
         },
         readouts={
-            name: readouts.read(session, name, own, frame)
-            for name, own in settings.readouts.items()
+            name: readouts.read(session, name, readout, samples)
+            for name, readout in settings.readouts.items()
         },
+        warning=far_samples(values[finite], *about),
     )
 
 
@@ -175,9 +182,12 @@ def gather(
     others: Mapping[str, tuple[Readout, float]],
     inherited: Inherited,
 ) -> Targets:
-    """The samples of all sessions, normalized together or each on its own, but for what `inherited`
-    settle; `base` (sessions,) is what corpus time adds to the ticks of each, `others` describes
-    further readouts and says what their losses count."""
+    """The samples of all sessions, normalized.
+
+    `parts` are the samples of each session. `base` (sessions,) is added to each session's ticks.
+    Sessions are normalized each `by_session`, or all together, or as `inherited`. `others` are the
+    further readouts by name, each with the weight of its loss.
+    """
     pools = [part.values[part.trained] for part in parts]
     mean, std = moments(pools, by_session, inherited.target)
     values = [zscores(part.values, *row) for part, *row in zip(parts, mean, std, strict=True)]
@@ -203,41 +213,19 @@ def gather(
 
 
 def axes(info: BehaviorInfo) -> tuple[str, ...]:
-    """Names of the columns: the series' own, or x, y, z, or numbers where there are more."""
+    """Names of a behavior's columns: its own, or x, y, z, or numbers where there are more."""
     d = info.shape[1]
     names = "xyz" if d <= 3 else [str(axis) for axis in range(d)]
     return tuple(info.columns) or tuple(names[:d])
 
 
 def unit_of(info: BehaviorInfo, settings: DataSettings) -> str:
-    """The SI unit of what is decoded."""
+    """The SI unit of a behavior as it is decoded: m/s where a position becomes a velocity."""
     return "m/s" if settings.velocity and info.unit == "m" else info.unit
 
 
-def sampling_rate(times: NDArray[np.float64]) -> float:
-    """Samples a second, from the median interval, which gaps do not move, and to six digits, as
-    timestamps are rounded; 0 for a lone sample."""
-    return float(f"{1 / np.median(np.diff(times)):.6g}") if len(times) > 1 else 0.0
-
-
-def decimation(times: NDArray[np.float64], rate: float) -> int:
-    """Every how many samples to keep so that there are at most `rate` a second."""
-    return max(1, int(np.ceil(sampling_rate(times) / rate - 1e-3)))  # clocks are not exact
-
-
-def derivative(times: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The change a second of `values` (m, d): central differences, one-sided at the edges of a
-    stretch without gaps, and NaN for a sample alone in its stretch."""
-    rate = sampling_rate(times)
-    edges = np.flatnonzero(np.diff(times) * rate > GAP) + 1
-    change = np.full_like(values, np.nan)
-    for own in np.split(np.arange(len(times)), edges):
-        if len(own) > 1:
-            change[own] = np.gradient(values[own], times[own], axis=0)
-    return change
-
-
 def _splits(settings: SplitSpec | None, session: Session) -> Mapping[str, Intervals]:
+    """The session's splits, or those of the recipe. Raises RecipeError where these do not fit."""
     if settings is None:
         return session.splits
     try:
@@ -252,9 +240,11 @@ def _splits(settings: SplitSpec | None, session: Session) -> Mapping[str, Interv
 def _weights(
     settings: Weights, session: Session, times: NDArray[np.float64]
 ) -> NDArray[np.float32]:
+    """The weight (m,) in the loss of the samples at `times` (m,). Raises RecipeError for a rule
+    that the session's tables do not fit."""
     weights = np.full(len(times), settings.elsewhere, dtype=np.float32)
     for number, rule in enumerate(settings.rules):
-        if not any(fnmatch.fnmatch(session.id, glob) for glob in rule.sessions):
+        if not matching([session.id], rule.sessions, may_be_none=True):
             continue
         inside = session.evaluation
         if isinstance(rule.during, IntervalRule):

@@ -1,5 +1,7 @@
-"""Decoding a recording as it would be decoded while it is made: each sample by itself, from the one
-window that ends with it, or soon after. What `Stream` gives, in batches, by the model as it is.
+"""A recording is decoded as if it were being made: each sample from one window of the past.
+
+The window ends with the sample, or a lag later. `Stream` gives the same values, one at a time. Here
+they are computed in batches, by the model itself.
 """
 
 from __future__ import annotations
@@ -10,12 +12,11 @@ import torch
 from torch import Tensor
 
 from neurobrick_model.data.timeline import TICKS, PackedSpikes, Spans, Vocabulary
-from neurobrick_model.decoding.stitching import BATCH
+from neurobrick_model.decoding.stitching import BATCH, read_keys
 from neurobrick_model.model.perceiver import Perceiver
-from neurobrick_model.model.tokens import Queries, all_units, key_tokens
+from neurobrick_model.model.tokens import Queries
 
 
-@torch.no_grad()
 def decode_causally(
     model: Perceiver,
     vocabulary: Vocabulary,
@@ -24,31 +25,38 @@ def decode_causally(
     window: float,
     lag: float,
 ) -> Tensor:
-    """The decoder's output at `time` (n,), corpus ticks inside the recordings: (n, columns).
+    """The model's output at `time` (n,), corpus ticks inside the recordings: (n, columns) float32.
 
-    Each sample is asked of the `window` seconds that end `lag` seconds after it. They begin no
-    sooner than its recording, and end no later, so that they are fewer at its edges.
+    Each sample is decoded from the `window` seconds that end `lag` seconds after it.
     """
-    windows = trailing(
-        spikes.domain.to(time.device), time, round(window * TICKS), round(lag * TICKS)
-    )
+    windows = windows_before(spikes.domain.to(time.device), time, window, lag)
+    return decode_each(model, vocabulary, spikes, windows, time)
+
+
+def windows_before(domain: Spans, time: Tensor, window: float, lag: float) -> Spans:
+    """For each of `time` (n,), sorted ticks, the `window` seconds that end `lag` seconds later.
+
+    A window lies within the span of `domain` that holds its sample, so that it is shorter at the
+    span's start. At the span's end it ends less than `lag` after the sample.
+    """
+    span = domain[torch.searchsorted(domain.start, time, right=True) - 1]
+    stop = torch.minimum(time + round(lag * TICKS), span.stop)
+    return replace(span, start=torch.maximum(stop - round(window * TICKS), span.start), stop=stop)
+
+
+@torch.no_grad()
+def decode_each(
+    model: Perceiver, vocabulary: Vocabulary, spikes: PackedSpikes, windows: Spans, time: Tensor
+) -> Tensor:
+    """The model's output (n, columns) float32 at each of `time` (n,), from its own window."""
     output = torch.zeros(len(time), model.readout.out_features, device=time.device)
     batch = BATCH[time.device.type]
     for first in range(0, len(time), batch):
         rows = slice(first, first + batch)
         part = windows[rows]
-        cut = spikes.cut(part.to(spikes.device)).to(time.device)
-        keys = key_tokens(cut, part, all_units(vocabulary, part.session), vocabulary)
-        asked = (time[rows] - part.start)[:, None]
-        queries = Queries(asked.int(), part.session, torch.zeros_like(asked), asked >= 0)
+        keys = read_keys(spikes, part, vocabulary)
+        moment = (time[rows] - part.start)[:, None]
+        queries = Queries(moment.int(), part.session, torch.zeros_like(moment), moment >= 0)
         with torch.compiler.set_stance("force_eager"):  # windows here are of many shapes
             output[rows] = model(keys, queries)[:, 0]
     return output
-
-
-def trailing(domain: Spans, time: Tensor, length: int, lag: int) -> Spans:
-    """For each moment of `time` (n,), the window of `length` ticks that ends `lag` ticks later, or
-    what of it lies in the span of `domain` that holds the moment."""
-    span = domain[torch.searchsorted(domain.start, time, right=True) - 1]
-    stop = torch.minimum(time + lag, span.stop)
-    return replace(span, start=torch.maximum(stop - length, span.start), stop=stop)

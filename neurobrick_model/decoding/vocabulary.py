@@ -1,11 +1,10 @@
-"""The vocabulary's part of a decoder's weights: one row for every unit, one for every session.
+"""The rows of a decoder's embedding tables: one row for every unit, one for every session.
 
-All else in a decoder is shared, so that sessions are added and dropped by rows alone.
+All other weights are shared by the sessions. So a session is added or dropped by its rows alone.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurobrick import RecipeError
 from neurobrick_model.data.timeline import Vocabulary
 
 UNITS = "unit_embedding.weight"
@@ -25,7 +23,7 @@ Weights = Mapping[str, Tensor]
 
 
 def extend(weights: Weights, more: Weights) -> dict[str, Tensor]:
-    """`weights` with the rows of `more` after their own; the rest is that of `weights`."""
+    """`weights`, with the embeddings of `more` after its own embeddings."""
     rows = {
         name: torch.cat([weights[name], more[name].to(weights[name].device)]) for name in TABLES
     }
@@ -33,7 +31,7 @@ def extend(weights: Weights, more: Weights) -> dict[str, Tensor]:
 
 
 def keep(weights: Weights, vocabulary: Vocabulary, sessions: Sequence[int]) -> dict[str, Tensor]:
-    """`weights` with the rows of these sessions of `vocabulary` only, in this order."""
+    """`weights` with the embeddings of these rows of `vocabulary` only, in this order."""
     first, units = vocabulary.first_unit, vocabulary.units
     rows = [row for s in sessions for row in range(first[s], first[s] + units[s])]
     return {
@@ -43,26 +41,9 @@ def keep(weights: Weights, vocabulary: Vocabulary, sessions: Sequence[int]) -> d
     }
 
 
-def matching(known: Sequence[str], globs: Sequence[str]) -> list[str]:
-    """The sessions among `known` that match any of `globs`.
+def units_checksum(counts: NDArray[np.integer]) -> str:
+    """The CRC-32 of the number of spikes of each unit, `counts` (n_units,), as 8 hex digits.
 
-    Raises RecipeError for a glob that matches none of them.
+    Other units hardly ever have the same counts, whatever the units are called.
     """
-    for glob in globs:
-        if not fnmatch.filter(known, glob):
-            raise RecipeError(
-                f"the decoder knows no session that matches {glob!r}; it knows: {listed(known)}"
-            )
-    return [id for id in known if any(fnmatch.fnmatch(id, glob) for glob in globs)]
-
-
-def listed(ids: Sequence[str]) -> str:
-    """The first few ids, for a message."""
-    return f"{', '.join(ids[:5])}{', …' if len(ids) > 5 else ''}"
-
-
-def units_checksum(unit: NDArray[np.integer], n_units: int) -> str:
-    """Of the number of spikes of each of `n_units`, where `unit` (n,) are the rows of all spikes:
-    hardly the same for other units, whatever these are called."""
-    counts = np.bincount(unit, minlength=n_units).astype("<i8")
-    return f"{zlib.crc32(counts.tobytes()):08x}"
+    return f"{zlib.crc32(counts.astype('<i8').tobytes()):08x}"

@@ -1,22 +1,23 @@
 """Recipe: everything that one training run depends on, as one YAML file.
 
-Unknown keys are errors, every value has a default but the name, and every message is one line that
-names the key. Rules over interval tables and the division into train, valid and test are written
+Unknown keys are errors. Every setting but the name has a default. Every error is one line that
+names the key. Rules over interval tables, and the division into train, valid and test, are written
 as in the dataset registry.
 """
 
 from __future__ import annotations
 
 import copy
-import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from neurobrick import IntervalRule, RecipeError
+from neurobrick import RecipeError
+from neurobrick_model.recipe.faults import explain
+from neurobrick_model.recipe.overrides import override
 from neurobrick_model.recipe.settings import (
     AdaptSettings,
     BaselineSettings,
@@ -27,41 +28,47 @@ from neurobrick_model.recipe.settings import (
     TrainingSettings,
 )
 
-RECIPE = "recipe.yaml"  # in a run's folder, every setting of it
+RECIPE = "recipe.yaml"  # the recipe in a run's folder, with every setting
+NAME = r"^[^\W_][\w.-]*$"  # a letter or digit first: `..` would be the folder above `runs`
 
 
 class Recipe(Settings):
     """One training run."""
 
-    name: str = Field(pattern=r"^[\w.-]+$", description="the run's folder under `runs`")
-    runs: Path = Field(Path("runs"), description="where run folders are made")
+    name: str = Field(
+        pattern=NAME,
+        description="the run's folder in `runs`: letters, digits, and . _ - after the first",
+    )
+    runs: Path = Field(Path("runs"), description="the folder of all runs")
     data: DataSettings = Field(DataSettings(), description="sessions, target, splits, weights")
-    model: ModelSettings = Field(ModelSettings(), description="the decoder")
+    model: ModelSettings = Field(ModelSettings(), description="the size of the decoder")
     training: TrainingSettings = Field(TrainingSettings(), description="the optimization")
     adapt: AdaptSettings | None = Field(
-        None, description="the trained decoder that it takes to new sessions; none by default"
+        None, description="the trained decoder that is taken to new sessions; none by default"
     )
     evaluation: EvaluationSettings = Field(
-        EvaluationSettings(), description="stitching, and what is scored"
+        EvaluationSettings(), description="what is scored, and how windows are stitched"
     )
-    baseline: BaselineSettings = Field(BaselineSettings(), description="what to compare with")
+    baseline: BaselineSettings = Field(
+        BaselineSettings(), description="the simpler decoders to compare with"
+    )
 
     @property
     def folder(self) -> Path:
-        """Where the run leaves its files."""
+        """The run's folder."""
         return self.runs / self.name
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-        """Read a recipe; each of `overrides` is `key=value` with a dotted key and a YAML value.
+        """Read a recipe. Each of `overrides` is `key=value`, with a dotted key and a YAML value.
 
-        Raises RecipeError with one line that names the key, and those that come close.
+        Raises RecipeError with one line that names the key, and keys that are spelled alike.
         """
         try:
-            settings = yaml.safe_load(Path(path).read_text())
+            settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(settings, dict):
             raise RecipeError(f"{path} is no recipe: it must hold keys and values, such as name: x")
@@ -71,65 +78,32 @@ class Recipe(Settings):
     def from_settings(
         cls, settings: dict[str, Any], overrides: Sequence[str] = (), *, source: str = "the recipe"
     ) -> Recipe:
-        """A recipe of nested `settings`; `overrides` are as in `from_yaml`, `source` is what an
-        error is to name. Raises RecipeError."""
+        """A recipe of nested `settings`. `overrides` are as in `from_yaml`; an error names
+        `source`. Raises RecipeError."""
         settings = copy.deepcopy(settings)
-        for override in overrides:
-            _override(settings, override)
+        for text in overrides:
+            override(settings, text, Recipe)
         try:
             return cls.model_validate(settings)
         except ValidationError as error:
-            raise RecipeError(f"{source}: {_explain(error)}") from error
+            raise RecipeError(f"{source}: {explain(error, Recipe)}") from error
 
     def to_yaml(self) -> str:
         """Every setting, defaults included, as YAML that `from_yaml` reads back."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-def _override(settings: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise RecipeError(f"cannot set {override!r}: write key=value, as in training.steps=100")
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        inner = settings.setdefault(parent, {})
-        if inner is None:
-            inner = settings[parent] = {}
-        if not isinstance(inner, dict):
-            raise RecipeError(f"cannot set {key}: {parent} is a value, not a group of settings")
-        settings = inner
-    try:
-        settings[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"cannot set {key}: {text!r} is not a YAML value") from error
+class ResolvedRecipe(Recipe):
+    """A recipe that leaves nothing open: what it inherits from the decoder that it adapts is filled
+    in. `adaptation.recipes.resolve` makes one of a Recipe.
 
+    A copy with changes is a plain Recipe, since the changes may contradict that decoder.
+    """
 
-def _explain(error: ValidationError) -> str:
-    """The first fault as one line: key, what is wrong, close matches for an unknown key."""
-    first = error.errors()[0]
-    location = [str(part) for part in first["loc"]]
-    key = ".".join(location) or "recipe"
-    if first["type"] != "extra_forbidden":
-        message = first["msg"].removeprefix("Value error, ")
-        return f"{key}: {message[0].lower()}{message[1:]} (got {first['input']!r:.60})"
-    known = _fields(Recipe, location[:-1])
-    close = difflib.get_close_matches(location[-1], known, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"there is: {', '.join(known)}"
-    return f"unknown key {key}; {hint}"
-
-
-def _fields(model: type[BaseModel], path: Iterable[str]) -> list[str]:
-    """Names of the settings in the group at `path`; parts that name no field are stepped over."""
-    for part in path:
-        if part in model.model_fields:
-            model = next(_models(model.model_fields[part].annotation), model)
-        elif part == IntervalRule.__name__:
-            model = IntervalRule
-    return list(model.model_fields)
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models(inner)
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Any:
+        """A copy; with an `update`, a Recipe that is to be resolved again."""
+        copied = super().model_copy(update=update, deep=deep)
+        if not update:
+            return copied
+        values = {name: getattr(copied, name) for name in Recipe.model_fields}
+        return Recipe.model_construct(set(copied.model_fields_set), **values)

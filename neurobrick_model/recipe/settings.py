@@ -6,9 +6,17 @@ import math
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from neurobrick import IntervalRule, SplitSpec
 from neurobrick_model.recipe.durations import Seconds
@@ -21,7 +29,21 @@ EVALUATION = "evaluation"  # the name of the session's own evaluation intervals
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """A group of settings: unknown keys are errors, and nothing can be changed later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_but_for_a_switch(cls, value: Any, info: ValidationInfo) -> Any:
+        """pydantic would take true for the number 1."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and annotation is not bool and bool not in get_args(annotation):
+            raise ValueError(
+                "must not be true or false; YAML reads yes, no, on and off so too: put text in "
+                "quotes"
+            )
+        return value
 
 
 class WeightRule(Settings):

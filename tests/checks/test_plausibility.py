@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from neurobrick import Dataset, Intervals
-from neurobrick.checks import plausibility, validate
+from neurobrick.checks import derivatives, plausibility, validate
 from neurobrick.checks.finding import Finding
 from neurobrick.schema import Series, SessionData
 from neurobrick.store import SessionStore
@@ -94,7 +94,7 @@ def test_a_unit_that_is_there_twice() -> None:
 @pytest.mark.parametrize("factor", [1.0, 100.0, 0.01, 10.0])
 def test_the_factor_of_a_velocity_is_found(factor: float) -> None:
     times, position, velocity = reach()
-    found = plausibility.derivatives(
+    found = derivatives.derivatives(
         {
             "hand_pos": series(times, position),
             "hand_vel": series(times, factor * velocity, "m/s"),
@@ -117,7 +117,7 @@ def test_noise_gaps_jumps_and_other_clocks_raise_no_alarm() -> None:
     camera = np.sort(rng.uniform(0, 120, 8000))
     seen = np.stack([np.interp(camera, times, column) for column in position.T], axis=1)
     for track in (series(times[kept], position[kept]), series(camera, seen)):
-        (found,) = plausibility.derivatives(
+        (found,) = derivatives.derivatives(
             {"Position": track, "Velocity": series(times[kept], velocity[kept], "m/s")}
         )
         assert found.level == "info", found
@@ -130,7 +130,7 @@ def test_a_heading_that_passes_two_pi_has_not_jumped() -> None:
         "head_angle": series(times, turned % (2 * np.pi), "rad", "z"),
         "head_velocity": series(times, 3 + np.cos(times)[:, None], "rad/s", "z"),
     }
-    (found,) = plausibility.derivatives(behavior)
+    (found,) = derivatives.derivatives(behavior)
     assert found.level == "info"
 
 
@@ -139,7 +139,7 @@ def test_velocities_of_something_else_are_told() -> None:
     track = series(times, position)
 
     def of(values: np.ndarray, unit: str = "m/s") -> Finding:
-        (found,) = plausibility.derivatives(
+        (found,) = derivatives.derivatives(
             {"hand_pos": track, "hand_vel": series(times, values, unit)}
         )
         return found
@@ -162,7 +162,7 @@ def test_names_tell_which_velocity_belongs_to_which_position() -> None:
     behavior |= dict.fromkeys(("arm_pos", "arm_angle", "arm_vel"), behavior["position"])
     behavior["finger_pos"] = series(times, np.zeros((3, 3)), columns="xyz")
     behavior["finger_vel"] = series(times, np.zeros((3, 2)))
-    assert set(plausibility.pairs(behavior)) == {
+    assert set(derivatives.pairs(behavior)) == {
         ("cursor_pos", "cursor_vel"),
         ("cursor_vel", "cursor_acc"),
         ("Position.LED", "Velocity.LED"),
@@ -238,3 +238,48 @@ def test_splits_without_anything_to_score(corpus: Dataset) -> None:
     assert said(validate.division(untested), "warning") == "splits: test is empty"
     unscored = replace(session, evaluation=Intervals.empty())
     assert "no time of the session is scored" in said(validate.division(unscored), "warning")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "level"), [(1.0, None), (2.9, None), (4.0, "warning"), (1000.0, "error")]
+)
+@pytest.mark.parametrize("longer", ["hand", "trials", "domain"])
+def test_what_lasts_longer_than_the_spikes(
+    longer: str, ratio: float, level: str | None, corpus: Dataset
+) -> None:
+    """A clock in another unit makes a session of a minute one of hours."""
+    session = session_of(corpus, "sub-A_ses-regular")
+    seconds = session.spike_times[-1] - session.spike_times[0]
+    ends = np.array([0.0, ratio * seconds])
+    changed = {
+        "hand": {"behavior": {"hand": series(ends, np.zeros((2, 2)))}},
+        "trials": {"intervals": {"trials": pa.table({"start": ends[:1], "stop": ends[1:]})}},
+        "domain": {"domain": Intervals(ends[:1], ends[1:])},
+    }[longer]
+    plain = replace(session, behavior={}, intervals={})
+    findings = validate.extent(replace(plain, **changed))
+    if level is None:
+        assert findings == []
+    else:
+        (finding,) = findings
+        assert (finding.subject, finding.level) == (longer, level)
+        assert "perhaps its clock is not in seconds" in finding.text
+
+
+@pytest.mark.parametrize(("shape", "odd"), [((2, 3000), True), ((3000, 2), False)])
+def test_a_series_with_its_axes_exchanged(
+    shape: tuple[int, int], odd: bool, corpus: Dataset
+) -> None:
+    session = session_of(corpus, "sub-A_ses-regular")
+    wide = series(np.arange(shape[0]) / 50, np.zeros(shape), columns="")
+    text = said(validate.extent(replace(session, behavior={"hand_vel": wide})), "warning")
+    assert ("repairs: [transpose]" in text) == odd
+
+
+def test_a_session_without_a_target_says_what_there_is(corpus: Dataset) -> None:
+    session = session_of(corpus, "sub-A_ses-regular")
+    without = replace(session, metadata=session.metadata.model_copy(update={"target": None}))
+    assert said(validate.target(session), "info") == ""
+    (name, *_) = session.behavior
+    assert name in said(validate.target(without), "info")
+    assert "no behavior" in said(validate.target(replace(without, behavior={})), "info")

@@ -9,7 +9,6 @@ import pytest
 from pynwb import NWBFile, TimeSeries
 
 from neurobrick import Dataset, DatasetSpec, Session
-from neurobrick.harmonize.si import to_si
 from neurobrick.interval_rule import IntervalRule
 from neurobrick.registry import BehaviorSpec
 from tests.conftest import prepare_files
@@ -138,26 +137,3 @@ def test_rules_leave_out_rows_without_a_time(corpus: Dataset) -> None:
     assert len(start) == 0  # directions are below the starts, and one is NaN
     start, _ = IntervalRule(table="trials", where={"result": ["R", "A"]}).rows(session.intervals)
     assert len(start) == 10
-
-
-@pytest.mark.parametrize(
-    ("text", "symbol", "factor"),
-    [
-        ("cm", "m", 0.01),
-        ("mm/s", "m/s", 0.001),
-        ("Meters", "m", 1.0),
-        ("degrees", "rad", np.pi / 180),
-        ("cm/s^2", "m/s^2", 0.01),
-        ("N", "N", 1.0),
-        (" deg / s ", "rad/s", np.pi / 180),
-    ],
-)
-def test_units_of_measure(text: str, symbol: str, factor: float) -> None:
-    unit = to_si(text)
-    assert unit is not None
-    assert (unit.symbol, unit.factor) == (symbol, pytest.approx(factor))
-
-
-@pytest.mark.parametrize("text", ["", "nm", "AU", "pixels", "n.a.", "unknown"])
-def test_what_is_no_unit_is_not_guessed(text: str) -> None:
-    assert to_si(text) is None

@@ -1,7 +1,10 @@
-"""Where jobs are carried out: what a crash, a loop, a kill or Ctrl-C does, and does not do."""
+"""Where jobs are carried out: what a crash, a loop, a kill or Ctrl-C does, and does not do.
+
+And what a system does that lets no worker start."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -11,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -25,7 +28,7 @@ from neurobrick.prepare.conduct import prepare
 from neurobrick.prepare.plan import Job, Outcome, plan
 from neurobrick.prepare.workers import dask_cluster, processes
 from neurobrick.registry import DatasetSpec
-from neurobrick.sources import LocalSource
+from neurobrick.sources.local import LocalSource
 from neurobrick.store import damage
 from tests.support.layouts import regular, write
 
@@ -90,6 +93,97 @@ def test_files_that_crash_a_worker_are_said_and_the_others_prepared(
     assert [outcome.session_id for outcome in failed] == ["local/sub-A_ses-3"]
     assert "crash" in failed[0].reason
     assert len(Dataset(tmp_path)) == N_SESSIONS - 1
+
+
+def refuse(error: Exception) -> Callable[..., None]:
+    def refused(*_: object, **__: object) -> None:
+        raise error
+
+    return refused
+
+
+NO_PROCESS = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+READ_ONLY = OSError(errno.EROFS, "Read-only file system")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        ("multiprocessing.context.SpawnContext.Lock", READ_ONLY, "/dev/shm: Read-only file system"),
+        ("multiprocessing.context.SpawnContext.Lock", ImportError("no sem_open"), "no sem_open"),
+        ("multiprocessing.context.SpawnProcess.start", NO_PROCESS, "temporarily unavailable"),
+        ("multiprocessing.context.SpawnContext.Pipe", READ_ONLY, "Read-only file system"),
+        ("threading.Thread.start", RuntimeError("can't start new thread"), "new thread"),
+    ],
+)
+def test_workers_that_cannot_start_end_in_one_line(
+    call: str,
+    error: Exception,
+    said: str,
+    recordings: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = plan(LocalSource([recordings]), DatasetSpec.discovered("local"), tmp_path)
+    monkeypatch.setattr(call, refuse(error))
+    with pytest.raises(NeurobrickError) as caught, processes(2) as submit:
+        prepare([made], tmp_path, submit=submit)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "cannot write" not in str(caught.value)  # the root is not to blame
+
+
+def shut(path: Path) -> None:
+    path.write_text("#!/bin/sh\n")
+
+
+def not_a_program(path: Path) -> None:
+    path.write_bytes(b"\x00\x01")
+    path.chmod(0o755)
+
+
+def ends_at_once(path: Path) -> None:
+    path.write_text("#!/bin/sh\nexit 3\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: None, "No such file or directory"),
+        (shut, "Permission denied"),
+        (not_a_program, "Exec format error"),
+        (ends_at_once, "ends with status 3"),
+    ],
+    ids=["absent", "shut", "no-program", "ends"],
+)
+def test_an_interpreter_that_cannot_be_run_is_named(
+    make: Callable[[Path], None],
+    said: str,
+    recordings: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    python = tmp_path / "python"
+    make(python)
+    made = plan(LocalSource([recordings]), DatasetSpec.discovered("local"), tmp_path / "root")
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", os.fsencode(python))
+    with pytest.raises(NeurobrickError) as caught, processes(2) as submit:
+        prepare([made], tmp_path / "root", submit=submit)
+    assert f"{python}" in str(caught.value)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pool_that_breaks_later_ends_all_that_wait(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with processes(1) as submit:
+        assert submit(answer, job).result(timeout=60)
+        monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", refuse(NO_PROCESS))
+        futures = [submit(f, job) for f in (crash, answer, answer)]
+        errors = [future.exception(timeout=60) for future in futures]
+    assert all(error is not None for error in errors)
 
 
 def command(*arguments: str | Path) -> list[str]:

@@ -19,7 +19,7 @@ from neurobrick import Dataset
 from neurobrick.errors import UnsupportedFile
 from neurobrick.readers.tree import Array, Group, find
 from neurobrick.readers.zarr.tree import open_zarr
-from neurobrick.sources.zarr_checksum import checksum
+from neurobrick.sources.digests import zarr_checksum_of as checksum
 from neurobrick.storage.zarr_files import LocalFiles
 from tests.conftest import prepare_files
 from tests.support.layouts import spike_trains, write

@@ -20,7 +20,7 @@ import pytest
 from neurobrick.errors import CorruptFile, UnsupportedFile
 from neurobrick.readers.tree import Array
 from neurobrick.readers.zarr.tree import open_zarr
-from neurobrick.sources.zarr_checksum import checksum
+from neurobrick.sources.digests import zarr_checksum_of as checksum
 from neurobrick.storage.zarr_files import LocalFiles
 from tests.support.zarr_files import MemoryFiles, array, group, write_files
 

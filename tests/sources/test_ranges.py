@@ -13,8 +13,8 @@ import pytest
 from demo.archive import LoopbackArchive
 from demo.loopback import Faults, Handler
 from neurobrick.errors import RangesIgnored
-from neurobrick.sources import LocalSource
 from neurobrick.sources.dandi import DandiSource
+from neurobrick.sources.local import LocalSource
 from neurobrick.sources.ranges import RangeReader
 from tests.support.archives import EAGER, KEY, message, on_loopback_only
 
@@ -159,5 +159,5 @@ def test_a_reader_can_be_sent_to_another_process(tmp_path: Path, content: bytes)
 def test_what_is_here_needs_no_ranges(tmp_path: Path, content: bytes) -> None:
     source = LocalSource([tmp_path])
     (asset,) = source.assets()
-    assert not asset.elsewhere
+    assert not asset.is_remote
     assert source.remote(asset) is None

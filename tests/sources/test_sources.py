@@ -1,4 +1,4 @@
-"""Sources against a loopback archive that dandi's own client talks to, and against local files."""
+"""Dandisets of a loopback archive, which dandi's own client takes for the archive."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ import pytest
 from demo.archive import LoopbackArchive
 from demo.loopback import Faults
 from neurobrick.errors import SourceError
-from neurobrick.sources import Asset, LocalSource, select, sha256_of
+from neurobrick.sources.asset import Asset, select
 from neurobrick.sources.dandi import DandiSource
+from neurobrick.sources.digests import sha256_of
 from neurobrick.sources.transport import Patience
 from tests.support.archives import EAGER, KEY, message, on_loopback_only
 
@@ -388,7 +389,7 @@ def test_no_server() -> None:
 def test_a_server_that_never_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"http://127.0.0.1:{mute.getsockname()[1]}"
-        patience = Patience(timeout=0.2, retries=1, first_wait=0.01)
+        patience = Patience(stall=0.2, retries=1, first_wait=0.01)
         start = time.monotonic()
         said = message(lambda: DandiSource("000128", instance=url, patience=patience))
     assert "timed out" in said
@@ -411,53 +412,6 @@ def test_an_archive_that_wants_a_newer_client(
     with LoopbackArchive(dandisets) as archive:
         monkeypatch.setattr(archive, "answer", lambda path, query: info)
         assert "needs dandi 99.0 or later" in message(lambda: _source(archive))
-
-
-# Files on this machine
-
-
-def test_local_files_and_folders(tmp_path: Path) -> None:
-    for name in (
-        "b/x.nwb",
-        "b/deep/a.NWB",
-        "b/.git/h.nwb",
-        "b/._x.nwb",
-        "b/z.nwb.zarr/0",
-        "b/m.mat",
-        "b/h.h5",
-        "b/n.md",
-    ):
-        file = tmp_path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(name)
-    (tmp_path / "single.nwb").write_text("one")
-    source = LocalSource([tmp_path / "single.nwb", tmp_path / "b", tmp_path / "b/x.nwb"])
-    assert source.dataset == "local"
-    assert [(a.path, a.size) for a in source.assets()] == [
-        ("single.nwb", 3),
-        ("deep/a.NWB", 12),
-        ("m.mat", 7),
-        ("x.nwb", 7),
-        ("z.nwb.zarr", 14),
-    ]
-    assert [a.path for a in source.others()] == ["h.h5", "n.md"]
-    assert [a.path for a in LocalSource([tmp_path / "b/h.h5"]).assets()] == ["h.h5"]
-    gained: list[int] = []
-    file = source.fetch(source.assets()[3], tmp_path / "never", gained.append)
-    assert file == tmp_path / "b/x.nwb"
-    assert gained == [7]
-    assert not (tmp_path / "never").exists()
-    assert sha256_of(file) == hashlib.sha256(b"b/x.nwb").hexdigest()
-
-
-def test_local_files_that_are_not_there(tmp_path: Path) -> None:
-    assert "check the path" in message(lambda: LocalSource([tmp_path / "nothing.nwb"]))
-    (tmp_path / "annexed.nwb").symlink_to(".git/annex/objects/absent")
-    source = LocalSource([tmp_path])
-    (asset,) = source.assets()
-    said = message(lambda: source.fetch(asset, tmp_path))
-    assert "annexed.nwb cannot be read" in said
-    assert "datalad get" in said
 
 
 # The stand-in itself

@@ -93,7 +93,7 @@ def test_a_session_that_is_not_there_says_so(s3: Bucket, corpus: Dataset, tmp_pa
     run("push", s3.url, "--root", corpus.root)
     found = run("pull", s3.url, "nobody/*", "--root", tmp_path / "x")
     assert found.exit_code == 1
-    assert "no session that matches" in found.output
+    assert "no session matches 'nobody/*'" in found.output
     assert not (tmp_path / "x").exists()
 
 

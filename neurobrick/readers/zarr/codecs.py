@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StrictInt, model_validator
 
 from neurobrick.readers.tree import FREE_BYTES, MAX_RATIO
+from neurobrick.storage import blosc
 
 # Filters that zarr undoes. None of them makes an object of a class that the file names.
 NUMBER_FILTERS = frozenset({"shuffle", "delta", "fixedscaleoffset"})
@@ -190,6 +191,8 @@ def decompress(codec: str, data: bytes, limit: int) -> bytes:
     """
     if codec in STREAMS:
         return _stream(codec, data, limit)
+    if codec == "blosc":
+        return blosc.content(data, limit)
     import numcodecs
 
     size = _declared(codec, data)
@@ -217,13 +220,6 @@ def _stream(codec: str, data: bytes, limit: int) -> bytes:
 
 def _declared(codec: str, data: bytes) -> int:
     """The size that the header of `data` declares, in bytes."""
-    if codec == "blosc":
-        if len(data) < 16:
-            raise ValueError("blosc data break off")
-        size, stored = struct.unpack_from("<I4xI", data, 4)
-        if stored != len(data):  # c-blosc reads on past the end of what it is given
-            raise ValueError(f"blosc data of {len(data)} bytes, declared as {stored}")
-        return int(size)
     if codec == "lz4":
         if len(data) < 4:
             raise ValueError("lz4 data break off")

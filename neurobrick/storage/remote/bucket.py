@@ -188,8 +188,8 @@ class Bucket:
             "max_retries": self._limits.retries,
             "retry_timeout": timedelta(seconds=self._limits.retry_within),
             "backoff": {
-                "init_backoff": timedelta(seconds=0.1),
-                "max_backoff": timedelta(seconds=5),
+                "init_backoff": timedelta(seconds=self._limits.first_wait),
+                "max_backoff": timedelta(seconds=self._limits.longest_wait),
                 "base": 2,
             },
         }

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from neurobrick.storage.checksum import matches
+from neurobrick.storage.per_process import PerProcess
 from neurobrick.storage.remote.disk_cache import DiskCache
 from neurobrick.storage.remote.objects import ObjectStorage
 
@@ -96,13 +98,15 @@ class CachedStorage:
 
     def _keep(self, name: str, crc: int, fetched: Callable[[], bytes]) -> bytes:
         content = fetched()
+        if not matches(content, crc):  # a second try must not get it again
+            return content
         if len(self._coming) >= MOST_COMING:  # the disk is slower than the network
             self.cache.put(self._at(name), crc, content)
             return content
         self._coming[name, crc] = content
         if self._written_by != os.getpid():
             self._written_by = os.getpid()
-            _writer().submit(self._write_down)
+            _writer.get().submit(self._write_down)
         return content
 
     def _write_down(self) -> None:
@@ -114,21 +118,14 @@ class CachedStorage:
 
     def settle(self) -> None:
         """Wait until what was fetched is on the disk."""
-        _writer().submit(int).result()
+        _writer.get().submit(int).result()
 
     def _at(self, name: str) -> str:
         return f"{self.url}/{name}"
 
 
-_writers: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
-
-
-def _writer() -> ThreadPoolExecutor:
-    """The one thread of this process that writes to the disk; it ends its work before Python."""
-    pid = os.getpid()
-    if pid not in _writers:
-        _writers[pid] = ThreadPoolExecutor(1, thread_name_prefix="neurobrick-cache")
-    return _writers[pid]
+# The one thread of this process that writes to the disk. Python waits for it before it exits.
+_writer = PerProcess(lambda: ThreadPoolExecutor(1, thread_name_prefix="neurobrick-cache"))
 
 
 def _apart(keys: Sequence[tuple[str, int]]) -> tuple[list[str], list[int]]:

@@ -11,12 +11,14 @@ import logging
 import os
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from platformdirs import user_cache_path
 
-from neurobrick.storage.checksum import checksum
+from neurobrick.storage.checksum import matches
+from neurobrick.storage.lock import acquire, release
 
 FOLDER_VARIABLE = "NEUROBRICK_CACHE_DIR"
 BUDGET = 20 * 2**30
@@ -37,7 +39,8 @@ class DiskCache:
 
     def __init__(self, folder: Path | None = None, budget: int = BUDGET) -> None:
         named = os.environ.get(FOLDER_VARIABLE)
-        self.folder = folder or (Path(named) if named else user_cache_path("neurobrick"))
+        folder = folder or (Path(named) if named else user_cache_path("neurobrick"))
+        self.folder = folder.absolute()
         self.budget = budget
         self._unseen = budget  # bytes written since the last look at the whole; look at the first
         self._paused_until = 0.0
@@ -58,7 +61,7 @@ class DiskCache:
                 used = os.fstat(file.fileno()).st_mtime
         except OSError:
             return None
-        if checksum(content) != crc:
+        if not matches(content, crc):
             _remove(path)
             return None
         if time.time() - used > TOUCH_AFTER:
@@ -73,7 +76,7 @@ class DiskCache:
         size = len(content)
         if size > self.budget or time.monotonic() < self._paused_until:
             return
-        if checksum(content) != crc:
+        if not matches(content, crc):
             return
         path = self._path(address, crc)
         staged = f"{path}.{os.getpid()}-{threading.get_ident()}"
@@ -92,20 +95,27 @@ class DiskCache:
             self._evict()
 
     def _evict(self) -> None:
-        """Remove the files that were not used for longest, down to nine tenths of the budget."""
+        """Remove the least recently used files, until nine tenths of the budget are left."""
         try:
-            with FileLock(self.folder / "lock", timeout=0):
-                files = self._files()
-                total = sum(size for _, size, _ in files)
-                if total <= self.budget:
-                    return
-                for _, size, path in sorted(files):
-                    _remove(path)
-                    total -= size
-                    if total <= self.budget * 0.9:
-                        return
-        except (Timeout, OSError):  # another process does it, or nothing can be done
+            lock = acquire(self.folder / "lock")
+        except (Timeout, OSError):  # another process does it, or nothing can be written here
             return
+        try:
+            with suppress(OSError):
+                self._shrink()
+        finally:
+            release(lock)
+
+    def _shrink(self) -> None:
+        files = self._files()
+        total = sum(size for _, size, _ in files)
+        if total <= self.budget:
+            return
+        for _, size, path in sorted(files):
+            _remove(path)
+            total -= size
+            if total <= self.budget * 0.9:
+                return
 
     def _files(self) -> list[tuple[float, int, str]]:
         """When each file was used, its bytes and its path; without what others have abandoned."""

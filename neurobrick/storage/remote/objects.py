@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
+from neurobrick.errors import StoreError
 from neurobrick.storage.address import Limits, StorageUrl
 from neurobrick.storage.names import check_name
+from neurobrick.storage.per_process import PerProcess, loaded_before_fork
 from neurobrick.storage.remote.ahead import Ahead
-from neurobrick.storage.remote.calls import Calls, Threads
-from neurobrick.storage.remote.forks import obstore_is_broken
+from neurobrick.storage.remote.bucket import Bucket
 
 
 class ObjectStorage:
     """The objects below `url`, fetched by as many threads at once as `limits` says.
 
-    Nothing is asked until a method is called. It may be used by several threads, in forks of this
-    process, and by processes to which it is sent; each finds the credentials for itself.
+    Nothing is asked until a method is called. Several threads may use it, and processes to which it
+    is sent; each process finds the credentials for itself. A forked child of a process that has
+    loaded obstore cannot use it: obstore's threads do not survive a fork.
 
-    Raises StoreError when `url` is not that of a storage, and from every method when the storage
-    does not answer, refuses, or has no such bucket.
+    Raises StoreError when `url` is not that of a storage. Every method raises StoreError when the
+    storage does not answer, refuses, or has no such bucket, and in such a forked child.
     """
 
     is_remote = True
@@ -30,7 +31,7 @@ class ObjectStorage:
     def __init__(self, url: str, limits: Limits | None = None) -> None:
         self._place = StorageUrl.parse(url)
         self._limits = limits or Limits()
-        self._processes: dict[int, _Process] = {}  # what each fork has; threads do not survive it
+        self._here = PerProcess(partial(_Requests, self._place, self._limits))
 
     def __reduce__(self) -> tuple[type[ObjectStorage], tuple[str, Limits]]:
         return (ObjectStorage, (self.url, self._limits))
@@ -61,13 +62,13 @@ class ObjectStorage:
 
         What was read ahead is not fetched again; calls raise FileNotFoundError.
         """
-        ahead = self._here.ahead
+        ahead = self._here.get().ahead
         keys = zip(names, crcs, strict=True)
         return [(ahead.take(key) or self._begin(key[0])).result for key in keys]
 
     def read_ahead(self, names: Sequence[str], crcs: Sequence[int]) -> None:
         """Begin to fetch files that will be asked for soon."""
-        self._here.ahead.begin(list(zip(names, crcs, strict=True)), self._begin)
+        self._here.get().ahead.begin(list(zip(names, crcs, strict=True)), self._begin)
 
     def files(self, prefix: str = "") -> dict[str, int]:
         """The names that begin with `prefix`, and their bytes.
@@ -104,30 +105,26 @@ class ObjectStorage:
 
     def _begin(self, name: str) -> Future[bytes]:
         check_name(name, self.url)
-        return self._here.calls.submit("get", name)
+        return self._here.get().begin("get", name)
 
     def _call(self, method: str, *args: Any) -> Any:
-        return self._here.calls.submit(method, *args).result()
-
-    @property
-    def _here(self) -> _Process:
-        pid = os.getpid()
-        found = self._processes.get(pid)  # without a lock: a fork may inherit one that is held
-        if found is None:
-            found = self._processes.setdefault(pid, _Process(self._place, self._limits))
-        return found
+        return self._here.get().begin(method, *args).result()
 
 
-class _Process:
-    """What one process has of a storage."""
+class _Requests:
+    """What one process has of a storage: its client, and the threads that wait for answers."""
 
     def __init__(self, place: StorageUrl, limits: Limits) -> None:
+        if loaded_before_fork("obstore"):
+            raise StoreError(
+                f"{place.url} cannot be used in a forked process, because obstore does not survive"
+                " a fork: start processes by spawn or forkserver, as DataLoader(…,"
+                ' multiprocessing_context="spawn") does'
+            )
         self.ahead = Ahead()
-        self.calls: Calls
-        if obstore_is_broken():
-            from neurobrick.storage.remote.forked import Helper
+        self._bucket = Bucket(place, limits)
+        self._threads = ThreadPoolExecutor(limits.at_once, thread_name_prefix="neurobrick-read")
 
-            self.calls = Helper(place, limits)
-            weakref.finalize(self, self.calls.close)
-        else:
-            self.calls = Threads(place, limits)
+    def begin(self, method: str, *args: Any) -> Future[Any]:
+        """Begin to call a method of Bucket in a thread."""
+        return self._threads.submit(getattr(self._bucket, method), *args)

@@ -1,14 +1,15 @@
-"""A run's folder: who may write in it, where it came from, and what a resume checks.
+"""A run's folder: who may write in it, what it was trained from, and what a resume compares.
 
-`recipe.yaml` is the resolved recipe, `run.json` the versions and the corpus's fingerprint.
+`recipe.yaml` is the resolved recipe, `run.json` holds the versions and the corpus's fingerprint.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,24 @@ import numpy as np
 import torch
 
 import neurobrick
-from neurobrick import NeurobrickError, RecipeError
+from neurobrick import NeurobrickError, RecipeError, StoreError
 from neurobrick_model.decoding.spec import WEIGHTS, Parent
-from neurobrick_model.files import read_json, to_json, write_text
+from neurobrick_model.files import read_json, to_json, write_text, writing
 from neurobrick_model.recipe.recipe import RECIPE, Recipe
 from neurobrick_model.training.output.checkpoint import Checkpoints
-from neurobrick_model.training.output.log import CURVES, LOG
+from neurobrick_model.training.output.curves import CURVES
+from neurobrick_model.training.output.log import LOG
 
 RUN = "run.json"
 METRICS = "metrics.json"
 REPORT = "report.html"
-# Where and on what a run goes does not change what it is: it may go on elsewhere.
+LOCK = ".lock"
+# What a file system answers that has no locks, as some NFS and Lustre mounts.
+NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EIO}
+# Settings that say where and on what device a run goes. A resume may change them.
 MAY_CHANGE_ON_RESUME = {
     "runs",
-    "adapt.base",  # a resume holds its weights against those it began with
+    "adapt.base",  # `check_same` compares the weights themselves
     "data.root",
     "data.place",
     "training.device",
@@ -43,20 +48,33 @@ MAY_CHANGE_ON_RESUME = {
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """While no other process writes into the run's folder.
+def exclusive(folder: Path, say: Callable[[str], None] = lambda line: None) -> Iterator[None]:
+    """Create the run's folder, and lock it against other processes within the block.
 
-    Raises NeurobrickError when another does.
+    On a file system without locks the run goes on, and `say` gets a warning.
+
+    Raises NeurobrickError when another process holds the lock, and StoreError when the folder
+    cannot be created or written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / ".lock")
+    lock = filelock.FileLock(folder / LOCK)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
         raise NeurobrickError(
             f"another neurobrick-train is writing to {folder}: wait for it, or train under another "
             "name with --set name=…"
         ) from error
+    except OSError as error:
+        if error.errno not in NO_LOCKS or not folder.is_dir():
+            raise StoreError(
+                f"cannot write to the run's folder {folder}: {error.strerror or error}; choose "
+                "another with --set runs=…"
+            ) from error
+        say(
+            f"warning: {folder} is on a file system without locks ({error.strerror}): make sure "
+            "that no other neurobrick-train writes to it"
+        )
     try:
         yield
     finally:
@@ -64,7 +82,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def check_new(folder: Path, saved: Checkpoints) -> None:
-    """Raises RecipeError when there is a run or a decoder in `folder`, which a new one replaces."""
+    """Raises RecipeError when `folder` holds a run or a decoder, which a new run would replace."""
     if saved.paths() or any((folder / name).exists() for name in (WEIGHTS, METRICS)):
         raise RecipeError(
             f"{folder} holds a run already: --resume goes on with it, --force deletes it and "
@@ -73,22 +91,27 @@ def check_new(folder: Path, saved: Checkpoints) -> None:
 
 
 def begin(folder: Path, recipe: Recipe, fingerprint: str, parent: Parent | None) -> None:
-    """Clear the folder of an earlier run and say what this one is."""
+    """Delete the files of an earlier run, and write `recipe.yaml` and `run.json`.
+
+    `fingerprint` is the corpus's; `parent` is the decoder that is adapted, if one is. Raises
+    StoreError when the folder cannot be written to.
+    """
     for name in (LOG, WEIGHTS, METRICS, REPORT):
-        (folder / name).unlink(missing_ok=True)
+        with writing(folder / name):
+            (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / CURVES, ignore_errors=True)
     write_text(folder / RECIPE, recipe.to_yaml())
-    told: dict[str, Any] = {"corpus": fingerprint, "versions": versions()}
+    facts: dict[str, Any] = {"corpus": fingerprint, "versions": versions()}
     if parent:
-        told["parent"] = parent.model_dump()
+        facts["parent"] = parent.model_dump()
         base = read_json(Path(parent.path) / RUN) or {}
-        if "imported" in base:  # what the weights go back to, however often they were adapted
-            told["imported"] = base["imported"]
-    write_text(folder / RUN, to_json(told) + "\n")
+        if "imported" in base:  # the origin of the weights, however often they were adapted since
+            facts["imported"] = base["imported"]
+    write_text(folder / RUN, to_json(facts) + "\n")
 
 
 def checkpoints(folder: Path, keep: int) -> Checkpoints:
-    """Those of the run in `folder`."""
+    """The checkpoints of the run in `folder`, the last `keep` of them."""
     return Checkpoints(folder / "checkpoints", keep)
 
 
@@ -99,7 +122,7 @@ def check_same(
     fingerprint: str,
     parent: Parent | None,
 ) -> None:
-    """Raises RecipeError when the checkpoint `state` is of another recipe, corpus or parent."""
+    """Raises RecipeError when the checkpoint `state` has another recipe, corpus or parent."""
     changed = difference(state["recipe"], json.loads(recipe.model_dump_json()))
     if changed:
         raise RecipeError(
@@ -119,7 +142,7 @@ def check_same(
 
 
 def versions() -> dict[str, str]:
-    """Of what training was done with."""
+    """The versions of the software that trains."""
     return {
         "neurobrick": neurobrick.__version__,
         "torch": torch.__version__,
@@ -129,8 +152,8 @@ def versions() -> dict[str, str]:
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str | None:
-    """The first key, dotted, in which two recipes differ; where and on what device they run does
-    not count."""
+    """The first setting in which two recipes differ, as `training.batch (8, now 4)`; None if they
+    agree. Settings that `MAY_CHANGE_ON_RESUME` are not compared."""
     for key in new:
         name = f"{prefix}{key}"
         if name in MAY_CHANGE_ON_RESUME or old.get(key) == new[key]:

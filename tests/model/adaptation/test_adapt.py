@@ -20,9 +20,10 @@ from neurobrick import RecipeError, StoreError
 from neurobrick_model import Decoder, Recipe, Trainer, adapt
 from neurobrick_model.adaptation.recipes import resolve
 from neurobrick_model.cli import main
+from neurobrick_model.decoding.spec import DecoderSpec
 from neurobrick_model.decoding.vocabulary import TABLES
 from neurobrick_model.errors import UnknownSession
-from neurobrick_model.evaluation.decoded import mean_r2
+from neurobrick_model.evaluation.metrics import mean_r2
 from neurobrick_model.training import trainer
 from neurobrick_model.training.output.checkpoint import load_state
 from neurobrick_model.training.output.run_folder import checkpoints
@@ -113,6 +114,14 @@ def test_a_recipe_file_adapts_too(base: Path, tmp_path: Path) -> None:
     assert resolve(Recipe.from_yaml(path)) == recipe
 
 
+def test_a_recipe_is_resolved_once(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = new(base)
+    monkeypatch.setattr(DecoderSpec, "read", lambda folder: pytest.fail("read again"))
+    assert resolve(recipe) is recipe
+    fresh = Recipe.from_settings({"name": "fresh"})
+    assert resolve(resolve(fresh)).model_dump() == fresh.model_dump()
+
+
 def test_what_is_named_at_will_is_replaced_as_a_whole(base: Path, tmp_path: Path) -> None:
     """So that less can be asked for than the base was asked."""
     rich = shutil.copytree(base, tmp_path / "rich")
@@ -145,7 +154,7 @@ def test_a_decoder_without_a_recipe_can_be_adapted(base: Path, tmp_path: Path) -
     [
         ("model.dim=32", r"model\.dim is 32, but 16 in .*base: leave the model's sizes out"),
         ("name=base", "would write over it"),
-        ("adapt.way=all", r"adapt\.way: input should be 'identify', 'unfreeze'"),
+        ("adapt.way=all", r"adapt\.way: must be 'identify', 'unfreeze'"),
         ("adapt.unfreeze=0.1", "did you mean unfreeze_at"),
     ],
 )
@@ -157,6 +166,20 @@ def test_a_contradiction_is_an_error(base: Path, override: str, message: str) ->
 def test_a_base_without_a_decoder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no decoder"):
         new(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [b"{", b"", b"\xff", b"[]", b"1", b"{}", b'{"training": 3}', b'{"training": {}}',
+     b'{"training": {"best_step": "last"}}'],
+)  # fmt: skip
+def test_a_base_whose_metrics_are_damaged_is_an_error(
+    base: Path, stores: FakeDataset, tmp_path: Path, metrics: bytes
+) -> None:
+    folder = shutil.copytree(base, tmp_path / "base")
+    (folder / "metrics.json").write_bytes(metrics)
+    with pytest.raises(StoreError, match=r"metrics\.json.* damaged"):
+        start(new(folder), stores)
 
 
 def test_sessions_that_the_base_knows_are_an_error(base: Path, stores: FakeDataset) -> None:

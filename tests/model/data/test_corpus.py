@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 import torch
 
 from neurobrick import Intervals, RecipeError
+from neurobrick_model.data.choices import choose_target
 from neurobrick_model.data.corpus import Corpus
-from neurobrick_model.data.targets import decimation, derivative
 from neurobrick_model.data.timeline import TICKS, Spans
 from neurobrick_model.model.tokens import query_tokens
 from neurobrick_model.recipe.settings import DataSettings
@@ -207,15 +208,6 @@ def test_own_splits_replace_the_stores(dataset: FakeDataset) -> None:
     np.testing.assert_allclose(stops, [7, 17, 27, 37])
 
 
-@pytest.mark.parametrize(
-    ("rate", "wanted", "stride"), [(1000, 100, 10), (60, 30, 2), (60, 25, 3), (50, 100, 1)]
-)
-def test_decimation_keeps_at_most_the_wanted_rate(rate: int, wanted: int, stride: int) -> None:
-    times = np.cumsum(np.full(1000, 1 / rate))
-    times[500:] += 3.7  # a gap does not change the rate
-    assert decimation(times, wanted) == stride
-
-
 def test_queries_are_samples_of_their_window_and_differ_by_draw(corpus: Corpus) -> None:
     windows = draw(corpus, 1.0, 64)
     time = corpus.targets.time
@@ -241,7 +233,11 @@ def test_queries_are_samples_of_their_window_and_differ_by_draw(corpus: Corpus) 
     [
         ({}, {"target": "led"}, "sim/a has no behavior 'led'; there is: hand_vel"),
         ({"n_units": 0}, {}, "sim/a has no units"),
-        ({}, {"sessions": ["perich*"]}, "no session matches 'perich\\*'; the store has: sim/a"),
+        (
+            {},
+            {"sessions": ["perich*"]},
+            r"data\.sessions: no session matches 'perich\*'; there is: sim",
+        ),
         (
             {"target": None},
             {},
@@ -273,6 +269,13 @@ def test_what_cannot_be_trained_on_is_said(
         build(FakeDataset(broken, dataset["sim/b"]), **settings)
 
 
+@pytest.mark.parametrize("name", [None, "hand_vel"])
+def test_a_session_without_behavior_is_to_be_left_out(name: str | None) -> None:
+    bare: Any = SimpleNamespace(id="sim/c", target=None, behavior={})
+    with pytest.raises(RecipeError, match=r"sim/c has no behavior .* leave it out of data\.sess"):
+        choose_target(bare, name)
+
+
 def test_sessions_are_chosen_by_glob_in_the_datasets_order() -> None:
     dataset = FakeDataset(*(fake_session(f"sim/{k}", k, seconds=10.0) for k in range(3)))
     corpus = build(dataset, sessions=["sim/2", "sim/[01]"])
@@ -291,13 +294,6 @@ def test_positions_are_decoded_as_velocities_where_asked(dataset: FakeDataset) -
     found = corpus.targets.restore(corpus.targets.value[mine], 1).numpy()
     smooth = (session.values[1:-1] + session.values[2:]) / 2  # central differences of a sum
     np.testing.assert_allclose(found[1:-1], smooth, atol=1e-6)
-
-
-def test_a_derivative_does_not_reach_across_gaps() -> None:
-    times = np.array([0.0, 0.1, 0.2, 5.0, 5.1, 9.0])
-    change = derivative(times, times[:, None] ** 2)
-    np.testing.assert_allclose(change[:5, 0], [0.1, 0.2, 0.3, 10.1, 10.1])
-    assert np.isnan(change[5, 0])
 
 
 def test_the_fingerprint_tells_corpora_apart(dataset: FakeDataset) -> None:

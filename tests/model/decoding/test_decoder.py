@@ -38,15 +38,15 @@ def of_model(told: Told, **changes: Any) -> Told:
     ("change", "message"),
     [
         (lambda t: {**t, "format": 2}, r"it is of format 2, upgrade neurobrick"),
-        (lambda t: of_first(t, units=-1), r"sessions\.0\.units: Input should be greater than"),
-        (lambda t: of_first(t, units=10**12), r"sessions\.0\.units: Input should be less than"),
+        (lambda t: of_first(t, units=-1), r"sessions\.0\.units: input should be greater than"),
+        (lambda t: of_first(t, units=10**12), r"sessions\.0\.units: input should be less than"),
         (lambda t: of_first(t, units=11), r"its unit_embedding\.weight is of shape \(18, 16\), "),
         (lambda t: of_first(t, std=[1.0]), "sim/a has not one std for each axis"),
         (lambda t: of_first(t, readouts={}), "sim/a has not one mean for each axis"),
-        (lambda t: {**t, "sessions": []}, "sessions: Tuple should have at least 1 item"),
-        (lambda t: {**t, "rate": 0}, "rate: Input should be greater than 0"),
+        (lambda t: {**t, "sessions": []}, "sessions: tuple should have at least 1 item"),
+        (lambda t: {**t, "rate": 0}, "rate: input should be greater than 0"),
         (lambda t: of_model(t, **HUGE), "weights in .* do not fit its decoder.json: its ask.norm"),
-        (lambda t: of_model(t, depth=10**9), r"model\.depth: Input should be less than"),
+        (lambda t: of_model(t, depth=10**9), r"model\.depth: input should be less than"),
         (lambda t: of_model(t, latent_step=1e-12), "more than 100,000 latents"),
         (lambda t: of_model(t, latent_step=1e-320), "more than 100,000 latents"),
     ],
@@ -63,3 +63,19 @@ def test_what_is_no_json_of_a_decoder_is_refused(folder: Path, text: bytes) -> N
     (folder / "decoder.json").write_bytes(text)
     with pytest.raises(StoreError, match="is not a decoder of this version: all of it: "):
         DecoderSpec.read(folder)
+
+
+def test_a_file_that_cannot_be_read_is_not_a_missing_one(folder: Path) -> None:
+    (folder / "decoder.json").unlink()
+    with pytest.raises(StoreError, match="holds no decoder"):
+        DecoderSpec.read(folder)
+    (folder / "decoder.json").mkdir()
+    with pytest.raises(StoreError, match=r"cannot read .*decoder\.json: Is a directory"):
+        DecoderSpec.read(folder)
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file/below", Path("/proc/x/y")):
+        with pytest.raises(StoreError, match="cannot make the folder"):
+            Decoder(SPEC, SPEC.build()).save(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from neurobrick import Intervals
+from neurobrick import Intervals, matching
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class FakeSession:
     @property
     def n_spikes(self) -> int:
         return len(self.spike_times)
+
+    @property
+    def has_all_units(self) -> bool:
+        return True
+
+    @property
+    def spike_counts(self) -> NDArray[np.int64]:
+        return np.bincount(self.spike_units, minlength=self.n_units)
 
     @property
     def metadata(self) -> Any:
@@ -89,6 +98,9 @@ class FakeDataset(dict[str, FakeSession]):
     @property
     def sessions(self) -> list[str]:
         return list(self)
+
+    def matching(self, globs: Iterable[str]) -> list[str]:
+        return matching(self.sessions, globs)
 
 
 def fake_session(
