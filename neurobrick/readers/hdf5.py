@@ -57,21 +57,21 @@ def _refusal(error: OSError, name: str) -> NeurobrickError:
 
     h5py gives an errno where the system refused. Of a file that is not HDF5 it gives none.
     """
-    said = str(error)
-    if "unable to lock file" in said or error.errno in LOCK_ERRORS:
+    message = str(error)
+    if "unable to lock file" in message or error.errno in LOCK_ERRORS:
         return SourceError(
             f"{name} cannot be locked ({os.strerror(error.errno or errno.EAGAIN)}): another program"
             " has it open for writing, or its file system has no locks; where nobody writes it, set"
             " HDF5_USE_FILE_LOCKING=FALSE"
         )
-    if "already open for write" in said:
+    if "already open for write" in message:
         return SourceError(
             f"{name} is open for writing, or its writer crashed: close it there, or run h5clear -s"
             " on it"
         )
     if error.errno is not None:
         return SourceError(f"{name} cannot be read ({os.strerror(error.errno)})")
-    if "truncated" in said:
+    if "truncated" in message:
         return CorruptFile(f"{name} breaks off (truncated): fetch it again")
     return UnsupportedFile(f"{name} is not an NWB file (HDF5 says: {reason(error)})")
 

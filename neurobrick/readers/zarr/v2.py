@@ -141,10 +141,12 @@ class ArrayV2:
 
     def chunk_names(self, stored: Collection[str]) -> list[str]:
         """Those of the names `stored` below the array that are chunks of it."""
-        if prod(self.grid) > len(stored):  # some are lost: not worth the time to name them all
+        if prod(self.grid) > len(
+            stored
+        ):  # some are lost: do not name all of them, there can be billions
             return list(stored)
-        there = set(stored)
-        return [name for name in self._meta.chunk_names() if name in there]
+        names = set(stored)
+        return [name for name in self._meta.chunk_names() if name in names]
 
     def unwritten(self, stored: Collection[str]) -> int:
         """How many of its chunks are not among the names `stored`.
