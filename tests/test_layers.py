@@ -59,7 +59,7 @@ LIBRARIES = {
     "requests": {"neurobrick.sources"},
     "urllib3": {"neurobrick.sources.transport"},
     "dandi": {"neurobrick.sources.dandi", "neurobrick.sources.dandi_client"},
-    "zarr": {"neurobrick.readers.zarr.codecs"},
+    "zarr": {"neurobrick.readers.zarr.v2"},
     "h5py": {"neurobrick.readers.hdf5"},
     "pynwb": {"neurobrick.simulate.layouts"},
     "jinja2": {"neurobrick_model.exchange.model_card", "neurobrick_model.report.html"},

@@ -121,13 +121,13 @@ class _Reader:
             self.unit_tables["units"] = units
         elif units is not None:
             self._leave("units", "a units table without spike_times")
-        others = [name for name in root.names() if name not in {*SEARCHED, *ABOUT_THE_FILE}]
+        more = [name for name in root.names() if name not in {*SEARCHED, *ABOUT_THE_FILE}]
         for name in SEARCHED:
             if (group := root.group(name)) is not None:
                 self._leave_arrays(group, name, "")
                 self._walk(group, name, 0)
-        self._walk_names(root, others, "", 0)
-        if arrays := [name for name in others if root.array(name) is not None]:
+        self._walk_names(root, more, "", 0)
+        if arrays := [name for name in more if root.array(name) is not None]:
             self._leave(arrays[0][:40], _arrays_of(arrays, ""))
 
     def _walk(self, group: Group, path: str, depth: int) -> None:

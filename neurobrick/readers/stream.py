@@ -198,7 +198,8 @@ class RangeFile(io.RawIOBase):
         size = self._reader.size
         if size > HELD * PAGE and self._fetched + pages * PAGE > size / 2:
             raise TooMuchToStream(
-                f"{self.title}: more than half of its {size:,} bytes would be read: fetch it whole"
+                f"{self.title}: this would read more than half of its {size:,} bytes: fetch it"
+                " whole"
             )
 
 

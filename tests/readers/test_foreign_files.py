@@ -1,4 +1,4 @@
-"""Broken and hostile files: what comes of each, in bounded time and memory."""
+"""Broken and hostile files are refused or repaired, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_SECONDS = 10.0  # of processor time, so that other work beside it does not c
 MAX_BYTES = 500 * 10**6
 
 if not Path("/proc/self/status").exists():
-    pytest.skip("memory is told by /proc", allow_module_level=True)
+    pytest.skip("memory is read from /proc", allow_module_level=True)
 
 # Prepares each file in this one process; prints processor time, and the largest memory so far.
 PROGRAM = textwrap.dedent(

@@ -55,7 +55,7 @@ def convert(source: Path, target: Path, *options: str, zarr_format: int = 2) -> 
 
 @dataclass
 class MemoryFiles:
-    """A store in memory, which writes down what is read of it."""
+    """A store in memory that records its reads."""
 
     files: dict[str, bytes]
     reads: list[list[str]] = field(default_factory=list)
