@@ -1,4 +1,4 @@
-"""What validation says of data that are wrong, and that it is silent about data that are right."""
+"""Validation reports data that are wrong, and is silent about data that are right."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def reach(seconds: float = 60.0, rate: float = 100.0) -> tuple[np.ndarray, np.nd
     return times, position, velocity
 
 
-def test_refractory_violations_are_what_counting_one_by_one_finds() -> None:
+def test_refractory_violations_equal_a_count_interval_by_interval() -> None:
     rng = np.random.default_rng(1)
     times = np.sort(rng.integers(0, 20_000, 3000)) / 10_000
     units = rng.integers(0, 5, 3000)
@@ -52,7 +52,7 @@ def test_refractory_violations_are_what_counting_one_by_one_finds() -> None:
             assert np.isnan(share[unit])
 
 
-def test_multi_units_are_told_from_single_units() -> None:
+def test_multi_units_are_distinguished_from_single_units() -> None:
     rng = np.random.default_rng(2)
     single = np.cumsum(0.003 + rng.exponential(0.02, 2000))  # never within 3 ms
     multi = np.cumsum(rng.exponential(0.02, 2000))  # a Poisson train: 7 % within 1.5 ms
@@ -63,7 +63,7 @@ def test_multi_units_are_told_from_single_units() -> None:
     assert found.text.startswith("1 of 2 have more than 2%")
 
 
-def test_rates_no_neuron_has() -> None:
+def test_rates_that_no_neuron_reaches() -> None:
     units = np.repeat([0, 2, 3], [100, 6_000, 50])
     found = plausibility.firing_rates(units, 4, duration=10.0)
     assert said(found, "warning") == (
@@ -76,9 +76,9 @@ def test_rates_no_neuron_has() -> None:
     ]
 
 
-def test_a_unit_that_is_there_twice() -> None:
+def test_a_unit_that_is_stored_twice() -> None:
     rng = np.random.default_rng(3)
-    trains = [np.unique(rng.integers(0, 60_000, 900)) / 1000 for _ in range(6)]  # a 1 kHz clock
+    trains = [np.unique(rng.integers(0, 60_000, 900)) / 1000 for _ in range(6)]  # ms
     trains[4] = np.union1d(trains[1][::2], trains[4][:100])
     times = np.concatenate([*trains, trains[0][:3]])  # three spikes of unit 0 twice
     units = np.concatenate([np.full(len(t), k) for k, t in enumerate(trains)] + [np.zeros(3, int)])
@@ -134,7 +134,7 @@ def test_a_heading_that_passes_two_pi_has_not_jumped() -> None:
     assert found.level == "info"
 
 
-def test_velocities_of_something_else_are_told() -> None:
+def test_a_velocity_of_something_else_is_reported() -> None:
     times, position, velocity = reach()
     track = series(times, position)
 
@@ -149,10 +149,10 @@ def test_velocities_of_something_else_are_told() -> None:
     assert "the sign turned" in of(-velocity).text
     assert "the sign turned" in of(velocity * [1, -1]).text
     assert {of(velocity[:, ::-1]).level, of(-velocity).level} == {"warning"}
-    assert of(3 * velocity, "AU").level == "info"  # nobody says what AU are
+    assert of(3 * velocity, "AU").level == "info"  # AU is no known unit
 
 
-def test_names_tell_which_velocity_belongs_to_which_position() -> None:
+def test_names_pair_velocities_with_positions() -> None:
     times = np.arange(3.0)
     names = [
         "cursor_pos", "cursor_vel", "cursor_acc", "hand_vel", "Position.LED", "Velocity.LED",

@@ -21,7 +21,7 @@ def test_a_raw_signal_is_kept_where_the_spec_names_it(tmp_path: Path) -> None:
 
 
 def respelled(data: np.ndarray, timestamps: np.ndarray) -> Layout:
-    """A series whose arrays pynwb would not write."""
+    """A series with arrays that pynwb would not write."""
     plain = series(data=np.arange(20.0), timestamps=np.arange(20.0))
 
     def spoil(file: h5py.File) -> None:
@@ -55,43 +55,43 @@ def test_samples_that_lie_along_the_other_axis(tmp_path: Path) -> None:
     (left,) = prepared(tmp_path, layout).left
     assert "repairs: [transpose]" in left.reason
     behavior = [{"path": "acquisition/x", "repairs": ["transpose"]}]
-    found = session(tmp_path, layout, behavior=behavior)
-    np.testing.assert_array_equal(found.behavior_arrays("x")[1], data.T)
+    result = session(tmp_path, layout, behavior=behavior)
+    np.testing.assert_array_equal(result.behavior_arrays("x")[1], data.T)
 
 
 def test_unit_and_conversion_of_the_spec_replace_the_files(tmp_path: Path) -> None:
     layout = series(data=np.arange(20.0), rate=10.0, conversion=float("nan"))
     behavior = [{"path": "acquisition/x", "unit": "cm", "conversion": 0.5}]
-    found = session(tmp_path, layout, behavior=behavior)
-    np.testing.assert_allclose(found.behavior_arrays("x")[1][:, 0], np.arange(20.0) * 0.005)
+    result = session(tmp_path, layout, behavior=behavior)
+    np.testing.assert_allclose(result.behavior_arrays("x")[1][:, 0], np.arange(20.0) * 0.005)
 
 
 @pytest.mark.parametrize("start", [np.nan, np.inf])
-def test_a_series_that_starts_at_no_time_is_left_alone(start: float, tmp_path: Path) -> None:
+def test_a_series_that_starts_at_no_time_is_left(start: float, tmp_path: Path) -> None:
     def layout(file: NWBFile) -> None:
         series(data=np.arange(9.0), rate=10.0, starting_time=start)(file)
         file.add_acquisition(TimeSeries(name="y", unit="m", data=np.zeros(9), rate=10.0))
 
-    found = session(tmp_path, layout)
-    assert list(found.behavior) == ["y"]
+    result = session(tmp_path, layout)
+    assert list(result.behavior) == ["y"]
     assert any(
         left.path == "acquisition/x" and "starting time" in left.reason
-        for left in found.metadata.left
+        for left in result.metadata.left
     )
 
 
 def test_infinite_values_are_kept_and_counted(tmp_path: Path) -> None:
-    found = session(tmp_path, series(data=np.array([1.0, np.inf, -np.inf, 2.0]), rate=10.0))
-    assert found.behavior_arrays("x")[1][:, 0].tolist() == [1.0, np.inf, -np.inf, 2.0]
-    assert "acquisition/x: 2 of 4 samples hold infinity; kept" in found.metadata.notes
-    assert not any("another unit" in note for note in found.metadata.notes)
+    result = session(tmp_path, series(data=np.array([1.0, np.inf, -np.inf, 2.0]), rate=10.0))
+    assert result.behavior_arrays("x")[1][:, 0].tolist() == [1.0, np.inf, -np.inf, 2.0]
+    assert "acquisition/x: 2 of 4 samples hold infinity; kept" in result.metadata.notes
+    assert not any("another unit" in note for note in result.metadata.notes)
 
 
-def test_values_that_seem_too_large_pass_where_the_spec_says_their_unit(tmp_path: Path) -> None:
+def test_large_values_are_not_noted_if_the_spec_says_their_unit(tmp_path: Path) -> None:
     layout = series(data=np.arange(120.0), rate=10.0)
     assert any("another unit" in note for note in session(tmp_path, layout).metadata.notes)
-    said = session(tmp_path, layout, behavior=[{"path": "acquisition/x", "unit": "m"}])
-    assert not any("another unit" in note for note in said.metadata.notes)
+    listed = session(tmp_path, layout, behavior=[{"path": "acquisition/x", "unit": "m"}])
+    assert not any("another unit" in note for note in listed.metadata.notes)
 
 
 def test_two_behaviors_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -103,25 +103,25 @@ def test_two_behaviors_of_one_name_are_refused(tmp_path: Path) -> None:
     assert "two behaviors would be called 'hand'" in reason(tmp_path, layout, behavior=behavior)
 
 
-def test_names_that_are_too_long_once_they_tell_apart(tmp_path: Path) -> None:
+def test_names_that_become_too_long_when_they_are_made_distinct(tmp_path: Path) -> None:
     def layout(file: NWBFile) -> None:
         series(data=np.arange(9.0), rate=10.0)(file)
         for letter in "ab":
             one = TimeSeries(name="s" * 150, unit="m", data=np.zeros(9), rate=10.0)
             file.create_processing_module(letter * 150, "x").add(one)
 
-    found = session(tmp_path, layout)
-    assert list(found.behavior) == ["x"]
-    assert sum("letters" in left.reason for left in found.metadata.left) == 2
+    result = session(tmp_path, layout)
+    assert list(result.behavior) == ["x"]
+    assert sum("letters" in left.reason for left in result.metadata.left) == 2
     path = f"processing/{'a' * 150}/{'s' * 150}"
     named = session(tmp_path, layout, behavior=[{"path": path, "name": "short"}])
     assert list(named.behavior) == ["short"]
 
 
 def test_a_series_on_another_clock_is_outside_the_domain(tmp_path: Path) -> None:
-    """Video stamped with the time of day, as seconds since 1970."""
+    """A video with timestamps in seconds since 1970."""
     layout = series(data=np.arange(9.0), timestamps=1.6e9 + np.arange(9.0))
-    found = session(tmp_path, layout)
-    assert found.domain.stop[-1] < 100
-    assert found.behavior["x"].shape == (9, 1)
-    assert any("another clock" in note for note in found.metadata.notes)
+    result = session(tmp_path, layout)
+    assert result.domain.stop[-1] < 100
+    assert result.behavior["x"].shape == (9, 1)
+    assert any("another clock" in note for note in result.metadata.notes)

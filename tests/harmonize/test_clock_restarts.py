@@ -15,24 +15,24 @@ from tests.support.one_file import Layout, of_units, reason, session, spikes
 FIRST, LENGTHS = [0.0, 0.0, 2.0], [100.0, 140.0, 90.0]  # s, of blocks, each on its own clock
 
 
-def test_rising_stretches_are_a_restart_or_out_of_order_and_the_spec_says_which(
+def test_rising_stretches_are_refused_until_the_spec_says_what_they_are(
     tmp_path: Path,
 ) -> None:
     a, b = spikes(seed=1), spikes(seed=2)
     layout = of_units(spikes(seed=3), np.concatenate([a, b]))
-    said = reason(tmp_path, layout)
-    assert "unit row 1 has 2 rising stretches" in said
-    assert f"{a[0]:.1f} to {a[-1]:.1f} s" in said
-    assert "clock_restarts" in said
-    assert "sort_spikes" in said
-    found = session(tmp_path, layout, repairs=["sort_spikes"])
-    times, units = found.spike_arrays()
+    message = reason(tmp_path, layout)
+    assert "unit row 1 has 2 rising stretches" in message
+    assert f"{a[0]:.1f} to {a[-1]:.1f} s" in message
+    assert "clock_restarts" in message
+    assert "sort_spikes" in message
+    result = session(tmp_path, layout, repairs=["sort_spikes"])
+    times, units = result.spike_arrays()
     np.testing.assert_array_equal(times[units == 1], np.sort(np.concatenate([a, b])))
-    assert "spikes of 1 units were unsorted" in found.metadata.notes
+    assert "spikes of 1 units were unsorted" in result.metadata.notes
 
 
 class Restarting:
-    """A session in three blocks, told on one clock and written on clocks that begin anew."""
+    """A session in three blocks: its true times, and the times on clocks that start again."""
 
     def __init__(self) -> None:
         starts = np.concatenate([[0.0], np.cumsum(LENGTHS)[:-1] + 50.0 * np.arange(1, 3)])
@@ -59,13 +59,13 @@ class Restarting:
         return np.searchsorted(self.starts, times, side="right") - 1
 
     def written(self, times: np.ndarray) -> np.ndarray:
-        """`times` as the file has them."""
+        """True `times` as the file has them."""
         return times - self.shifts[self.block(times)]
 
     def layout(self, file: NWBFile) -> None:
         bounds = np.stack([self.trials, self.trials + 2.5], axis=1)
         observed = np.stack([self.written(bounds[:, 0]), self.written(bounds[:, 1])], axis=1)
-        silent = np.array([5.0, 60.0])  # on the clock of which block?
+        silent = np.array([5.0, 60.0])  # these fit several blocks
         for times in (*map(self.written, self.units), silent):
             file.add_unit(spike_times=times, obs_intervals=observed)
         values = np.arange(len(self.samples), dtype=np.float64)
@@ -78,50 +78,52 @@ class Restarting:
 
 
 def test_a_clock_that_restarts_is_refused(tmp_path: Path) -> None:
-    said = reason(tmp_path, Restarting().layout)
-    assert "3 rising stretches" in said
+    message = reason(tmp_path, Restarting().layout)
+    assert "3 rising stretches" in message
 
 
 def test_blocks_of_a_clock_that_restarts_are_laid_end_to_end(tmp_path: Path) -> None:
     truth = Restarting()
-    found = session(tmp_path, truth.layout, repairs=["clock_restarts"])
-    (note,) = [note for note in found.metadata.notes if note.startswith("clock_restarts: 3 blocks")]
+    result = session(tmp_path, truth.layout, repairs=["clock_restarts"])
+    (note,) = [
+        note for note in result.metadata.notes if note.startswith("clock_restarts: 3 blocks")
+    ]
     assert "moved by" in note
-    blocks = found.intervals["clock_blocks"].to_pydict()
+    blocks = result.intervals["clock_blocks"].to_pydict()
     assert len(blocks["start"]) == 3
     assert np.all(np.diff(np.ravel(list(zip(blocks["start"], blocks["stop"], strict=True)))) > 0)
-    times, units = found.spike_arrays()
+    times, units = result.spike_arrays()
     laid = np.array(blocks["shift"])
     for row, true in enumerate(truth.units):
         expected = truth.written(true) + laid[truth.block(true)]
         np.testing.assert_allclose(times[units == row], expected, rtol=0, atol=1e-9)
-    stamps, values = found.behavior_arrays("hand")
+    stamps, values = result.behavior_arrays("hand")
     np.testing.assert_allclose(
         stamps, truth.written(truth.samples) + laid[truth.block(truth.samples)], rtol=0, atol=1e-9
     )
     assert np.all(np.diff(values[:, 0]) > 0)
-    trials = found.intervals["trials"].to_pydict()
+    trials = result.intervals["trials"].to_pydict()
     expected = truth.written(truth.trials) + laid[truth.block(truth.trials)]
     np.testing.assert_allclose(trials["start"], expected, rtol=0, atol=1e-9)
     np.testing.assert_allclose(trials["go_cue_time"], expected + 0.5, rtol=0, atol=1e-9)
-    assert len(found.domain) == len(truth.trials)
+    assert len(result.domain) == len(truth.trials)
 
 
-def test_a_unit_that_fits_the_blocks_in_many_ways_loses_its_spikes(tmp_path: Path) -> None:
-    found = session(tmp_path, Restarting().layout, repairs=["clock_restarts"])
-    assert not np.any(found.spike_arrays()[1] == 2)
-    assert any("2 spikes of 1 units (rows 2)" in note for note in found.metadata.notes)
+def test_a_unit_that_fits_the_blocks_in_several_ways_loses_its_spikes(tmp_path: Path) -> None:
+    result = session(tmp_path, Restarting().layout, repairs=["clock_restarts"])
+    assert not np.any(result.spike_arrays()[1] == 2)
+    assert any("2 spikes of 1 units (rows 2)" in note for note in result.metadata.notes)
 
 
-def test_where_nothing_restarts_the_repair_does_nothing(tmp_path: Path) -> None:
+def test_the_repair_does_nothing_if_nothing_restarts(tmp_path: Path) -> None:
     times = spikes()
-    found = session(tmp_path, of_units(times), repairs=["clock_restarts"])
-    np.testing.assert_array_equal(found.spike_arrays()[0], times)
-    assert any("nothing runs backwards" in note for note in found.metadata.notes)
+    result = session(tmp_path, of_units(times), repairs=["clock_restarts"])
+    np.testing.assert_array_equal(result.spike_arrays()[0], times)
+    assert any("nothing runs backwards" in note for note in result.metadata.notes)
 
 
 def restarting(**extra: Any) -> Layout:
-    """The blocks of `Restarting`, and one more series."""
+    """The blocks of `Restarting`, and another series, `more`."""
 
     def layout(file: NWBFile) -> None:
         Restarting().layout(file)
@@ -131,13 +133,13 @@ def restarting(**extra: Any) -> Layout:
 
 
 @pytest.mark.parametrize("times", ["rate", "one block"])
-def test_a_series_that_fits_the_blocks_in_many_ways_is_left(times: str, tmp_path: Path) -> None:
-    """Where it stands on the clock of the spikes would be a guess."""
+def test_a_series_that_fits_the_blocks_in_several_ways_is_left(times: str, tmp_path: Path) -> None:
+    """Its place on the clock of the spikes would be a guess."""
     when = {"rate": 1.0} if times == "rate" else {"timestamps": np.arange(10.0, 60.0)}
     layout = restarting(data=np.zeros(330 if times == "rate" else 50), **when)
-    found = session(tmp_path, layout, repairs=["clock_restarts"])
-    assert list(found.behavior) == ["hand"]
-    (left,) = [left for left in found.metadata.left if left.path == "acquisition/more"]
+    result = session(tmp_path, layout, repairs=["clock_restarts"])
+    assert list(result.behavior) == ["hand"]
+    (left,) = [left for left in result.metadata.left if left.path == "acquisition/more"]
     assert "more than one way" in left.reason
 
 
@@ -146,15 +148,15 @@ def test_samples_without_a_time_do_not_keep_a_series_from_its_blocks(tmp_path: P
     stamps = truth.written(truth.samples)
     stamps[[0, 7, 1000]] = np.nan
     layout = restarting(data=np.arange(float(len(stamps))), timestamps=stamps)
-    found = session(tmp_path, layout, repairs=["clock_restarts"])
-    whole, _ = found.behavior_arrays("hand")
-    there, values = found.behavior_arrays("more")
+    result = session(tmp_path, layout, repairs=["clock_restarts"])
+    whole, _ = result.behavior_arrays("hand")
+    there, values = result.behavior_arrays("more")
     np.testing.assert_array_equal(there, np.delete(whole, [0, 7, 1000]))
     np.testing.assert_array_equal(values[:, 0], np.delete(np.arange(len(stamps)), [0, 7, 1000]))
 
 
 def test_a_repair_that_would_drop_most_spikes_is_refused(tmp_path: Path) -> None:
-    """Spikes that rise throughout, in a file whose samples restart: of which block are they?"""
+    """Spikes rise throughout, in a file whose samples restart: they may be in either block."""
 
     def layout(file: NWBFile) -> None:
         add_units(file, [spikes(60.0)])
@@ -163,12 +165,12 @@ def test_a_repair_that_would_drop_most_spikes_is_refused(tmp_path: Path) -> None
             TimeSeries(name="x", unit="m", data=np.zeros(len(stamps)), timestamps=stamps)
         )
 
-    said = reason(tmp_path, layout, repairs=["clock_restarts"])
-    assert "more than one way" in said
+    message = reason(tmp_path, layout, repairs=["clock_restarts"])
+    assert "more than one way" in message
     assert not list((tmp_path / "corpus").glob("*/*.zarr"))
 
 
-def test_trials_alone_show_the_blocks_and_spikes_how_long_they_last(tmp_path: Path) -> None:
+def test_trials_show_the_blocks_and_spikes_widen_them(tmp_path: Path) -> None:
     """Recording begins before the first trial of a block, and outlasts its last."""
     truth = Restarting()
 
@@ -178,11 +180,11 @@ def test_trials_alone_show_the_blocks_and_spikes_how_long_they_last(tmp_path: Pa
         for start in truth.written(starts):
             file.add_trial(start_time=start, stop_time=start + 3.5)
 
-    found = session(tmp_path, layout, repairs=["clock_restarts"])
-    times, units = found.spike_arrays()
-    shifts = np.array(found.intervals["clock_blocks"]["shift"])
+    result = session(tmp_path, layout, repairs=["clock_restarts"])
+    times, units = result.spike_arrays()
+    shifts = np.array(result.intervals["clock_blocks"]["shift"])
     for row, true in enumerate(truth.units):
         expected = truth.written(true) + shifts[truth.block(true)]
         np.testing.assert_allclose(times[units == row], expected, rtol=0, atol=1e-9)
-    trials = found.intervals["trials"].to_pydict()
+    trials = result.intervals["trials"].to_pydict()
     assert np.all(np.array(trials["stop"])[:-1] <= np.array(trials["start"])[1:])

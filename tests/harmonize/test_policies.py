@@ -19,11 +19,11 @@ from tests.support.one_file import of_units, reason, session, spikes
 def test_samples_are_refused_until_the_spec_says_what_they_are(tmp_path: Path) -> None:
     times = spikes()
     layout = of_units(np.rint(times * 30000))
-    said = reason(tmp_path, layout)
-    assert "whole numbers" in said
-    assert "time_unit" in said
-    found = session(tmp_path, layout, units={"time_unit": "samples", "rate": 30000})
-    np.testing.assert_array_equal(found.spike_arrays()[0], times)
+    message = reason(tmp_path, layout)
+    assert "whole numbers" in message
+    assert "time_unit" in message
+    result = session(tmp_path, layout, units={"time_unit": "samples", "rate": 30000})
+    np.testing.assert_array_equal(result.spike_arrays()[0], times)
 
 
 @pytest.mark.parametrize("trials", [True, False])
@@ -36,10 +36,10 @@ def test_milliseconds_are_refused_until_the_spec_says_so(trials: bool, tmp_path:
         if trials:
             file.add_trial(start_time=0.0, stop_time=55.0)
 
-    said = reason(tmp_path, layout)
-    assert ("the file's other times" if trials else "they span 83 hours") in said
-    found = session(tmp_path, layout, units={"time_unit": "ms"})
-    np.testing.assert_array_equal(found.spike_arrays()[0], times / 1000)
+    message = reason(tmp_path, layout)
+    assert ("the file's other times" if trials else "they span 83 hours") in message
+    result = session(tmp_path, layout, units={"time_unit": "ms"})
+    np.testing.assert_array_equal(result.spike_arrays()[0], times / 1000)
 
 
 def test_whole_seconds_are_seconds_where_the_spec_says_so(tmp_path: Path) -> None:
@@ -48,8 +48,8 @@ def test_whole_seconds_are_seconds_where_the_spec_says_so(tmp_path: Path) -> Non
     assert session(tmp_path, layout, units={"time_unit": "s"}).n_spikes == 100
 
 
-def test_seconds_that_look_odd_pass(tmp_path: Path) -> None:
-    """A quiet unit, a recording much longer than its trials, one of two days: no alarm."""
+def test_unusual_times_in_seconds_are_not_refused(tmp_path: Path) -> None:
+    """A quiet unit, a recording much longer than its trials, a recording of two days."""
     rng = np.random.default_rng(0)
     quiet = rng.exponential(20, 400).cumsum()
     busy = rng.exponential(0.2, 9000).cumsum()
@@ -62,8 +62,8 @@ def test_seconds_that_look_odd_pass(tmp_path: Path) -> None:
             file.add_trial(start_time=0.0, stop_time=stop)
 
         (tmp_path / str(k)).mkdir()
-        found = session(tmp_path / str(k), layout)
-        np.testing.assert_array_equal(found.spike_arrays()[0], times)
+        result = session(tmp_path / str(k), layout)
+        np.testing.assert_array_equal(result.spike_arrays()[0], times)
 
 
 def probes(file: NWBFile) -> None:
@@ -76,23 +76,23 @@ def probes(file: NWBFile) -> None:
 
 
 def test_units_of_several_probes_are_stacked_where_the_spec_says_so(tmp_path: Path) -> None:
-    said = reason(tmp_path, probes)
+    message = reason(tmp_path, probes)
     paths = ["processing/probe_a/units_a", "processing/probe_b/units_b"]
-    assert all(path in said for path in paths)
-    assert "units.tables" in said
-    found = session(tmp_path, probes, units={"tables": paths})
+    assert all(path in message for path in paths)
+    assert "units.tables" in message
+    result = session(tmp_path, probes, units={"tables": paths})
     expected = [t for k in range(2) for t in trains(np.random.default_rng(k), 2)]
-    times, units = found.spike_arrays()
+    times, units = result.spike_arrays()
     for row, true in enumerate(expected):
         np.testing.assert_array_equal(times[units == row], true)
-    assert found.units["units_table"].to_pylist() == [p for p in paths for _ in range(2)]
-    assert found.units["depth"].to_pylist() == [0.0, 0.0, 1.0, 1.0]
+    assert result.units["units_table"].to_pylist() == [p for p in paths for _ in range(2)]
+    assert result.units["depth"].to_pylist() == [0.0, 0.0, 1.0, 1.0]
     one = session(tmp_path, probes, units={"tables": paths[1:]})
     assert one.n_units == 2
     assert "probe_c" in reason(tmp_path, probes, units={"tables": ["processing/probe_c/units"]})
 
 
-def test_waveforms_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+def test_waveforms_are_kept_if_the_spec_lists_them(tmp_path: Path) -> None:
     means = [np.arange(8.0), np.arange(8.0) + 1]
 
     def layout(file: NWBFile) -> None:
@@ -109,8 +109,8 @@ def test_rules_pass_over_rows_without_times(tmp_path: Path) -> None:
         for start, stop in ((1.0, 2.0), (np.nan, 4.0), (5.0, np.nan), (8.0, 7.0), (9.0, 10.0)):
             file.add_trial(start_time=start, stop_time=stop)
 
-    found = session(tmp_path, layout, evaluation={"table": "trials"})
-    assert list(found.evaluation) == [(1.0, 2.0), (9.0, 10.0)]
+    result = session(tmp_path, layout, evaluation={"table": "trials"})
+    assert list(result.evaluation) == [(1.0, 2.0), (9.0, 10.0)]
 
 
 def test_every_key_and_every_repair_has_its_line() -> None:
@@ -120,16 +120,16 @@ def test_every_key_and_every_repair_has_its_line() -> None:
     assert [word for word in (*keys, *repairs) if word not in text] == []
 
 
-def test_hardly_an_interval_below_one_is_no_recording_in_seconds(tmp_path: Path) -> None:
-    """A short recording in milliseconds, of a neuron with a refractory period, and no trials."""
+def test_spikes_with_hardly_an_interval_below_one_are_refused(tmp_path: Path) -> None:
+    """A short recording in milliseconds without trials; the neuron has a refractory period."""
     intervals = 2.5 + np.random.default_rng(0).exponential(30, 1000)
     assert "below 1" in reason(tmp_path, of_units(np.cumsum(intervals)))
 
 
-def test_what_the_spec_says_of_spike_times_is_noted(tmp_path: Path) -> None:
+def test_the_time_unit_of_the_spec_is_noted(tmp_path: Path) -> None:
     samples = np.rint(spikes() * 30000)
-    found = session(tmp_path, of_units(samples), units={"time_unit": "samples", "rate": 30000})
-    assert "spike times are in samples: divided by 30000" in found.metadata.notes
+    result = session(tmp_path, of_units(samples), units={"time_unit": "samples", "rate": 30000})
+    assert "spike times are in samples: divided by 30000" in result.metadata.notes
 
 
 def test_obs_intervals_without_length_are_not_used_and_counted(tmp_path: Path) -> None:
@@ -138,13 +138,15 @@ def test_obs_intervals_without_length_are_not_used_and_counted(tmp_path: Path) -
     def layout(file: NWBFile) -> None:
         file.add_unit(spike_times=[1.0, 2.0, 11.0], obs_intervals=pairs)
 
-    found = session(tmp_path, layout)
-    assert list(found.domain) == [(0.0, 4.0), (10.0, 12.0)]
-    assert "3 of 5 obs_intervals have no length; not used" in found.metadata.notes
+    result = session(tmp_path, layout)
+    assert list(result.domain) == [(0.0, 4.0), (10.0, 12.0)]
+    assert "3 of 5 obs_intervals have no length; not used" in result.metadata.notes
 
 
 @pytest.mark.parametrize("values", [["a", "b"], [np.nan, 0.0]])
-def test_electrodes_that_are_no_rows_give_no_areas(values: list[Any], tmp_path: Path) -> None:
+def test_electrodes_that_are_no_row_numbers_give_no_areas(
+    values: list[Any], tmp_path: Path
+) -> None:
     def layout(file: NWBFile) -> Callable[[h5py.File], None]:
         device = file.create_device("array")
         group = file.create_electrode_group("M1", "x", "M1", device)
@@ -157,6 +159,6 @@ def test_electrodes_that_are_no_rows_give_no_areas(values: list[Any], tmp_path: 
 
         return spoil
 
-    found = session(tmp_path, layout)
-    assert found.units["electrodes"].to_pylist()[1] == values[1]
-    assert "area" not in found.units.column_names
+    result = session(tmp_path, layout)
+    assert result.units["electrodes"].to_pylist()[1] == values[1]
+    assert "area" not in result.units.column_names
