@@ -16,22 +16,25 @@ from neurobrick.storage.folder import Folder
 
 
 class Storage(Protocol):
-    """Named files. Every method raises StoreError when the storage does not do as it should, and
-    FileNotFoundError, with the name, when a file is not there."""
+    """Named files.
+
+    Every method raises StoreError when the storage fails or refuses. Methods that read raise
+    FileNotFoundError, with the name, when a file is not there.
+    """
 
     @property
     def url(self) -> str:
-        """Where this is, as a user would write it, without credentials."""
+        """The path or the URL, without credentials."""
         ...
 
     @property
     def is_remote(self) -> bool:
-        """Whether reading means asking another machine."""
+        """Whether the files are on another machine."""
         ...
 
     @property
     def lists(self) -> bool:
-        """Whether it can tell what files it has."""
+        """Whether `files` can list them."""
         ...
 
     def read(self, name: str) -> bytes:
@@ -43,34 +46,34 @@ class Storage(Protocol):
         ...
 
     def fetch(self, names: Sequence[str], crcs: Sequence[int]) -> list[Callable[[], bytes]]:
-        """Begin to fetch files; each call waits for one and gives its content.
+        """Begin to fetch files. Each of the calls waits for one file and returns its content.
 
-        By their crc32c, content is told that is already here.
+        `crcs` are the checksums of the files, by which a cache finds them. Nothing is checked here.
         """
         ...
 
     def read_ahead(self, names: Sequence[str], crcs: Sequence[int]) -> None:
-        """Begin to fetch files that will be asked for soon."""
+        """Begin to fetch files that will be read soon."""
         ...
 
     def files(self, prefix: str = "") -> dict[str, int]:
-        """The names that begin with `prefix`, and their bytes."""
+        """The names that begin with `prefix`, and the bytes of each file."""
         ...
 
     def write(self, name: str, content: bytes) -> None:
-        """Put `content` under `name`: all of it, or what was there stays."""
+        """Put `content` under `name`: all of it, or the file stays as it was."""
         ...
 
     def delete(self, names: Sequence[str]) -> None:
-        """Remove files; those that are not there are no error."""
+        """Remove files; absent ones are no error."""
         ...
 
 
 def open_storage(root: str | Path, disk_cache_bytes: int | None = None) -> Storage:
     """The storage at `root`: a path, or a URL (s3://, gs://, az://, https://, http://, file://).
 
-    Of what is fetched from another machine, `disk_cache_bytes` are kept in the user's cache folder,
-    or as many as `DiskCache` keeps for None. Raises StoreError when `root` is no such address.
+    `disk_cache_bytes` bounds the files of other machines that are kept in the user's cache folder;
+    None is the default of `DiskCache`. Raises StoreError when `root` is no such address.
     """
     place = str(root)
     scheme, separator, rest = place.partition("://")

@@ -1,4 +1,4 @@
-"""Putting one folder in the place of another, in one step where the system has one."""
+"""Replacing a folder by another, in one step where the system can."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ RENAME_SWAP = 2  # macOS sys/stdio.h
 def exchange(staged: Path, path: Path) -> None:
     """Move the folder `staged` to `path`, and remove the folder that was there.
 
-    A reader finds the old folder or the new one at every moment: Linux and macOS exchange two
-    folders at once. Where the system or the file system cannot, the old one steps aside first, and
-    a reader may find neither for a moment.
+    Linux and macOS exchange two folders in one step, so that a reader finds the old folder or the
+    new one. Other systems, and some file systems, cannot: there the old folder is renamed first,
+    and for a moment a reader finds none. Raises OSError.
     """
     if not path.exists():
         staged.rename(path)
@@ -32,7 +32,7 @@ def exchange(staged: Path, path: Path) -> None:
 
 
 def _exchanged(a: Path, b: Path) -> bool:
-    """Whether the two folders could be exchanged by the system."""
+    """Exchange two folders. False where the system or the file system cannot."""
     names = os.fsencode(a), os.fsencode(b)
     try:
         libc = ctypes.CDLL(None, use_errno=True)

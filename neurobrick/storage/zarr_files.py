@@ -1,6 +1,6 @@
-"""Where the files of a Zarr store are: in a folder here, or behind any other `Files`.
+"""The files of a Zarr store, in a folder of this machine or elsewhere: the interface `Files`.
 
-`LocalFiles` stays in its folder: a symbolic link is refused by name and never followed.
+`LocalFiles` stays in its folder. It refuses symbolic links by name and never follows them.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from typing import Protocol
 
 from neurobrick.errors import CorruptFile, UnsupportedFile
 
-# What git, datalad and dandi keep beside a store; the archive neither holds nor hashes it.
+# Files of git, datalad and dandi beside a store. The archive neither keeps nor hashes them.
 LEFT_OUT = frozenset({".dandi", ".datalad", ".git", ".gitattributes", ".gitmodules"})
 
 BLOCK = 1 << 20
 
 
 class Files(Protocol):
-    """The files of one store, by key: a path below its root, with slashes, without a leading one.
+    """The files of one store, by key: the path below its root, as `a/b/c`.
 
-    Both methods may raise an error of `neurobrick.errors`, which is passed on as it is.
+    Both methods may raise an error of `neurobrick.errors`. Callers pass it on unchanged.
     """
 
     def listing(self) -> Mapping[str, int]:
-        """Every key, with the size of its file in bytes. Asked for once."""
+        """Every key, with the size of its file in bytes. Called once."""
         ...
 
     def read(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """The whole of each file, concurrently where that is faster; absent ones are left out.
+        """The content of each file. Absent files are left out.
 
-        Only keys of the listing are asked for.
+        `keys` are keys of the listing. Files are read side by side where that is faster.
         """
         ...
 
@@ -45,8 +45,11 @@ class LocalFiles:
         self._real = os.path.realpath(folder)
 
     def listing(self) -> dict[str, int]:
-        """Every key with its size. Raises UnsupportedFile when there is no folder, CorruptFile
-        when an entry is a link or neither file nor folder, or cannot be looked at."""
+        """Every key, with the size of its file in bytes.
+
+        Raises UnsupportedFile when there is no folder, CorruptFile when an entry is a link, is
+        neither file nor folder, or cannot be read.
+        """
         if not os.path.isdir(self._real):  # noqa: PTH112
             raise UnsupportedFile(f"there is no folder {self.folder.name}")
         try:
@@ -55,19 +58,19 @@ class LocalFiles:
             raise CorruptFile(f"{self.folder.name} cannot be listed ({error.strerror})") from error
 
     def read(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """The files of `keys`. Raises CorruptFile when one is there and cannot be read."""
-        found = {}
+        """The content of each file. Raises CorruptFile when a file cannot be read."""
+        contents = {}
         for key in keys:
             path = Path(self._real, *key.split("/"))
-            # The listing refuses links; one that was put there since is absent.
+            # The listing refuses links. A link that was made since counts as absent.
             if os.path.realpath(path) == str(path) and path.is_file():
                 try:
-                    found[key] = path.read_bytes()
+                    contents[key] = path.read_bytes()
                 except OSError as error:
                     raise CorruptFile(
                         f"{self.folder.name}/{key} cannot be read ({error.strerror})"
                     ) from error
-        return found
+        return contents
 
 
 def _walk(folder: Path, name: str) -> Iterator[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""Files that are fetched before they are asked for."""
+"""Files that are fetched before they are needed."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Lock
 
-MOST = 256  # files, of a megabyte at the most, that wait to be asked for
+MOST = 256  # files that wait to be taken, of at most a megabyte each
 
-Key = tuple[str, int]  # a file's name, and the crc32c of what should be in it
+Key = tuple[str, int]  # name of a file, and the checksum that its content should have
 
 
 class Ahead:
-    """Fetches that have begun, each of which is given out once. The oldest are let go."""
+    """Fetches that have begun. Each is taken once; the oldest are dropped beyond `MOST`."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._begun: dict[Key, Future[bytes]] = {}
 
     def begin(self, keys: list[Key], fetch: Callable[[str], Future[bytes]]) -> None:
-        """Begin to fetch those that have not begun; of very many, the first."""
+        """Begin those fetches of `keys` that have not begun, at most the first `MOST`."""
         with self._lock:
             for key in keys[:MOST]:
                 if key not in self._begun:
@@ -28,8 +28,8 @@ class Ahead:
                 self._begun.pop(key).cancel()
 
     def take(self, key: Key) -> Future[bytes] | None:
-        """What was begun for `key`, unless it has failed: then it is better fetched again."""
+        """The fetch of `key`, if it has begun and has not failed."""
         with self._lock:
-            found = self._begun.pop(key, None)
-        failed = found is not None and found.done() and found.exception() is not None
-        return None if failed else found
+            fetch = self._begun.pop(key, None)
+        failed = fetch is not None and fetch.done() and fetch.exception() is not None
+        return None if failed else fetch

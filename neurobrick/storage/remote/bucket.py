@@ -1,6 +1,6 @@
-"""Objects below a URL, through obstore: no other module knows it.
+"""Objects below a URL, through obstore. No other module knows obstore.
 
-Every call waits, without holding up other threads of Python.
+Every call waits for its answer. Other Python threads run meanwhile.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from obstore import PutMode
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
-CHECKSUM = "SHA256"  # sent with what is written, so that S3 refuses what did not arrive whole
+CHECKSUM = "SHA256"  # sent with each object, so that S3 refuses one that arrives damaged
 AT_THE_SAME_TIME = "ConditionalRequestConflict"  # S3's code for two writers at once
 
 
 class Bucket:
-    """The objects below `place`; nothing is asked of it until a method is called."""
+    """The objects below `place`. No request is made before a method is called."""
 
     def __init__(self, place: StorageUrl, limits: Limits) -> None:
         self._place = place
@@ -40,12 +40,12 @@ class Bucket:
         return self.get_version(name)[0]
 
     def get_version(self, name: str) -> tuple[bytes, str]:
-        """The content of an object, and which version of it that is. Raises FileNotFoundError."""
+        """The content of an object, and its version. Raises FileNotFoundError."""
         with self._boundary(name) as store:
             import obstore
 
-            found = obstore.get(store, name)
-            return bytes(found.bytes()), self._version(found.meta)
+            answer = obstore.get(store, name)
+            return bytes(answer.bytes()), self._version(answer.meta)
 
     def list(self, prefix: str) -> dict[str, int]:
         """The names that begin with `prefix`, and the bytes of each object."""
@@ -53,17 +53,17 @@ class Bucket:
         with self._boundary(prefix) as store:
             import obstore
 
-            # obstore takes whole segments for a prefix
+            # obstore lists below whole path segments only.
             listing = obstore.list(store, prefix.rpartition("/")[0] or None, chunk_size=1000)
             return {
-                found["path"]: found["size"]
-                for some in listing
-                for found in some
-                if found["path"].startswith(prefix)
+                entry["path"]: entry["size"]
+                for page in listing
+                for entry in page
+                if entry["path"].startswith(prefix)
             }
 
     def put(self, name: str, content: bytes) -> None:
-        """Make `content` the object's, whole or not at all."""
+        """Write an object, whole or not at all."""
         self._must_be_a_bucket("written")
         with self._boundary(name) as store:
             import obstore
@@ -71,9 +71,9 @@ class Bucket:
             obstore.put(store, name, content, use_multipart=False)
 
     def put_if(self, name: str, content: bytes, version: str | None) -> str | None:
-        """Make `content` the object's if it is still `version`, or, for None, not there.
+        """Write an object if it still has this `version`; for None, if it does not exist.
 
-        Returns the new version, and None when another was faster.
+        Returns the new version, or None when another writer was faster.
         """
         self._must_be_a_bucket("written")
         mode: PutMode = "create"
@@ -94,9 +94,9 @@ class Bucket:
             return self._version(made)
 
     def delete(self, names: Sequence[str]) -> None:
-        """Remove objects; those that are not there are no error."""
+        """Remove objects; absent ones are no error."""
         self._must_be_a_bucket("written")
-        if self._place.scheme == "s3":  # which takes a thousand at once, and none amiss
+        if self._place.scheme == "s3":  # a thousand in a request; absent ones are no error
             with self._boundary("") as store:
                 import obstore
 
@@ -112,7 +112,7 @@ class Bucket:
 
     @property
     def _by_generation(self) -> bool:
-        """Whether versions are told by their numbers, and not by their etags."""
+        """Whether a version is a generation number (Google), not an ETag."""
         return self._place.scheme == "gs"
 
     def _version(self, meta: Any) -> str:
@@ -127,7 +127,7 @@ class Bucket:
 
     @contextmanager
     def _boundary(self, name: str) -> Iterator[ObjectStore]:
-        """obstore's store; its exceptions as neurobrick's."""
+        """obstore's store. Its exceptions become neurobrick's."""
         _require(self._place)
         from obstore.exceptions import BaseError
 
@@ -136,7 +136,7 @@ class Bucket:
                 store = self._store
             yield store
         except (BaseError, OSError, ValueError) as error:
-            # The cause is not shown: it holds what the server answered.
+            # Without the cause, which quotes the answer of the server.
             raise explained(error, self._place, name, self._anonymous, self._server) from None
 
     @cached_property
@@ -180,7 +180,7 @@ class Bucket:
             "allow_http": insecure,
             "connect_timeout": timedelta(seconds=self._limits.connect),
             "read_timeout": timedelta(seconds=self._limits.stall),
-            "timeout": timedelta(minutes=5),  # for a slow line, that goes on
+            "timeout": timedelta(minutes=5),  # of a whole request, on a slow line
         }
 
     def _patience(self) -> RetryConfig:
@@ -196,7 +196,7 @@ class Bucket:
 
 
 def _require(place: StorageUrl) -> None:
-    """Raise StoreError unless what is needed is installed."""
+    """Raise StoreError unless obstore, and boto3 for S3, are installed."""
     try:
         import obstore  # noqa: F401
 

@@ -13,19 +13,19 @@ from neurobrick.storage.per_process import PerProcess
 from neurobrick.storage.remote.disk_cache import DiskCache
 from neurobrick.storage.remote.objects import ObjectStorage
 
-MOST_COMING = 500  # files that wait for the disk, of half a megabyte at most
-LATER = 0.05  # seconds in which who asked for the content has decoded it, on all cores
+MOST_COMING = 500  # files that wait to be written, of at most half a megabyte each
+LATER = 0.05  # seconds before writing to disk, so that decoding is not slowed down
 
 
 class CachedStorage:
-    """`remote`, of which files that are asked for with their checksum are kept in `cache`."""
+    """The storage `remote`. Files that are fetched by their checksum are kept in `cache`."""
 
     is_remote = True
 
     def __init__(self, remote: ObjectStorage, cache: DiskCache) -> None:
         self.remote = remote
         self.cache = cache
-        self._coming: dict[tuple[str, int], bytes] = {}  # fetched, and not on the disk yet
+        self._coming: dict[tuple[str, int], bytes] = {}  # fetched, not on the disk yet
         self._written_by: int | None = None  # the process that is about to write them
 
     def __reduce__(self) -> tuple[type[CachedStorage], tuple[ObjectStorage, DiskCache]]:
@@ -36,12 +36,12 @@ class CachedStorage:
 
     @property
     def url(self) -> str:
-        """Where the files are from."""
+        """The URL of `remote`."""
         return self.remote.url
 
     @property
     def lists(self) -> bool:
-        """Whether it can tell what files it has."""
+        """Whether `files` can list them."""
         return self.remote.lists
 
     def read(self, name: str) -> bytes:
@@ -53,9 +53,9 @@ class CachedStorage:
         return self.remote.read_many(names)
 
     def fetch(self, names: Sequence[str], crcs: Sequence[int]) -> list[Callable[[], bytes]]:
-        """Begin to fetch the files that are not here; each call gives a file's content.
+        """Begin to fetch the files that are not in the cache. Each call returns a file's content.
 
-        Content that has not the crc32c is given, too, and not kept: the caller must check it.
+        Content with another checksum is returned, too, but not kept: the caller must check it.
         """
         keys = list(zip(names, crcs, strict=True))
         absent = self._absent(names, crcs)
@@ -66,19 +66,19 @@ class CachedStorage:
         ]
 
     def read_ahead(self, names: Sequence[str], crcs: Sequence[int]) -> None:
-        """Begin to fetch those files that are not here."""
+        """Begin to fetch the files that are not in the cache."""
         self.remote.read_ahead(*_apart(self._absent(names, crcs)))
 
     def files(self, prefix: str = "") -> dict[str, int]:
-        """The names that begin with `prefix`, and their bytes."""
+        """The names that begin with `prefix`, and the bytes of each file."""
         return self.remote.files(prefix)
 
     def write(self, name: str, content: bytes) -> None:
-        """Put `content` under `name`: all of it, or what was there stays."""
+        """Put `content` under `name`: all of it, or the file stays as it was."""
         self.remote.write(name, content)
 
     def delete(self, names: Sequence[str]) -> None:
-        """Remove files; those that are not there are no error."""
+        """Remove files; absent ones are no error."""
         self.remote.delete(names)
 
     def _absent(self, names: Sequence[str], crcs: Sequence[int]) -> list[tuple[str, int]]:
@@ -92,7 +92,7 @@ class CachedStorage:
 
     def _kept(self, name: str, crc: int) -> bytes:
         content = self._coming.get((name, crc)) or self.cache.get(self._at(name), crc)
-        if content is None:  # damaged, or removed since it was seen
+        if content is None:  # damaged, or removed since `fetch` looked
             return self._keep(name, crc, partial(self.remote.read, name))
         return content
 
@@ -111,13 +111,13 @@ class CachedStorage:
 
     def _write_down(self) -> None:
         time.sleep(LATER)
-        self._written_by = None  # what comes from now on is for the next time
+        self._written_by = None  # later files start another task
         for name, crc in list(self._coming):
             self.cache.put(self._at(name), crc, self._coming[name, crc])
             del self._coming[name, crc]
 
     def settle(self) -> None:
-        """Wait until what was fetched is on the disk."""
+        """Wait until all fetched files are on the disk."""
         _writer.get().submit(int).result()
 
     def _at(self, name: str) -> str:

@@ -1,7 +1,7 @@
 """Files of remote storages, kept on this machine's disk and shared by its processes.
 
-A file is kept under what it is: its address and the checksum of its content. So nothing in the
-cache can be out of date, and what does not match its checksum any more is fetched again.
+The key of a file is its address and the checksum of its content. So the cache is never out of date,
+and a file that no longer matches its checksum is fetched again.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from neurobrick.storage.checksum import matches
 from neurobrick.storage.lock import acquire, release
 
 FOLDER_VARIABLE = "NEUROBRICK_CACHE_DIR"
-BUDGET = 20 * 2**30
-TOUCH_AFTER = 60  # seconds between two marks that a file is in use
-ABANDONED_AFTER = 3600  # seconds after which a file half written is one of a process that ended
-PAUSE = 60  # seconds without a try to write, after one that failed
+BUDGET = 20 * 2**30  # bytes
+TOUCH_AFTER = 60  # seconds before the time of last use of a file is written again
+ABANDONED_AFTER = 3600  # seconds; an older half-written file is of a process that has ended
+PAUSE = 60  # seconds without writing, after a write that failed
 
 log = logging.getLogger("neurobrick")
 
 
 class DiskCache:
-    """Files in `folder`, `budget` bytes of them, of which those that were used last stay.
+    """At most `budget` bytes of files in `folder`; the least recently used are removed.
 
-    The folder is NEUROBRICK_CACHE_DIR, or the user's cache folder, unless given. The budget is held
-    to within some hundredths, and by each process that writes. No method raises: a cache that
-    cannot be read or written, as on a full disk, is one without files.
+    The default folder is NEUROBRICK_CACHE_DIR, or the user's cache folder. Each process that writes
+    keeps to the budget, to within a few percent. No method raises: a cache that cannot be read or
+    written, as on a full disk, behaves as an empty one.
     """
 
     def __init__(self, folder: Path | None = None, budget: int = BUDGET) -> None:
@@ -42,18 +42,18 @@ class DiskCache:
         folder = folder or (Path(named) if named else user_cache_path("neurobrick"))
         self.folder = folder.absolute()
         self.budget = budget
-        self._unseen = budget  # bytes written since the last look at the whole; look at the first
+        self._unseen = budget  # bytes written since files were counted; count at the first write
         self._paused_until = 0.0
 
     def __reduce__(self) -> tuple[type[DiskCache], tuple[Path, int]]:
         return (DiskCache, (self.folder, self.budget))
 
     def holds(self, address: str, crc: int) -> bool:
-        """Whether there is a file that should have the content."""
+        """Whether there is a file for this content; it may be damaged."""
         return os.path.exists(self._path(address, crc))  # noqa: PTH110 (asked of every file)
 
     def get(self, address: str, crc: int) -> bytes | None:
-        """The content at `address` that has this crc32c, if it is here."""
+        """The content at `address` with this checksum, or None."""
         path = self._path(address, crc)
         try:
             with open(path, "rb", buffering=0) as file:  # noqa: PTH123
@@ -72,7 +72,7 @@ class DiskCache:
         return content
 
     def put(self, address: str, crc: int, content: bytes) -> None:
-        """Keep `content`, if it has this crc32c."""
+        """Keep `content`, if it has this checksum."""
         size = len(content)
         if size > self.budget or time.monotonic() < self._paused_until:
             return
@@ -118,8 +118,8 @@ class DiskCache:
                 return
 
     def _files(self) -> list[tuple[float, int, str]]:
-        """When each file was used, its bytes and its path; without what others have abandoned."""
-        found = []
+        """Time of last use, bytes and path of each file. Abandoned files are removed."""
+        files = []
         for folder in os.scandir(self.folder):
             if not folder.is_dir(follow_symlinks=False):
                 continue
@@ -131,8 +131,8 @@ class DiskCache:
                 if "." in entry.name and time.time() - status.st_mtime > ABANDONED_AFTER:
                     _remove(entry.path)
                 else:
-                    found.append((status.st_mtime, status.st_size, entry.path))
-        return found
+                    files.append((status.st_mtime, status.st_size, entry.path))
+        return files
 
     def _path(self, address: str, crc: int) -> str:
         key = hashlib.sha256(f"{crc:08x} {address}".encode()).hexdigest()

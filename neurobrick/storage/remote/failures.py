@@ -1,7 +1,7 @@
-"""What obstore raises, as neurobrick's errors that say what to do.
+"""Exceptions of obstore as errors of neurobrick that say what to do.
 
-obstore's messages are not passed on: they hold the server's answers and, on Azure, addresses with
-signatures.
+The messages of obstore are never shown. They quote answers of the server and, on Azure, addresses
+with signatures.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ REGION_CODES = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLoc
 def explained(
     error: Exception, place: StorageUrl, name: str, anonymous: bool, server: str
 ) -> Exception:
-    """The exception to raise in place of `error`, which came when `name` was asked for.
+    """The exception to raise instead of `error`, which was raised for the object `name`.
 
-    `server` is what was asked, where that is not to be seen from the place.
+    `server` names the server in messages. `anonymous`: requests were not signed. Returns a
+    FileNotFoundError for an object that does not exist, a StoreError for all else.
     """
     text = str(error)
     code = _first(r"<Code>(\w+)</Code>", text)
@@ -65,12 +66,12 @@ def explained(
     if status in ("401", "403") or kind in ("PermissionDeniedError", "UnauthenticatedError"):
         return StoreError(_refused(place, address, code, anonymous))
     if status:
-        said = f"{status} {code}".strip()
-        return StoreError(f"{address}: {server} answered {said}: try again later")
-    for sign, found in UNREACHABLE.items():
+        answer = f"{status} {code}".strip()
+        return StoreError(f"{address}: {server} answered {answer}: try again later")
+    for sign, reason in UNREACHABLE.items():
         if sign in text:
             return StoreError(
-                f"{server} cannot be reached for {address}: {found}; check the address and the"
+                f"{server} cannot be reached for {address}: {reason}; check the address and the"
                 " network"
             )
     return StoreError(f"{address} cannot be had from {server} ({kind}): try again")
@@ -85,8 +86,8 @@ def _refused(place: StorageUrl, address: str, code: str, anonymous: bool) -> str
             " public bucket that cannot be listed says so of files that are not there, too)"
         )
     advice = STALE.get(code) or f"ask the bucket's owner, or use others: {_how_to_sign(place)}"
-    said = f" ({code})" if code else ""
-    return f"{address} is refused to the credentials that were found{said}: {advice}"
+    quoted = f" ({code})" if code else ""
+    return f"{address} is refused to the credentials that were found{quoted}: {advice}"
 
 
 def _how_to_sign(place: StorageUrl) -> str:
@@ -94,5 +95,5 @@ def _how_to_sign(place: StorageUrl) -> str:
 
 
 def _first(pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
-    return found[1] if found else ""
+    match = re.search(pattern, text)
+    return match[1] if match else ""

@@ -16,10 +16,10 @@ from neurobrick.storage.remote.bucket import Bucket
 
 
 class ObjectStorage:
-    """The objects below `url`, fetched by as many threads at once as `limits` says.
+    """The objects below `url`, fetched by `limits.at_once` threads.
 
-    Nothing is asked until a method is called. Several threads may use it, and processes to which it
-    is sent; each process finds the credentials for itself. A forked child of a process that has
+    No request is made before a method is called. Several threads may use it, and processes to which
+    it is sent; each process finds the credentials for itself. A forked child of a process that has
     loaded obstore cannot use it: obstore's threads do not survive a fork.
 
     Raises StoreError when `url` is not that of a storage. Every method raises StoreError when the
@@ -41,12 +41,12 @@ class ObjectStorage:
 
     @property
     def url(self) -> str:
-        """Where this is, without a slash at its end."""
+        """The URL, without a slash at its end."""
         return self._place.url
 
     @property
     def lists(self) -> bool:
-        """Whether it can tell what files it has: a web server cannot."""
+        """Whether `files` can list them: a web server cannot."""
         return not self._place.is_plain_http
 
     def read(self, name: str) -> bytes:
@@ -58,32 +58,32 @@ class ObjectStorage:
         return [begun.result() for begun in [self._begin(name) for name in names]]
 
     def fetch(self, names: Sequence[str], crcs: Sequence[int]) -> list[Callable[[], bytes]]:
-        """Begin to fetch files; each call waits for one and gives its content.
+        """Begin to fetch files. Each call waits for one file and returns its content.
 
-        What was read ahead is not fetched again; calls raise FileNotFoundError.
+        A file that was read ahead is not fetched again. The calls raise FileNotFoundError.
         """
         ahead = self._here.get().ahead
         keys = zip(names, crcs, strict=True)
         return [(ahead.take(key) or self._begin(key[0])).result for key in keys]
 
     def read_ahead(self, names: Sequence[str], crcs: Sequence[int]) -> None:
-        """Begin to fetch files that will be asked for soon."""
+        """Begin to fetch files that will be read soon."""
         self._here.get().ahead.begin(list(zip(names, crcs, strict=True)), self._begin)
 
     def files(self, prefix: str = "") -> dict[str, int]:
-        """The names that begin with `prefix`, and their bytes.
+        """The names that begin with `prefix`, and the bytes of each file.
 
         Raises StoreError over plain HTTP, which cannot list.
         """
         return dict(sorted(self._call("list", prefix).items()))
 
     def write(self, name: str, content: bytes) -> None:
-        """Put `content` under `name`: all of it, or what was there stays."""
+        """Put `content` under `name`: all of it, or the file stays as it was."""
         check_name(name, self.url)
         self._call("put", name, content)
 
     def delete(self, names: Sequence[str]) -> None:
-        """Remove files; those that are not there are no error."""
+        """Remove files; absent ones are no error."""
         for name in names:
             check_name(name, self.url)
         if names:
@@ -95,10 +95,10 @@ class ObjectStorage:
         return self._call("get_version", name)
 
     def write_if(self, name: str, content: bytes, version: str | None) -> str | None:
-        """Put `content` under `name` if that is still `version`, or, for None, not there yet.
+        """Write a file if it still has this `version`; for None, if it does not exist.
 
-        Returns the new version. None says that another was faster: read it again, and write what
-        comes of both. (It may have been this call: an answer that is lost is asked for again.)
+        Returns the new version. None: another writer was faster; read the file again and merge. The
+        other writer may have been this call, whose first answer was lost.
         """
         check_name(name, self.url)
         return self._call("put_if", name, content, version)

@@ -1,7 +1,7 @@
-"""What AWS's own tools would take for granted: credentials, region and endpoint.
+"""Credentials, region and endpoint of S3, found as AWS's own tools find them.
 
-They come from the environment, the profile, SSO, or the machine's role. Without any credentials
-requests are not signed, so that public buckets need none.
+They come from the environment, the profile, SSO, or the role of the machine. Without credentials,
+requests are not signed; public buckets need none.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
 DEFAULT_REGION = "us-east-1"
-# botocore hands out credentials that last ten minutes more, at the least
+# The credentials that botocore gives are valid for at least ten more minutes.
 CREDENTIALS_LAST = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class S3Access:
-    """Where the bucket is asked, and by whom. `credentials` is obstore's provider, never shown."""
+    """How a bucket is reached."""
 
     region: str
-    endpoint: str | None
-    credentials: Any | None = field(repr=False)
+    endpoint: str | None  # URL; None is Amazon's own
+    credentials: Any | None = field(repr=False)  # obstore's provider; None: requests are not signed
 
 
 def s3_access(bucket: str) -> S3Access:
-    """Of the environment as it is now. Raises StoreError when it contradicts itself."""
+    """The access that the environment gives now. Raises StoreError when it contradicts itself."""
     import botocore.session
     from botocore.exceptions import BotoCoreError
     from obstore.auth.boto3 import Boto3CredentialProvider
@@ -40,18 +40,18 @@ def s3_access(bucket: str) -> S3Access:
     try:
         endpoint = _endpoint(session)
         region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
-        found = session.get_credentials()
+        credentials = session.get_credentials()
     except BotoCoreError as error:
         raise StoreError(f"the AWS settings cannot be used for s3://{bucket}: {error}") from error
     return S3Access(
         region or (DEFAULT_REGION if endpoint else bucket_region(session, bucket)),
         endpoint,
-        Boto3CredentialProvider(session, ttl=CREDENTIALS_LAST) if found else None,
+        Boto3CredentialProvider(session, ttl=CREDENTIALS_LAST) if credentials else None,
     )
 
 
 def bucket_region(session: Session, bucket: str, endpoint: str | None = None) -> str:
-    """Where the bucket is, as it tells anyone; the default region when it does not tell."""
+    """The region that the bucket answers to anyone, or the default region."""
     from botocore import UNSIGNED
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
@@ -65,7 +65,7 @@ def bucket_region(session: Session, bucket: str, endpoint: str | None = None) ->
     try:
         client = session.create_client("s3", DEFAULT_REGION, endpoint_url=endpoint, config=settings)
         answer = client.head_bucket(Bucket=bucket)
-    except ClientError as error:  # it tells where it is even when it refuses
+    except ClientError as error:  # a refusal names the region, too
         answer = error.response
     except BotoCoreError:  # the request itself will say what is wrong
         return DEFAULT_REGION
@@ -74,15 +74,15 @@ def bucket_region(session: Session, bucket: str, endpoint: str | None = None) ->
 
 
 def _endpoint(session: Session) -> str | None:
-    """The endpoint that the environment or the profile names, in the order of AWS's tools."""
+    """The endpoint of the environment or the profile, in the order of AWS's tools."""
     if str(session.get_config_variable("ignore_configured_endpoint_urls")).lower() == "true":
         return None
     profile = session.get_scoped_config()
     services = session.full_config.get("services", {}).get(profile.get("services"), {})
-    found = (
+    endpoint = (
         os.environ.get("AWS_ENDPOINT_URL_S3")
         or os.environ.get("AWS_ENDPOINT_URL")
         or services.get("s3", {}).get("endpoint_url")
         or profile.get("endpoint_url")
     )
-    return found.rstrip("/") if found else None
+    return endpoint.rstrip("/") if endpoint else None
