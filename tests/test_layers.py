@@ -51,7 +51,7 @@ LIBRARIES = {
     "botocore": {"neurobrick.storage.remote"},
     "obstore": {"neurobrick.storage.remote"},
     "requests": {"neurobrick.sources"},
-    "urllib3": {"neurobrick.sources.transport"},
+    "urllib3": {"neurobrick.sources.web.transport"},
     "dandi": {"neurobrick.sources.dandi", "neurobrick.sources.dandi_client"},
     "zarr": {"neurobrick.readers.zarr_codecs"},
     "h5py": {"neurobrick.readers.hdf5"},

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from demo.loopback import Handler, Loopback
-from neurobrick.sources.transport import LENIENCE, Patience, Web, patient
+from neurobrick.sources.web.transport import LENIENCE, Patience, Web, patient
 from tests.support.archives import EAGER, message, on_loopback_only
 
 TRANSIENT = (408, 429, 500, 502, 503, 504)
