@@ -57,7 +57,7 @@ LIBRARIES = {
     },
     "obstore": {"neurobrick.storage.remote"},
     "requests": {"neurobrick.sources"},
-    "urllib3": {"neurobrick.sources.transport"},
+    "urllib3": {"neurobrick.sources.web.transport"},
     "dandi": {"neurobrick.sources.dandi", "neurobrick.sources.dandi_client"},
     "zarr": {"neurobrick.readers.zarr.v2"},
     "h5py": {"neurobrick.readers.hdf5"},

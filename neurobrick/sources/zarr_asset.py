@@ -22,9 +22,9 @@ from zarr_checksum.generators import ZarrArchiveFile
 from neurobrick.errors import CorruptFile, SourceError
 from neurobrick.sources.asset import Asset
 from neurobrick.sources.digests import zarr_checksum_of
-from neurobrick.sources.download import download, part_of, place, unwritable
 from neurobrick.sources.source import Gained, uncounted
-from neurobrick.sources.transport import UNEXPECTED, Web, blocks, persevere, side_by_side
+from neurobrick.sources.web.download import download, part_of, place, unwritable
+from neurobrick.sources.web.transport import UNEXPECTED, Web, blocks, persevere, side_by_side
 
 
 class Entry(NamedTuple):

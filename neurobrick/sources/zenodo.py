@@ -12,10 +12,10 @@ from pydantic import Field
 
 from neurobrick.errors import SourceError
 from neurobrick.sources.asset import Asset, may_hold_recording
-from neurobrick.sources.download import download, place
-from neurobrick.sources.ranges import RangeReader
 from neurobrick.sources.source import Gained, SourceSpec, uncounted
-from neurobrick.sources.transport import UNEXPECTED, Patience, Web, patient
+from neurobrick.sources.web.download import download, place
+from neurobrick.sources.web.ranges import RangeReader
+from neurobrick.sources.web.transport import UNEXPECTED, Patience, Web, patient
 
 if TYPE_CHECKING:
     from neurobrick.schema import Provenance

@@ -17,9 +17,9 @@ from neurobrick.cli import main
 from neurobrick.prepare.conduct import prepare
 from neurobrick.prepare.plan import Filters, plan, plan_all, session_id
 from neurobrick.sources.asset import Asset, select
-from neurobrick.sources.download import place
 from neurobrick.sources.local import LocalSource
 from neurobrick.sources.source import Gained, uncounted
+from neurobrick.sources.web.download import place
 from tests.support.archives import on_loopback_only
 from tests.support.layouts import regular, write
 

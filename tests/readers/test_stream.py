@@ -38,8 +38,8 @@ from neurobrick.readers.stream import HELD, PAGE, WINDOW, RangeFile
 from neurobrick.registry import DatasetSpec
 from neurobrick.schema import Provenance, SessionData
 from neurobrick.sources.dandi import DandiSource
-from neurobrick.sources.ranges import RangeReader
-from neurobrick.sources.transport import Patience, Web, patient
+from neurobrick.sources.web.ranges import RangeReader
+from neurobrick.sources.web.transport import Patience, Web, patient
 from tests.support.layouts import LAYOUTS
 
 MIB = 1 << 20

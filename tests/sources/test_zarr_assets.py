@@ -20,7 +20,7 @@ from neurobrick.sources.asset import Asset
 from neurobrick.sources.dandi import DandiSource
 from neurobrick.sources.digests import zarr_checksum_of as checksum
 from neurobrick.sources.local import LocalSource
-from neurobrick.sources.transport import Patience
+from neurobrick.sources.web.transport import Patience
 from tests.support.archives import EAGER, KEY, message, on_loopback_only
 from tests.support.zarr_files import array, group, write_files
 

@@ -6,7 +6,7 @@ A new kind of source gets a line in `HOSTS`; `tests/sources/test_registered.py` 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from neurobrick.errors import SourceError
 from neurobrick.sources.dandi import DandiSpec
 from neurobrick.sources.registered import REGISTERED
 from neurobrick.sources.source import SourceSpec
-from neurobrick.sources.transport import Patience
+from neurobrick.sources.web.transport import Patience
 from neurobrick.sources.zenodo import ZenodoSpec
 
 EAGER = Patience(stall=5.0, retries=3, first_wait=0.01)
@@ -93,6 +93,7 @@ class Host:
     api_url: str  # for the environment variable of the kind
     forget: Callable[[str], object]  # take the file of this path away
     misstate: Callable[[str, object], object]  # list the file of this path with such a size
+    empty: Sequence[object] = ()  # answers by which such an archive says that it has no files
 
 
 def _dandi(folder: Path, files: Mapping[str, bytes], faults: Faults) -> Host:

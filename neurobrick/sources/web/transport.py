@@ -6,6 +6,7 @@ message holds a key or a signed address.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -122,6 +123,15 @@ class _Retry(Retry):
             if seconds is not None:
                 return min(max(seconds, 0.0), self._patience.longest_wait)
         return None
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    """Whether urllib3 may log this. Its warning of a retry would show a signed address."""
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    return not any(isinstance(argument, _Retry) for argument in arguments)
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_is_not_ours)
 
 
 class Transport(HTTPAdapter):

@@ -16,7 +16,7 @@ from neurobrick.errors import SourceError
 from neurobrick.sources.asset import Asset
 from neurobrick.sources.digests import md5_of, sha256_of
 from neurobrick.sources.source import Gained, uncounted
-from neurobrick.sources.transport import Web, blocks, persevere
+from neurobrick.sources.web.transport import Web, blocks, persevere
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
