@@ -382,5 +382,5 @@ def _too_deep(text: str) -> str:
 
 
 def _shown(value: object) -> str:
-    shown = repr(value) if isinstance(value, str) else str(value)
+    shown = repr(value) if isinstance(value, str) else " ".join(str(value).split())
     return shown if len(shown) <= 80 else f"{shown[:76]} ..."
