@@ -221,6 +221,7 @@ class Intervals:
         if not (0 < length < np.inf and 0 < step < np.inf):
             raise ValueError(f"length and step are positive seconds, not {length} and {step}")
         self._need_bounds()
+        length, step, partial = float(length), float(step), bool(partial)
         slack = 1e-9 * length + _rounding(self.start, self.stop)
         if np.any(slack >= min(length, step) / 2):
             raise ValueError(f"float64 cannot tell {min(length, step)} s apart at {self.span} s")

@@ -153,12 +153,12 @@ class Manifest(_Model):
         return self
 
     @classmethod
-    def load(cls, path: Path | None = None) -> Manifest:
+    def load(cls, path: str | Path | None = None) -> Manifest:
         """The registry in the YAML file `path`, or the registry that neurobrick ships.
 
         Raises RecipeError, in one line that names the entry and the key.
         """
-        path = path or _shipped()
+        path = _shipped() if path is None else Path(path)
         try:
             content = yaml.safe_load(path.read_bytes().decode("utf-8-sig"))
             return cls.model_validate(content)
@@ -190,7 +190,9 @@ class Manifest(_Model):
         by_id = {spec.id: spec for spec in self.datasets}
         unknown = [name for name in names if name not in by_id]
         if unknown:
-            raise RecipeError(f"the registry has no {listed(unknown)}; there is: {listed(by_id)}")
+            raise RecipeError(
+                f"the registry has no {listed(map(repr, unknown))}; there is: {listed(by_id)}"
+            )
         return [by_id[name] for name in names] or list(self.datasets)
 
 
