@@ -87,7 +87,8 @@ def score(
     metrics.
 
     `training` are the `training_facts`, `records` those of the run's log. The report maps the
-    embeddings of `weights`. `progress` gets warnings, and the fitting of baselines. Raises StoreError when a file cannot be written.
+    embeddings of `weights`. `progress` gets warnings, and the fitting of the baselines. Raises
+    StoreError when a file cannot be written.
     """
     recipe, corpus = setup.recipe, setup.corpus
     fitted = baselines(corpus, recipe.baseline, recipe.training.seed, progress)
