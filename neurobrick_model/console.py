@@ -115,9 +115,8 @@ def _r2(scored: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _with_interval(decoder: Mapping[str, Any], name: str) -> str:
-    """`0.812 (0.79 to 0.83)`; without an interval where there is none, as for a single trial."""
+    """`0.812 (0.79 to 0.83)`; `0.812 (–)` where there is no interval, as for a single trial."""
     score, (low, high) = decoder[name], decoder["ci95"][name]
-    if score is None or score != score:
+    if score != score:
         return "–"
-    bounds = f" ({low:.2f} to {high:.2f})" if low is not None and low == low else ""
-    return f"{score:.3f}{bounds}"
+    return f"{score:.3f} ({low:.2f} to {high:.2f})" if low == low else f"{score:.3f} (–)"

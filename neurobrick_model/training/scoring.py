@@ -188,4 +188,4 @@ def _sessions(
 
 def _scored(part: Mapping[str, Any]) -> dict[str, Any]:
     """The part without the sessions that have no samples in it."""
-    return {**part, "sessions": [one for one in part["sessions"] if one["samples"]]}
+    return {**part, "sessions": [scored for scored in part["sessions"] if scored["samples"]]}

@@ -23,7 +23,6 @@ from neurobrick_model.evaluation.decoded import Decoded
 from neurobrick_model.recipe.settings import BaselineSettings, DataSettings
 from neurobrick_model.report.comparison import render
 from neurobrick_model.report.label_efficiency import FinishedRun
-from neurobrick_model.training.output.watch import Watch
 from tests.support.model.baselines import ALL, QUICK, corpus_of, decoded
 from tests.support.model.fakes import FakeDataset, FakeSession
 
@@ -209,7 +208,7 @@ def test_a_run_is_reported_without_any_baseline(
     monkeypatch.setattr(fit_all, "free_bytes", lambda device: 1000)
     lines: list[str] = []
 
-    class Lines(Watch):
+    class Lines(Progress):
         def say(self, line: str) -> None:
             lines.append(line)
 

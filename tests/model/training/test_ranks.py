@@ -1,4 +1,4 @@
-"""Training on several ranks, by torchrun and gloo, is training on one."""
+"""Training on several ranks, by torchrun and gloo, gives the results of one."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def torchrun(ranks: int, *program: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("settings", [{"ema": 0.9}, {"optimizer": "lamb", "microbatch": 3}])
 def test_two_ranks_take_the_steps_of_one(tmp_path: Path, settings: dict[str, Any]) -> None:
-    """Same losses, validation and weights, to the rounding of sums in another order: with dropout
-    of units and of everything else, which follow the window and not the rank."""
+    """Same losses, validation and weights, but for rounding: unit dropout and dropout depend on the
+    window, not on the rank."""
     training = {**TINY["training"], "steps": 50, "batch": 12, **settings}
     recipe = {"name": "x", "runs": str(tmp_path / "runs"), **TINY, "training": training}
     path = tmp_path / "recipe.yaml"
@@ -56,7 +56,7 @@ def test_two_ranks_take_the_steps_of_one(tmp_path: Path, settings: dict[str, Any
 
 
 def test_two_ranks_unfreeze_as_one(tmp_path: Path) -> None:
-    """Gradients of weights that begin to learn on the way are averaged, too."""
+    """Gradients of weights that learn only later are averaged, too."""
     runs = {"runs": str(tmp_path / "runs")}
     base = Recipe.model_validate({"name": "base", **runs, **TINY})
     Trainer(base, FakeDataset(fake_session("sim/c", 3, n_units=7))).fit()  # type: ignore[arg-type]
@@ -73,7 +73,7 @@ def test_two_ranks_unfreeze_as_one(tmp_path: Path) -> None:
         assert value.shape != start[name].shape or not torch.equal(value, start[name]), name
 
 
-def test_the_command_runs_under_torchrun_and_speaks_once(corpus: Dataset, tmp_path: Path) -> None:
+def test_the_command_runs_under_torchrun_and_prints_once(corpus: Dataset, tmp_path: Path) -> None:
     id = next(id for id in corpus.sessions if id.endswith("ses-regular"))
     path = tmp_path / "pair.yaml"
     data = {"root": str(corpus.root), "sessions": [id]}
@@ -85,7 +85,7 @@ def test_the_command_runs_under_torchrun_and_speaks_once(corpus: Dataset, tmp_pa
     assert "on 2 × cpu" in done.stdout
     metrics = json.loads((tmp_path / "runs/pair/metrics.json").read_text())
     assert metrics["training"]["ranks"] == 2
-    # It goes on alone where two began: here, at the end.
+    # One rank resumes the run of two; here, at the end.
     again = subprocess.run(
         [sys.executable, "-m", "neurobrick_model.cli", path, "--resume", "--json"],
         capture_output=True,
@@ -97,7 +97,7 @@ def test_the_command_runs_under_torchrun_and_speaks_once(corpus: Dataset, tmp_pa
     )
 
 
-def test_a_batch_that_cannot_be_shared_out_is_said() -> None:
+def test_a_batch_that_ranks_cannot_share_evenly_is_an_error() -> None:
     with pytest.raises(RecipeError, match=r"training\.batch is 10 and there are 4 ranks"):
         Ranks(0, 4).check(10)
 
