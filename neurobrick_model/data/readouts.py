@@ -123,7 +123,7 @@ def read(
         series = session.slice(*session.span).behavior[behavior]
         stamps = np.asarray(series.timestamps, dtype=np.float64)
         values = interpolated(target.times, stamps, np.asarray(series.values, dtype=np.float64))
-        known, missing = np.isfinite(values).all(1), ""
+        known, missing = np.asarray(np.isfinite(values).all(1)), ""
     weights = np.where(known, target.weights, np.float32(0))
     return ReadoutSamples(
         weights=weights,
