@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import pickle
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,6 +100,40 @@ def test_contains_holds_the_start_and_not_the_stop(
     assert found.contains((ticks + 0.5) * TICK).tolist() == there
     assert found.contains(np.nextafter(ticks * TICK, -np.inf)).tolist() == before
     assert not found.contains([np.nan, -np.inf, np.inf]).any()
+
+
+@pytest.mark.parametrize("edges", [[], [(0.0, 1.0), (5.0, 6.0)], [(-np.inf, np.inf)]])
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 4)])
+def test_instants_come_in_any_shape(
+    edges: list[tuple[float, float]], shape: tuple[int, ...]
+) -> None:
+    """One number, too."""
+    found, times = Intervals.from_pairs(edges), np.full(shape, 5.5)
+    inside = any(start <= 5.5 < stop for start, stop in edges)
+    np.testing.assert_array_equal(found.contains(times), np.full(shape, inside))
+    np.testing.assert_array_equal(found.covers(times, times + 0.25), np.full(shape, inside))
+    assert bool(found.contains(5.5)) == inside
+    assert not found.contains(np.nan)
+    assert not found.covers(np.nan, 1.0)
+
+
+@pytest.mark.parametrize("other", [5, None, "a", [0.0, 1.0], np.zeros(2)])
+def test_sets_combine_with_sets(other: object) -> None:
+    found = Intervals([0.0], [1.0])
+    for combine in (operator.and_, operator.or_, operator.sub):
+        with pytest.raises(TypeError):
+            combine(found, other)
+
+
+@pytest.mark.parametrize("rows", [[1.0, 2.0], [(1.0, 2.0, 3.0, 4.0)], [(1.0,)], [[(1.0, 2.0)]]])
+def test_pairs_are_pairs(rows: list[Any]) -> None:
+    with pytest.raises(ValueError, match="pairs have the shape"):
+        Intervals.from_pairs(rows)
+
+
+def test_edges_of_covered_intervals_are_equally_many() -> None:
+    with pytest.raises(ValueError, match="equally long"):
+        Intervals([0.0], [1.0]).covers([0.0, 0.5], [1.0])
 
 
 @given(pairs, st.integers(-2, SPAN + 2), st.integers(0, SPAN))

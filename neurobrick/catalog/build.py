@@ -1,11 +1,11 @@
-"""The catalogue, made of the stores under a root, and put in place as a whole."""
+"""The catalogue as it is made: the tables of all stores under a root, put in place together."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from neurobrick.catalog import seal
-from neurobrick.catalog.tables import FOLDER, GENERATION, TABLES, TIME_COLUMNS, VERSION
-from neurobrick.errors import StoreError
+from neurobrick.catalog.schemas import BEHAVIOR, SCHEMAS, SESSIONS, TABLES, TIME_COLUMNS
+from neurobrick.catalog.tables import FOLDER, GENERATION, VERSION
+from neurobrick.errors import NeurobrickError, StoreError
 from neurobrick.intervals import Intervals
 from neurobrick.schema import FORMAT_VERSION
 from neurobrick.storage.checksum import checksum
@@ -26,19 +27,35 @@ from neurobrick.store.layout import STAGING
 
 Tables = Mapping[str, pa.Table]
 
+# How a store can fail to be described that is intact, but unlike any that neurobrick writes.
+UNLISTED = (
+    NeurobrickError,
+    pa.ArrowException,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    TypeError,
+    ValueError,
+)
+CLASHES = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError)
+
 
 def stores(root: Path) -> dict[str, Path]:
     """The whole stores under `root`, by session id."""
-    found = sorted(root.glob(f"*/*{SUFFIX}/{MANIFEST}"))
+    manifests = sorted(root.glob(f"*/*{SUFFIX}/{MANIFEST}"))
     return {
-        f"{path.parts[-3]}/{path.parts[-2].removesuffix(SUFFIX)}": path.parent for path in found
+        f"{path.parts[-3]}/{path.parts[-2].removesuffix(SUFFIX)}": path.parent for path in manifests
     }
 
 
 def build(root: Path) -> list[StoreError]:
     """Make the catalogue of every store under `root`, and put it in place of the old one.
 
-    A store that cannot be read, as one of another format version, is left out, and said.
+    Returns an error for each store that is left out because it cannot be read or listed: it is of
+    another format version, or damaged. One odd session never takes the catalogue down.
+
+    Raises StoreError when the catalogue cannot be written.
     """
     described, faults = [], []
     for name, path in stores(root).items():
@@ -46,12 +63,18 @@ def build(root: Path) -> list[StoreError]:
             described.append(describe(name, path))
         except StoreError as error:
             faults.append(error)
+        except UNLISTED as error:
+            reason = " ".join(str(error).split())[:200]
+            faults.append(StoreError(f"{path} cannot be listed: {reason or type(error).__name__}"))
     put(root, join(described))
     return faults
 
 
 def put(root: Path, tables: Tables) -> None:
-    """Write `tables` as the catalogue of `root`, in place of the old one, all four at once."""
+    """Write `tables` as the catalogue of `root`, in place of the old one, all four at once.
+
+    Raises StoreError when they cannot be written.
+    """
     staging = root / f"{STAGING}{os.getpid()}-{FOLDER}"
     try:
         staging.mkdir(parents=True)
@@ -60,12 +83,16 @@ def put(root: Path, tables: Tables) -> None:
             (staging / name).write_bytes(content)
         listed = {n: (len(c), checksum(c)) for n, c in files.items()}
         put_in_place(staging, root / FOLDER, Inventory(listed).dump())
+    except OSError as error:
+        raise StoreError(
+            f"cannot write the catalogue to {root / FOLDER}: {error.strerror or error}"
+        ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def dump(tables: Tables) -> dict[str, bytes]:
-    """The Parquet files of a catalogue, by table. All tell the generation that they are of."""
+    """The Parquet files of a catalogue, by table. Each names the generation of the catalogue."""
     about = {
         GENERATION: generation_of(tables).encode(),
         VERSION: str(FORMAT_VERSION).encode(),
@@ -86,11 +113,11 @@ def dump(tables: Tables) -> dict[str, bytes]:
 
 
 def generation_of(tables: Tables) -> str:
-    """What tells one state of a corpus from another: the stores that it has, and their versions."""
+    """Tells one state of a corpus from another: a checksum of the stores and their versions."""
     sessions = tables["sessions"]
     stores = zip(sessions["store"].to_pylist(), sessions["manifest"].to_pylist(), strict=True)
-    said = b"".join(store.encode() + manifest for store, manifest in stores)
-    return format(google_crc32c.value(said), "08x")
+    content = b"".join(store.encode() + manifest for store, manifest in stores)
+    return format(google_crc32c.value(content), "08x")
 
 
 def describe(session_id: str, path: Path) -> Tables:
@@ -120,7 +147,7 @@ def describe(session_id: str, path: Path) -> Tables:
         "stop": stop,
         "duration": times["domain"].duration,
         "areas": sorted({area for area in areas if isinstance(area, str)}),
-        "behavior": [one["name"] for one in series],
+        "behavior": [attributes["name"] for attributes in series],
         "target": about.target,
         "bytes": index.inventory.size + len(index.manifest),
         **{name: _edges(times.get(name)) for name in TIME_COLUMNS},
@@ -143,45 +170,9 @@ def describe(session_id: str, path: Path) -> Tables:
 def join(described: Sequence[Tables]) -> Tables:
     """The tables of several sessions, one below the other."""
     return {
-        name: _concatenated([tables[name] for tables in described if name in tables], EMPTY[name])
+        name: _concatenated([tables[name] for tables in described if name in tables], SCHEMAS[name])
         for name in TABLES
     }
-
-
-_TIMES = pa.list_(pa.float64())
-SESSIONS = pa.schema(
-    [
-        *((name, pa.string()) for name in ("session", "dataset", "subject", "species", "sex")),
-        *((name, pa.string()) for name in ("age", "lab", "institution")),
-        *((name, pa.string()) for name in ("session_start_time", "version")),
-        *((name, pa.int64()) for name in ("units", "spikes", "trials")),
-        *((name, pa.float64()) for name in ("start", "stop", "duration")),
-        *((name, pa.list_(pa.string())) for name in ("areas", "behavior")),
-        ("target", pa.string()),
-        ("bytes", pa.int64()),
-        *((name, _TIMES) for name in TIME_COLUMNS),
-        ("store", pa.string()),
-        ("zarr", pa.binary()),
-        ("manifest", pa.binary()),
-    ]
-)
-BEHAVIOR = pa.schema(
-    [
-        ("session", pa.string()),
-        ("name", pa.string()),
-        ("samples", pa.int64()),
-        ("columns", pa.list_(pa.string())),
-        ("rate_hz", pa.float64()),
-        *((name, pa.string()) for name in ("unit", "source", "source_unit", "description")),
-    ]
-)
-_KEYS = [("session", pa.string()), ("row", pa.int64())]
-EMPTY = {
-    "sessions": SESSIONS,
-    "units": pa.schema([*_KEYS, ("spikes", pa.int64()), ("rate_hz", pa.float64())]),
-    "trials": pa.schema([*_KEYS, ("start", pa.float64()), ("stop", pa.float64())]),
-    "behavior": BEHAVIOR,
-}
 
 
 def _series(session_id: str, store: SessionStore, name: str) -> dict[str, Any]:
@@ -197,56 +188,59 @@ def _series(session_id: str, store: SessionStore, name: str) -> dict[str, Any]:
 
 
 def _edges(intervals: Intervals | None) -> list[float] | None:
-    """`[start, stop, start, stop, …]`, as the catalogue holds a set of time."""
+    """A set of time as the catalogue holds it: `[start, stop, start, stop, …]`, in seconds."""
     if intervals is None:
         return None
     return np.stack([intervals.start, intervals.stop], axis=1).reshape(-1).tolist()
 
 
 def _keyed(session_id: str, table: pa.Table, computed: Mapping[str, pa.Array]) -> pa.Table:
-    """`table` under the columns that every corpus has; a file's own column never hides one."""
-    keys = {
+    """`table` behind the columns that every corpus has.
+
+    A column of the file with the name of one of these is renamed: `row` becomes `row_in_file`.
+    """
+    columns = {
         "session": pa.array([session_id] * table.num_rows, pa.string()),
         "row": pa.array(range(table.num_rows), pa.int64()),
         **computed,
     }
-    columns = dict(zip(table.column_names, table.columns, strict=True))
-    renamed = {f"{name}_in_file" if name in keys else name: c for name, c in columns.items()}
-    return pa.table({**keys, **renamed})
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        free = name
+        while free in columns or (free != name and free in table.column_names):
+            free = f"{free}_in_file"
+        columns[free] = column
+    return pa.table(columns)
 
 
-def _concatenated(tables: Sequence[pa.Table], empty: pa.Schema) -> pa.Table:
-    """One table of all: columns that some lack are null there, types that differ become text."""
+def _concatenated(tables: Sequence[pa.Table], required: pa.Schema) -> pa.Table:
+    """One table of all. A column that some tables lack is null there.
+
+    A column becomes text where no type holds the values of all tables: numbers beside text, or
+    int64 beside uint64 beyond 2^63.
+    """
     if not tables:
-        return empty.empty_table()
+        return required.empty_table()
     try:
         return pa.concat_tables(tables, promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        clashing = _clashing_columns(tables)
-        return pa.concat_tables(
-            [_as_text(table, clashing) for table in tables], promote_options="permissive"
-        )
+    except CLASHES:
+        names = dict.fromkeys(name for table in tables for name in table.column_names)
+        return pa.table({name: _column(tables, name) for name in names})
 
 
-def _clashing_columns(tables: Sequence[pa.Table]) -> set[str]:
-    schemas: dict[str, pa.Schema] = {}
-    clashing = set()
-    for table in tables:
-        for field in table.schema:
-            try:
-                known = schemas.get(field.name, pa.schema([field]))
-                schemas[field.name] = pa.unify_schemas(
-                    [known, pa.schema([field])], promote_options="permissive"
-                )
-            except (pa.ArrowInvalid, pa.ArrowTypeError):
-                clashing.add(field.name)
-    return clashing
+def _column(tables: Sequence[pa.Table], name: str) -> pa.ChunkedArray:
+    """One column of all tables, in one type."""
+    pieces = [
+        table.select([name])
+        if name in table.column_names
+        else pa.table({name: pa.nulls(table.num_rows)})
+        for table in tables
+    ]
+    try:
+        return pa.concat_tables(pieces, promote_options="permissive")[name]
+    except CLASHES:
+        return pa.chunked_array([_as_text(piece[name]) for piece in pieces], pa.string())
 
 
-def _as_text(table: pa.Table, names: set[str]) -> pa.Table:
-    text: Callable[[Any], str | None] = lambda value: None if value is None else str(value)  # noqa: E731
-    for name in names & set(table.column_names):
-        values = [text(value) for value in table[name].to_pylist()]
-        index = table.column_names.index(name)
-        table = table.set_column(index, name, pa.array(values, pa.string()))
-    return table
+def _as_text(column: pa.ChunkedArray) -> pa.Array:
+    values = column.to_pylist()
+    return pa.array([None if value is None else str(value) for value in values], pa.string())

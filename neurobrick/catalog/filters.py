@@ -18,8 +18,9 @@ it, and so does `area in ["M1", None]`; nothing is in an empty list, and all is 
 NaN is a number that compares as in IEEE 754: every comparison with it is false but `!=`, so
 that `rate_hz != rate_hz` finds it; `not in` finds it too, `is None` does not.
 
-Text orders by code point. Numbers compare in the wider of both types, so that a 32-bit column is
-never equal to 0.1.
+Text orders by code point. Two Unicode forms of a text are equal: `ë` as one letter, as keyboards
+type it, and as `e` with a combining diaeresis, as macOS names files. Numbers compare in the wider
+of both types, so that a 32-bit column is never equal to 0.1.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from typing import Any, NoReturn
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from neurobrick.catalog.names import composed, same_name
 from neurobrick.errors import FilterError
 
 # Arrow's time to bind an expression grows with the square of its terms: 500 take about 0.1 s.
@@ -65,9 +67,9 @@ _COMPARED: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.GtE: operator.ge,
 }
 _MATCHES: dict[str, Callable[[Any, str], Any]] = {
-    "startswith": lambda column, text: pc.starts_with(column, text),
-    "endswith": lambda column, text: pc.ends_with(column, text),
-    "contains": lambda column, text: pc.match_substring(column, text),
+    "startswith": pc.starts_with,
+    "endswith": pc.ends_with,
+    "contains": pc.match_substring,
     "glob": lambda column, text: pc.match_substring_regex(column, _regex(text)),
 }
 _UNREADABLE = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
@@ -171,7 +173,7 @@ class _Reader:
             self.fail(left, "is ordered against None; write is None or is not None")
         if isinstance(op, ast.Is | ast.IsNot):
             self.fail(right, "is not None, and is only takes None; write == or !=")
-        return _COMPARED[type(op)](*map(_scalar, sides))
+        return _COMPARED[type(op)](*_comparable(*sides))
 
     def member(self, left: ast.expr, right: ast.expr) -> Any:
         if not isinstance(right, ast.List | ast.Tuple):
@@ -191,7 +193,9 @@ class _Reader:
         cases = [column == _scalar(v) for v in values if not (v is None or isinstance(v, str))]
         if texts:
             # is_in is false for null; text != itself is never true, and null for null.
-            cases += [column.isin(pa.array(texts)) | (column != column)]
+            form = _composed(column, *texts)
+            listed = pa.array([composed(text) for text in texts])
+            cases += [form.isin(listed) | (column != column)]
         if None in values:
             cases += [column.is_null()]
         return _joined(operator.or_, cases) if cases else pc.scalar(False)
@@ -211,7 +215,7 @@ class _Reader:
                 self.fail(node, f'takes one text; write .{node.func.attr}("x")')
         if node.func.attr == "glob" and "[" in text:
             self.fail(node, "has a [, and glob knows * and ? alone; join matches with or")
-        return _MATCHES[node.func.attr](column, text)
+        return _MATCHES[node.func.attr](_composed(column, text), composed(text))
 
     def operand(self, node: ast.expr) -> Any:
         """A field, or the literal's own value."""
@@ -261,8 +265,9 @@ class _Reader:
                 )
             case _:
                 self.unknown(node)
-        if name in self.columns:
-            return name
+        known = name if name in self.columns else same_name(name, self.columns)
+        if known is not None:
+            return known
         near = _nearest(name, self.columns)
         if not near and isinstance(node, ast.Name):
             meant = _SPELLED.get(name.lower(), f'"{name}" for a text')
@@ -322,6 +327,22 @@ def _scalar(value: Any) -> Any:
     # Arrow narrows a literal 1.5 to 32 bits, and then no longer compares whole numbers above
     # 2**24 with it; it leaves the type of a cast as it is.
     return pc.scalar(value).cast(pa.float64()) if isinstance(value, float) else value
+
+
+def _comparable(left: Any, right: Any) -> tuple[Any, Any]:
+    """Two sides of a comparison, a column and a text in the same Unicode form."""
+    if isinstance(left, str):
+        right, left = _composed(right, left), composed(left)
+    elif isinstance(right, str):
+        left, right = _composed(left, right), composed(right)
+    return _scalar(left), _scalar(right)
+
+
+def _composed(column: Any, *texts: str) -> Any:
+    """The column in Unicode's composed form, if any of `texts` could differ from it in form."""
+    if all(text.isascii() for text in texts):
+        return column
+    return pc.utf8_normalize(column, form="NFC")
 
 
 def _regex(glob: str) -> str:

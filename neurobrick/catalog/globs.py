@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
+from neurobrick.catalog.names import composed
 from neurobrick.errors import FilterError, listed
 
 MOST_SHOWN = 5  # ids in a message
 
 
-def matching(ids: Sequence[str], globs: Iterable[str]) -> list[str]:
-    """Those of `ids` that match any of `globs`, in the order of `ids`.
+def matching(ids: Sequence[str], globs: str | Iterable[str]) -> list[str]:
+    """The `ids` that match any of `globs`, in the order of `ids`.
 
-    `*` matches any characters, `/` too, `?` any one, `[ab]` one of these; case counts.
+    `*` matches any characters, also `/`; `?` matches one character; `[ab]` matches `a` or `b`.
+    Upper and lower case differ. Different Unicode forms of a name do not: `ë` matches `e` with a
+    combining diaeresis.
 
-    Raises FilterError for a glob that matches none.
+    Raises FilterError for a glob that matches no id.
     """
-    globs = list(globs)
+    globs = [globs] if isinstance(globs, str) else list(globs)
+    names = {id: composed(id) for id in ids}
+    kept: set[str] = set()
     for glob in globs:
-        if not any(fnmatchcase(id, glob) for id in ids):
+        matches = {id for id, name in names.items() if fnmatchcase(name, composed(glob))}
+        if not matches:
             raise FilterError(
                 f"no session matches {glob!r}; there is: {listed(ids, most=MOST_SHOWN)}"
             )
-    return [id for id in ids if any(fnmatchcase(id, glob) for glob in globs)]
+        kept |= matches
+    return [id for id in ids if id in kept]

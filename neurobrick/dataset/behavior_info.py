@@ -1,4 +1,4 @@
-"""What is known of a behavior before any of it is read."""
+"""A behavior's shape, rate, unit and columns, without its samples."""
 
 from __future__ import annotations
 
@@ -9,23 +9,19 @@ from neurobrick.intervals import Intervals
 
 @dataclass(frozen=True)
 class BehaviorInfo:
-    """What a behavior is, without reading it.
-
-    `rate` in Hz, or None if it is irregular; `segments` are its gap-free stretches (an irregular
-    series has none); `unit` is what its values are in, `source_unit` what the file said.
-    """
+    """What is known of a behavior before its samples are read."""
 
     name: str
-    shape: tuple[int, ...]
-    rate: float | None
-    segments: Intervals
-    unit: str
-    source: str
-    source_unit: str
-    columns: tuple[str, ...]
+    shape: tuple[int, ...]  # (n, d): samples, columns
+    rate: float | None  # Hz; None for an irregular series
+    segments: Intervals  # gap-free stretches; none for an irregular series
+    unit: str  # of the values: SI, where the file's unit is known
+    source: str  # path of the series in the source file
+    source_unit: str  # the unit that the file states
+    columns: tuple[str, ...]  # the file's names of the columns; empty if it has none
     description: str
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """A name for every column of the values: the file's, or their numbers."""
+        """A name for each column of the values (d,): the file's names, or else `0`, `1`, …"""
         return self.columns or tuple(str(k) for k in range(self.shape[1]))

@@ -1,4 +1,4 @@
-"""A cache of decoded samples with a budget in bytes; what was used longest ago goes first."""
+"""A cache of decoded arrays with a budget in bytes. The least recently used rows leave first."""
 
 from __future__ import annotations
 
@@ -14,62 +14,62 @@ from neurobrick.dataset.timed_rows import TimedRows
 
 
 class Cache:
-    """Keeps what `get` made until `budget` bytes are held.
+    """Keeps rows that `get` made, `budget` bytes of them.
 
-    Safe to share among threads: of several that miss the same key at once, one makes it and the
-    others wait. In a forked child what is kept is shared with the parent, until either drops it.
+    Threads may share a cache. When several ask for an absent key at once, one makes the rows and
+    the others wait. A forked child shares the memory of the rows with its parent.
     """
 
     def __init__(self, budget: int) -> None:
-        self.budget = budget
-        self.held = 0
+        self.budget = budget  # bytes
+        self.held = 0  # bytes
         self._lock = Lock()
         self._kept: OrderedDict[Hashable, TimedRows] = OrderedDict()
         self._being_made: dict[Hashable, Future[TimedRows]] = {}
         _caches.add(self)
 
     def get(self, key: Hashable, make: Callable[[], TimedRows]) -> TimedRows:
-        """What is kept under `key`, made now if need be. Raises what `make` raises."""
+        """The rows under `key`, made by `make` if they are not kept. Raises what `make` raises."""
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None:
                 self._kept.move_to_end(key)
                 return kept
-            awaited = self._being_made.get(key)
-            if awaited is None:
-                mine = self._being_made[key] = Future[TimedRows]()
-        if awaited is not None:
-            return awaited.result()
+            other_thread = self._being_made.get(key)
+            if other_thread is None:
+                future = self._being_made[key] = Future[TimedRows]()
+        if other_thread is not None:
+            return other_thread.result()
         try:
-            samples = make()
+            rows = make()
         except BaseException as error:
             with self._lock:
                 del self._being_made[key]
-            mine.set_exception(error)
+            future.set_exception(error)
             raise
         with self._lock:
             del self._being_made[key]
-            self._keep(key, samples)
-        mine.set_result(samples)
-        return samples
+            self._keep(key, rows)
+        future.set_result(rows)
+        return rows
 
-    def _keep(self, key: Hashable, samples: TimedRows) -> None:
-        self._kept[key] = samples
-        self.held += samples.nbytes
-        # The newest stays, even if it alone exceeds the budget: its reader holds it anyway.
+    def _keep(self, key: Hashable, rows: TimedRows) -> None:
+        self._kept[key] = rows
+        self.held += rows.nbytes
+        # The newest rows stay, even if they alone exceed the budget: the caller holds them anyway.
         while self.held > self.budget and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
             self.held -= dropped.nbytes
 
     def after_fork(self) -> None:
-        """In a forked child: forget the locks and the work of threads that are not here."""
+        """In a forked child: make a new lock, and forget the work of threads of the parent."""
         self._lock = Lock()
         self._being_made = {}
-        # A thread may have been amid a change when the process was forked.
-        self.held = sum(samples.nbytes for samples in self._kept.values())
+        # The fork may have happened while a thread was changing it.
+        self.held = sum(rows.nbytes for rows in self._kept.values())
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy in another process starts empty."""
+        """The budget alone: a copy in another process starts empty."""
         return {"budget": self.budget}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

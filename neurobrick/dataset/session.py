@@ -1,10 +1,10 @@
-"""Session: one recording session. Arrays are decoded once and kept in the dataset's cache."""
+"""Session: one recording session, and what it holds. `loading` says how its arrays are read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -13,37 +13,45 @@ from numpy.typing import NDArray
 from neurobrick.clock import Clock
 from neurobrick.dataset.behavior_info import BehaviorInfo
 from neurobrick.dataset.cache import Cache
-from neurobrick.dataset.overlap import Overlap
-from neurobrick.dataset.slice import Slice
-from neurobrick.dataset.timed_rows import ChunkedRows, Pair, TimedRows, WholeRows
+from neurobrick.dataset.loading import Loader, check_rows
+from neurobrick.dataset.named import Named, resolved
+from neurobrick.dataset.overlap import OverlapSearch
+from neurobrick.dataset.slice import Slice, window_edges
+from neurobrick.dataset.timed_rows import TimedRows
 from neurobrick.intervals import Intervals
 from neurobrick.schema import SPLITS, SessionMetadata
-from neurobrick.store import Chunks, SessionStore
+from neurobrick.store import SessionStore
 
 FloatArray = NDArray[np.float64]
-
-# Beyond so many bytes of spikes or of a behavior in the store, what is elsewhere is fetched chunk
-# by chunk as windows need it: about 30 million spikes, or two seconds at 250 Mbit/s.
-FETCHED_WHOLE = 2**26
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a session a query kept: rows of its units and trials tables, names of its behavior;
-    None where it kept all."""
+    """The part of a session that a query kept. None means all."""
 
-    units: NDArray[np.int64] | None = None
-    trials: NDArray[np.int64] | None = None
-    behavior: tuple[str, ...] | None = None
+    units: NDArray[np.int64] | None = None  # (kept,) rows of the units table
+    trials: NDArray[np.int64] | None = None  # (kept,) rows of the trials table
+    behavior: tuple[str, ...] | None = None  # names
 
     @property
     def is_all(self) -> bool:
-        """Whether it kept the whole session."""
+        """Whether the query kept the whole session."""
         return self.units is None and self.trials is None and self.behavior is None
 
 
 class Session:
-    """One recording session. Times are seconds on its own clock."""
+    """One recording session: its spikes, units, behavior, intervals and metadata.
+
+        session = ds["000128/sub-Jenkins_ses-full"]
+        session.units                     # the units table, a row a unit
+        session.slice(12.0, 13.0).spikes  # the spikes of one second
+
+    All times are seconds on the session's own clock. The arrays are decoded at first use and kept
+    in the cache of the dataset. They are read-only.
+
+    Every property and method raises StoreError when the store is damaged, or when it was replaced
+    after the session had given out some of its data.
+    """
 
     def __init__(
         self,
@@ -54,11 +62,9 @@ class Session:
     ) -> None:
         self._id = session_id
         self._store = store
-        self._cache = cache
         self._selection = selection or Selection()
-        self._overlaps: dict[str, Overlap] = {}
-        kept = self._selection.units
-        self._token = None if kept is None else kept.tobytes()  # of the spikes in the cache
+        self._loader = Loader(session_id, store, cache, self._selection.units)
+        self._overlap_searches: dict[str, OverlapSearch] = {}
 
     @property
     def id(self) -> str:
@@ -67,18 +73,18 @@ class Session:
 
     @cached_property
     def metadata(self) -> SessionMetadata:
-        """Who, when, from which bytes, and what was left or repaired."""
+        """Subject, lab, source file, and notes on what was repaired or left out."""
         return self._store.metadata
 
     @property
     def target(self) -> str | None:
-        """Name of the behavior that decoders read by default."""
+        """Name of the behavior that decoders read by default; None if the session has none."""
         return self.metadata.target
 
     @cached_property
     def units(self) -> pa.Table:
-        """One row a unit."""
-        return _rows(self._store.units(), self._selection.units)
+        """The units table, one row a unit, with the columns of the source file."""
+        return self._selected(self._store.units(), self._selection.units)
 
     @property
     def domain(self) -> Intervals:
@@ -92,13 +98,15 @@ class Session:
 
     @property
     def evaluation(self) -> Intervals:
-        """When decoding is scored; the domain, unless the dataset's spec says otherwise."""
+        """When decoding is scored; the whole domain unless the dataset's registry entry says
+        otherwise."""
         return self._times["evaluation"]
 
     @cached_property
     def splits(self) -> Mapping[str, Intervals]:
-        """Train, valid and test."""
-        return {name: self._times[name] for name in SPLITS if name in self._times}
+        """The times of `train`, `valid` and `test`. They are disjoint."""
+        times = {name: self._times[name] for name in SPLITS if name in self._times}
+        return Named(times, self.id, "split")
 
     @cached_property
     def behavior_names(self) -> tuple[str, ...]:
@@ -108,21 +116,25 @@ class Session:
 
     @cached_property
     def behavior(self) -> Mapping[str, BehaviorInfo]:
-        """What behavior there is, by name."""
+        """Shape, rate, unit and columns of each behavior, by name. Reads no samples."""
         segments = self._store.segments()
-        return {name: self._describe(name, segments.get(name)) for name in self.behavior_names}
+        infos = {name: self._describe(name, segments.get(name)) for name in self.behavior_names}
+        return Named(infos, self.id, "behavior")
 
     @cached_property
     def intervals(self) -> Mapping[str, pa.Table]:
-        """The interval tables, by name; columns `start` and `stop` are seconds."""
+        """The interval tables, such as `trials`, by name.
+
+        The columns `start` and `stop` are float64 seconds; the others are those of the source file.
+        """
         tables = {name: self._store.interval_table(name) for name in self._store.interval_names()}
         if "trials" in tables:
-            tables["trials"] = _rows(tables["trials"], self._selection.trials)
-        return tables
+            tables["trials"] = self._selected(tables["trials"], self._selection.trials)
+        return Named(tables, self.id, "interval table")
 
     @cached_property
     def n_units(self) -> int:
-        """Rows of the units table."""
+        """The number of units."""
         return int(self.units.num_rows)
 
     @property
@@ -139,86 +151,54 @@ class Session:
 
     @property
     def n_spikes(self) -> int:
-        """Spikes in the session."""
-        kept = self._selection.units
-        return self._store.n_spikes if kept is None else int(self._store.spike_counts()[kept].sum())
-
-    def slice(self, t0: float, t1: float) -> Slice:
-        """The window `[t0, t1)` in seconds; reads nothing yet. Raises ValueError if t1 < t0."""
-        if not t0 <= t1:
-            raise ValueError(f"a window needs t0 <= t1, not [{t0}, {t1})")
-        return Slice(self, float(t0), float(t1))
-
-    def overlap(self, name: str) -> Overlap:
-        """What tells the rows of an interval table that overlap a window. Raises KeyError."""
-        if name not in self._overlaps:
-            self._overlaps[name] = Overlap(self.intervals[name])
-        return self._overlaps[name]
-
-    def spike_arrays(self) -> tuple[FloatArray, NDArray[np.int32]]:
-        """Every spike: times (n,) in seconds, sorted, and unit rows (n,); read-only."""
-        return self.spike_samples().whole()
-
-    def behavior_arrays(self, name: str) -> tuple[FloatArray, NDArray[np.floating]]:
-        """Every sample: timestamps (n,) in seconds and values (n, d) in SI; read-only.
-
-        Raises KeyError when the session has no behavior of that name.
-        """
-        return self.behavior_samples(name).whole()
-
-    def spike_samples(self) -> TimedRows:
-        """The spikes by time: rows of the units table at times in seconds."""
-        return self._cache.get((self._id, self._token), self._load_spikes)
-
-    def behavior_samples(self, name: str) -> TimedRows:
-        """A behavior by time. Raises KeyError when the session has none of that name."""
-        return self._cache.get((self._id, "behavior", name), partial(self._load_behavior, name))
-
-    def _load_spikes(self) -> TimedRows:
-        store = self._store
-        if self._too_large(*store.spike_bytes()):
-            return self._chunked((self._token,), store.spike_chunks(), self._spikes)
-        store.read_ahead()
-        return WholeRows(*self._spikes(None))
-
-    def _load_behavior(self, name: str) -> TimedRows:
-        if name not in self.behavior_names:
-            there = ", ".join(self.behavior_names) or "none"
-            raise KeyError(f"{self.id} has no behavior {name!r}; there is: {there}")
-        store, read = self._store, partial(self._store.behavior, name)
-        if self._too_large(*store.behavior_bytes(name)):
-            return self._chunked(("behavior", name), store.behavior_chunks(name), read)
-        return WholeRows(*read())
-
-    def _too_large(self, decoded: int, encoded: int) -> bool:
-        """Whether arrays of so many bytes, in memory and in the store, are read by chunks."""
-        if decoded > self._cache.budget // 2:
-            return True
-        return self._store.is_remote and encoded > FETCHED_WHOLE
-
-    def _chunked(
-        self, key: tuple[Hashable, ...], starts: FloatArray, read: Callable[[Chunks], Pair]
-    ) -> ChunkedRows:
-        def load(k: int) -> Pair:
-            return self._cache.get(
-                (self._id, *key, k), lambda: WholeRows(*read(slice(k, k + 1)))
-            ).whole()
-
-        return ChunkedRows(starts, load, lambda: read(None))
-
-    def _spikes(self, chunks: Chunks) -> Pair:
-        """Times and unit rows, of the units that the selection kept."""
-        times, units = self._store.spikes(chunks)
+        """The number of spikes of all units."""
         kept = self._selection.units
         if kept is None:
-            return times, units
-        row = np.full(int(self._store.spike_counts().size), -1, np.int32)
-        row[kept] = np.arange(len(kept), dtype=np.int32)
-        mine = row[units]
-        inside = mine >= 0
-        times, units = times[inside], mine[inside]
-        times.flags.writeable = units.flags.writeable = False
-        return times, units
+            return self._store.n_spikes
+        counts = self._store.spike_counts()
+        check_rows(kept, len(counts), self._id)
+        return int(counts[kept].sum())
+
+    def slice(self, t0: float, t1: float) -> Slice:
+        """The window `[t0, t1)`, in seconds. Reads nothing yet.
+
+        The window may reach beyond the recording; `Slice.domain` is the part that was recorded.
+
+        Raises ValueError unless `t0 <= t1`.
+        """
+        return Slice(self, *window_edges(t0, t1))
+
+    def spike_arrays(self) -> tuple[FloatArray, NDArray[np.int32]]:
+        """Every spike: times float64 (n,) in seconds, sorted, and int32 (n,) rows of `units`."""
+        return self.spike_rows().whole()
+
+    def behavior_arrays(self, name: str) -> tuple[FloatArray, NDArray[np.floating]]:
+        """Every sample of a behavior: timestamps float64 (n,) in seconds, sorted, and values (n, d)
+        in SI.
+
+        Raises KeyError when the session has no behavior called `name`.
+        """
+        return self.behavior_rows(name).whole()
+
+    def spike_rows(self) -> TimedRows:
+        """The spikes by time: int32 rows of `units` at times in seconds."""
+        return self._loader.spikes()
+
+    def behavior_rows(self, name: str) -> TimedRows:
+        """A behavior by time. Raises KeyError when the session has none called `name`."""
+        if name not in self.behavior_names:
+            name = resolved(name, self.behavior_names, self._id, "behavior")
+        return self._loader.behavior(name)
+
+    def overlapping(self, name: str, t0: float, t1: float) -> pa.Table:
+        """The rows of the interval table `name` that overlap `[t0, t1)`, in seconds.
+
+        Raises KeyError when the session has no such table.
+        """
+        search = self._overlap_searches.get(name)
+        if search is None:
+            search = self._overlap_searches[name] = OverlapSearch(self.intervals[name])
+        return search.rows(t0, t1)
 
     @cached_property
     def _times(self) -> Mapping[str, Intervals]:
@@ -230,7 +210,7 @@ class Session:
             name=name,
             shape=shape,
             rate=clock.rate if clock else None,
-            segments=Intervals.empty() if segments is None else _times(clock, segments),
+            segments=Intervals.empty() if segments is None else _stretches(clock, segments),
             unit=attributes["unit"],
             source=attributes["source"],
             source_unit=attributes["source_unit"],
@@ -238,16 +218,18 @@ class Session:
             description=attributes["description"],
         )
 
+    def _selected(self, table: pa.Table, rows: NDArray[np.int64] | None) -> pa.Table:
+        if rows is None:
+            return table
+        check_rows(rows, table.num_rows, self._id)
+        return table.take(rows)
+
     def __repr__(self) -> str:
         return f"Session({self.id!r}, {self.n_units} units, {self.domain.duration:.1f} s)"
 
 
-def _rows(table: pa.Table, kept: NDArray[np.int64] | None) -> pa.Table:
-    return table if kept is None else table.take(kept)
-
-
-def _times(clock: Clock | None, segments: NDArray[np.int64]) -> Intervals:
-    """Gap-free stretches: each sample lasts one period."""
+def _stretches(clock: Clock | None, segments: NDArray[np.int64]) -> Intervals:
+    """The times of gap-free `segments` (k, 2), first tick and count; a sample lasts one period."""
     assert clock is not None  # a series has segments where it has a clock
     first, count = segments[:, 0], segments[:, 1]
     return Intervals(clock.times(first), clock.times(first + count))

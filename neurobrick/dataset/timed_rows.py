@@ -1,6 +1,7 @@
-"""Arrays whose rows share a sorted time axis: a session's spikes, or one of its behaviors.
+"""Arrays whose rows share a sorted time axis: the spikes of a session, or one of its behaviors.
 
-They are held whole, or, where a session is too large for that, chunk by chunk as windows need them.
+`WholeRows` holds them in memory. `ChunkedRows` reads a chunk when a window needs it, for sessions
+that are too large to be held whole.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 Array = NDArray[Any]
-Pair = tuple[FloatArray, Array]  # times (n,) in seconds, and what is at them (n, …)
+Pair = tuple[FloatArray, Array]  # times (n,) in seconds, and the data (n, …) at these times
 
 
-class Located(NamedTuple):
-    """Window k is rows `first[k]:last[k]` of `times` (n,) and of `data` (n, …)."""
+class WindowRows(NamedTuple):
+    """The rows of many windows: window k is rows `first[k]:last[k]` of `times` and of `data`."""
 
-    times: FloatArray
-    data: Array
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
+    times: FloatArray  # (n,) float64, seconds, sorted
+    data: Array  # (n, …)
+    first: NDArray[np.int64]  # (windows,)
+    last: NDArray[np.int64]  # (windows,)
 
 
 class TimedRows(Protocol):
@@ -30,15 +31,15 @@ class TimedRows(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the rows take in memory, as far as this holds them itself."""
+        """Bytes of memory that this object itself holds."""
         ...
 
     def window(self, t0: float, t1: float) -> Pair:
         """The rows at times in `[t0, t1)`."""
         ...
 
-    def locate(self, starts: FloatArray, stops: FloatArray) -> Located:
-        """The rows of many windows."""
+    def windows(self, starts: FloatArray, stops: FloatArray) -> WindowRows:
+        """The rows at times in `[starts[k], stops[k])`, for each k."""
         ...
 
     def whole(self) -> Pair:
@@ -47,25 +48,25 @@ class TimedRows(Protocol):
 
 
 class WholeRows:
-    """Rows that are in memory; windows are views of them."""
+    """Rows that are in memory. Windows are views of them."""
 
-    __slots__ = ("_data", "_find", "_times", "nbytes")
+    __slots__ = ("_data", "_search", "_times", "nbytes")
 
     def __init__(self, times: FloatArray, data: Array) -> None:
         self._times = times
         self._data = data
-        self._find = times.searchsorted
+        self._search = times.searchsorted
         self.nbytes = times.nbytes + data.nbytes
 
     def window(self, t0: float, t1: float) -> Pair:
         """The rows at times in `[t0, t1)`."""
-        find = self._find
-        first, last = find(t0), find(t1)
+        search = self._search
+        first, last = search(t0), search(t1)
         return self._times[first:last], self._data[first:last]
 
-    def locate(self, starts: FloatArray, stops: FloatArray) -> Located:
-        """The rows of many windows, found in one pass."""
-        return Located(self._times, self._data, self._find(starts), self._find(stops))
+    def windows(self, starts: FloatArray, stops: FloatArray) -> WindowRows:
+        """The rows at times in `[starts[k], stops[k])`, for each k; one pass finds them all."""
+        return WindowRows(self._times, self._data, self._search(starts), self._search(stops))
 
     def whole(self) -> Pair:
         """Every row."""
@@ -73,15 +74,17 @@ class WholeRows:
 
 
 class ChunkedRows:
-    """Rows of which `load` reads a chunk; `starts` (chunks,) are the chunks' first times.
+    """Rows that are read chunk by chunk.
 
-    A window within one chunk is a view, one that spans several a copy.
+    `starts` (chunks,) holds the first time of each chunk, in seconds. `load` reads one chunk by its
+    number, `load_all` reads every row. A window within one chunk is a view, a window across several
+    chunks is a copy.
     """
 
     def __init__(
         self, starts: FloatArray, load: Callable[[int], Pair], load_all: Callable[[], Pair]
     ) -> None:
-        self.nbytes = starts.nbytes  # what is loaded is in the cache under keys of its own
+        self.nbytes = starts.nbytes  # the cache holds loaded chunks under keys of their own
         self._starts = starts
         self._load = load
         self._load_all = load_all
@@ -91,22 +94,22 @@ class ChunkedRows:
         # The chunk before the first that starts at t0 may end with rows at t0, too.
         first = max(0, int(self._starts.searchsorted(t0)) - 1)
         last = max(first + 1, int(self._starts.searchsorted(t1)))
-        found = [WholeRows(*self._load(k)).window(t0, t1) for k in range(first, last)]
-        kept = [pair for pair in found if len(pair[0])] or found[:1]
-        if len(kept) == 1:
-            return kept[0]
-        times, data = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+        pairs = [WholeRows(*self._load(k)).window(t0, t1) for k in range(first, last)]
+        filled = [pair for pair in pairs if len(pair[0])] or pairs[:1]
+        if len(filled) == 1:
+            return filled[0]
+        times, data = (np.concatenate(arrays) for arrays in zip(*filled, strict=True))
         times.flags.writeable = data.flags.writeable = False
         return times, data
 
-    def locate(self, starts: FloatArray, stops: FloatArray) -> Located:
-        """The rows of many windows, read now."""
+    def windows(self, starts: FloatArray, stops: FloatArray) -> WindowRows:
+        """The rows at times in `[starts[k], stops[k])`, for each k."""
         edges = zip(starts.tolist(), stops.tolist(), strict=True)
-        found = [self.window(t0, t1) for t0, t1 in edges]
-        last = np.cumsum([len(times) for times, _ in found])
-        times, data = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return Located(times, data, np.concatenate([[0], last[:-1]]), last)
+        pairs = [self.window(t0, t1) for t0, t1 in edges]
+        last = np.cumsum([len(times) for times, _ in pairs])
+        times, data = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+        return WindowRows(times, data, np.concatenate([[0], last[:-1]]), last)
 
     def whole(self) -> Pair:
-        """Every row, read now."""
+        """Every row."""
         return self._load_all()

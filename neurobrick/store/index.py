@@ -6,6 +6,7 @@ without being asked what it is.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,6 +76,11 @@ class Index:
         check_version(path, format_version(self.manifest))
         self.inventory.check(METADATA, self.metadata)
         check_version(path, self.session.get("format_version"))
+
+    @cached_property
+    def version(self) -> bytes:
+        """A digest of the manifest, which lists every file with its checksum."""
+        return hashlib.blake2b(self.manifest, digest_size=16).digest()
 
     @cached_property
     def inventory(self) -> Inventory:

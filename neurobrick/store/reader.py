@@ -80,8 +80,12 @@ class SessionStore:
         """The store at `path`, a folder."""
         return cls(open_storage(path.parent), path.name)
 
-    def __reduce__(self) -> tuple[type[SessionStore], tuple[Storage, str, Index]]:
-        return (SessionStore, (self._storage, self._path, self._index))  # not where it may move
+    def __reduce__(
+        self,
+    ) -> tuple[type[SessionStore], tuple[Storage, str, Index], dict[str, bool]]:
+        # Without `locate`: a copy in another process stays with this version if it is bound to it.
+        arguments = (self._storage, self._path, self._index)
+        return (SessionStore, arguments, {"_given": self._given})
 
     @property
     def name(self) -> str:
@@ -97,6 +101,19 @@ class SessionStore:
     def index(self) -> Index:
         """What the store says of its nodes and files."""
         return self._read(lambda index: index)
+
+    @property
+    def version(self) -> bytes:
+        """Tells the version of the store that is read now from any other; see `bind`."""
+        return self._index.version
+
+    def bind(self, version: bytes) -> bool:
+        """Make later calls read `version` only. False if the store has been replaced meanwhile."""
+        with self._lock:
+            if self._index.version != version:
+                return False
+            self._given = True
+            return True
 
     @property
     def n_spikes(self) -> int:

@@ -245,7 +245,7 @@ def _weights(
     that the session's tables do not fit."""
     weights = np.full(len(times), settings.elsewhere, dtype=np.float32)
     for number, rule in enumerate(settings.rules):
-        if not _matches(session.id, rule.sessions):
+        if not is_matched(session.id, rule.sessions):
             continue
         inside = session.evaluation
         if isinstance(rule.during, IntervalRule):
@@ -260,7 +260,7 @@ def _weights(
     return weights
 
 
-def _matches(session_id: str, globs: Sequence[str]) -> bool:
+def is_matched(session_id: str, globs: Sequence[str]) -> bool:
     """Whether a session's id matches any of `globs`."""
     for glob in globs:
         try:

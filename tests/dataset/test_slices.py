@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import pickle
+import shutil
+import unicodedata
+from itertools import pairwise, permutations, product
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from neurobrick import Dataset, Session
+from neurobrick import Dataset, Intervals, Session
+from neurobrick.dataset.slice_batch import slice_many
+from neurobrick.dataset.timed_rows import WholeRows
 from neurobrick.prepare.plan import session_id
+from tests.conftest import prepare_files
 from tests.support import reference
 from tests.support.layouts import LAYOUTS, SECONDS
 
@@ -69,7 +76,7 @@ def test_trials_that_overlap_are_in_the_window(pair: tuple[Session, reference.Re
         return
     start, stop = truth.trials["start_time"], truth.trials["stop_time"]
     for t0, t1 in windows(truth):
-        expected = start[(start < t1) & (stop > t0)]
+        expected = start[(start < t1) & (stop > t0) & (t0 < t1)]
         found = session.slice(t0, t1).intervals["trials"]
         np.testing.assert_array_equal(found["start"].to_numpy(), expected)
 
@@ -104,16 +111,144 @@ def test_no_windows_are_an_empty_batch(corpus: Dataset) -> None:
     assert batch.spike_offsets.tolist() == [0]
 
 
+def test_an_empty_window_is_empty_in_everything(corpus: Dataset) -> None:
+    for name in corpus:
+        session = corpus[name]
+        trials = session.intervals.get("trials", pa.table({"start": [], "stop": []}))
+        inside = [(a + b) / 2 for a, b in zip(trials["start"], trials["stop"], strict=True)]
+        for t in (*session.span, float(np.mean(session.span)), *map(float, inside[:3])):
+            window = session.slice(t, t)
+            assert len(window.spikes) == 0
+            assert window.domain == Intervals.empty()
+            assert [len(series) for series in window.behavior.values()] == [0] * len(
+                session.behavior
+            )
+            assert [rows.num_rows for rows in window.intervals.values()] == [0] * len(
+                session.intervals
+            )
+            assert window.bin(0.1).shape == (0, session.n_units)
+
+
+@pytest.mark.parametrize(("t0", "t1"), [(5.0, 3.0), (np.nan, 1.0), (1.0, np.nan), (1.0, -np.inf)])
+def test_a_window_ends_no_earlier_than_it_starts(corpus: Dataset, t0: float, t1: float) -> None:
+    """However it is made."""
+    session = corpus["local/sub-A_ses-regular"]
+    with pytest.raises(ValueError, match="t0 <= t1"):
+        session.slice(t0, t1)
+    with pytest.raises(ValueError, match="t0 <= t1"):
+        session.slice(0.0, 9.0).slice(t0, t1)
+    with pytest.raises(ValueError, match="t0 <= t1"):
+        corpus.slice(session.id, t0, t1)
+    with pytest.raises(ValueError, match="window 1 is no window"):
+        corpus.slices([session.id] * 2, [0.0, t0], [1.0, t1 - t0])
+
+
+@pytest.mark.parametrize("width", [0.0, -1.0, np.nan, np.inf, 1e-300])
+def test_a_bin_has_a_width(corpus: Dataset, width: float) -> None:
+    with pytest.raises(ValueError, match="bin"):
+        corpus.slice("local/sub-A_ses-regular", 0.0, 9.0).bin(width)
+
+
+@pytest.mark.parametrize(("t0", "t1"), [(-np.inf, np.inf), (0.0, np.inf), (-np.inf, 5.0)])
+def test_a_window_without_an_end_has_no_bins(corpus: Dataset, t0: float, t1: float) -> None:
+    window = corpus.slice("local/sub-A_ses-regular", t0, t1)
+    with pytest.raises(ValueError, match="too many bins"):
+        window.bin(0.02)
+    assert len(window.spikes) > 0
+
+
+class Recording:
+    """A session with one behavior."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        times = np.arange(len(values)) / 10
+        self.rows = WholeRows(times, values)
+
+    def spike_rows(self) -> WholeRows:
+        return WholeRows(np.zeros(0), np.zeros(0, np.int32))
+
+    def behavior_rows(self, name: str) -> WholeRows:
+        return self.rows
+
+
+@pytest.mark.parametrize("widths", list(permutations((1, 2, 3), 2)))
+@pytest.mark.parametrize("types", list(product(("f4", "f8"), repeat=2)))
+def test_behaviors_of_different_widths_are_no_batch(
+    widths: tuple[int, int], types: tuple[str, str]
+) -> None:
+    sessions = {
+        name: Recording(np.zeros((20, width), dtype))
+        for name, width, dtype in zip("ab", widths, types, strict=True)
+    }
+    for ids in (["a", "b"], ["b", "a", "b"], ["a", "a", "b"]):
+        batch = slice_many(sessions, ids, [0.0] * len(ids), 1.0)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"(a .* b |b .* a )\(n, ") as caught:
+            batch.behavior("pos")
+        assert all(f"(n, {width})" in str(caught.value) for width in widths)
+    alone = slice_many(sessions, ["b", "b"], [0.0, 1.0], 0.5)  # type: ignore[arg-type]
+    assert alone.behavior("pos")[1].shape == (10, widths[1])
+
+
+@pytest.mark.parametrize("types", list(product(("f4", "f8"), repeat=2)))
+def test_values_of_two_types_keep_their_values(types: tuple[str, str]) -> None:
+    values = [np.random.default_rng(k).normal(size=(20, 2)).astype(t) for k, t in enumerate(types)]
+    sessions = {name: Recording(array) for name, array in zip("ab", values, strict=True)}
+    batch = slice_many(sessions, ["b", "a"], [0.0, 0.0], 2.0)  # type: ignore[arg-type]
+    _, found, offsets = batch.behavior("pos")
+    assert offsets.tolist() == [0, 20, 40]
+    np.testing.assert_array_equal(found[:20], values[1])
+    np.testing.assert_array_equal(found[20:], values[0])
+
+
+@pytest.mark.parametrize("typed", ["NFC", "NFD"])
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+def test_names_are_found_in_either_unicode_form(
+    tmp_path: Path, recording: Path, stored: str, typed: str
+) -> None:
+    """As macOS names files, and as a keyboard types them."""
+    plain = unicodedata.normalize(stored, "sub-Zoë_ses-é")
+    file = tmp_path / f"{plain}.nwb"
+    shutil.copy(recording, file)
+    prepare_files(tmp_path / "corpus", file)
+    ds = Dataset(tmp_path / "corpus")
+    name = unicodedata.normalize(typed, f"local/{plain}")
+    assert ds[name].id == f"local/{plain}"
+    assert ds[name] is ds[f"local/{plain}"]
+    assert name in ds
+    assert len(ds.slice(name, 0, 9).spikes) > 0
+    assert len(ds.slices([name], [0.0], 9.0).spike_times) > 0
+    assert ds.matching(name) == ds.matching([f"{name[:-2]}*"]) == [f"local/{plain}"]
+    for where in (
+        f"session == '{name}'",
+        f"session in ['{name}']",
+        f"session.glob('{name[:-2]}*')",
+    ):
+        assert ds.select(where).sessions == [f"local/{plain}"]
+    windows = ds.windows(length=0.5, within={name: Intervals([0.0], [5.0])})
+    assert set(windows.epoch().session_ids) == {f"local/{plain}"}
+
+
+def test_a_relative_root_stays_where_it_was(
+    corpus: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(corpus.root).parent)
+    datasets = [Dataset(kind(Path(corpus.root).name)) for kind in (str, Path)]
+    monkeypatch.chdir(tmp_path)
+    for ds in datasets:
+        assert len(ds.slice(ds.sessions[0], 0, 9).spikes) > 0
+        assert ds.catalog.units.num_rows > 0
+        assert Path(pickle.loads(pickle.dumps(ds)).root) == Path(corpus.root)
+
+
 def test_slices_compose(corpus: Dataset) -> None:
     session = corpus["local/sub-A_ses-regular"]
     outer = session.slice(3.0, 9.0)
-    for t0, t1 in ((4.0, 5.0), (1.0, 4.0), (8.0, 20.0), (10.0, 12.0)):
+    for t0, t1 in ((4.0, 5.0), (1.0, 4.0), (8.0, 20.0), (3.0, 9.0), (5.0, 5.0)):
         inner = outer.slice(t0, t1)
-        expected = session.slice(max(t0, 3.0), min(max(t0, t1), 9.0)) if t0 < 9 else None
-        if expected is None:
-            assert len(inner.spikes) == 0
-        else:
-            np.testing.assert_array_equal(inner.spikes.times, expected.spikes.times)
+        expected = session.slice(max(t0, 3.0), min(t1, 9.0))
+        np.testing.assert_array_equal(inner.spikes.times, expected.spikes.times)
+    for t0, t1 in ((10.0, 12.0), (0.0, 2.0)):
+        assert len(outer.slice(t0, t1).spikes) == 0
 
 
 def test_bins_count_every_spike_of_the_window(corpus: Dataset) -> None:

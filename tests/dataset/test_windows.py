@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from neurobrick import Dataset, Intervals
+from neurobrick import Dataset, Intervals, StoreError
 from neurobrick.dataset.windows import Rank, WindowBatch, Windows
 
 stretches = st.dictionaries(
@@ -169,8 +169,42 @@ def test_windows_that_cannot_be_are_refused(settings: dict[str, float], says: st
         Windows.lay({"a": (np.array([1.0]), np.array([4.0]))}, **settings)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"order": "Random"}, "no order 'Random'; there is: random, sequential, trials"),
+        ({"order": ""}, "no order ''; there is: random, sequential, trials"),
+        ({"order": None}, "no order None; there is: random, sequential, trials"),
+        ({"split": "trian"}, "no split 'trian'; there is: train, valid, test"),
+        ({"split": "domain"}, "no split 'domain'; there is: train, valid, test"),
+        ({"split": ""}, "no split ''; there is: train, valid, test"),
+        ({"seed": -1}, "seed is 0 or more"),
+        ({"rank": -1}, "rank -1 of 1"),
+    ],
+)
+def test_options_with_other_values_are_refused(
+    corpus: Dataset, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        corpus.windows(**settings)  # type: ignore[arg-type]
+
+
+def test_within_names_sessions_of_the_dataset(corpus: Dataset) -> None:
+    with pytest.raises(StoreError, match="no session 'local/typo'"):
+        corpus.windows(within={"local/typo": Intervals([0.0], [5.0])})
+
+
+@pytest.mark.parametrize(
+    "settings", [{"size": 0}, {"size": 4, "epoch": -1}, {"size": 4, "first": -1}]
+)
+def test_batches_are_refused_when_they_are_asked_for(settings: dict[str, int]) -> None:
+    windows = Windows.lay({"a": (np.array([1.0]), np.array([4.0]))})
+    with pytest.raises(ValueError, match="a batch has 1 window or more"):
+        windows.batches(**settings)
+
+
 def test_ranks_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match="rank 2 is none of 2"):
+    with pytest.raises(ValueError, match="rank 2 of 2"):
         Rank(2, 2)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from neurobrick import Dataset, StoreError
-from neurobrick.dataset import session
+from neurobrick.dataset import loading
 from neurobrick.store import damage
 from neurobrick.transfer import pull, push
 from tests.conftest import prepare_files
@@ -71,7 +71,7 @@ def test_large_sessions_are_read_in_parts(
     s3: Bucket, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push(root, s3.url)
-    monkeypatch.setattr(session, "FETCHED_WHOLE", 0)
+    monkeypatch.setattr(loading, "FETCHED_WHOLE", 0)
     assert_same(Dataset(s3.url), Dataset(root))
     # The same where a session would fill the cache.
     assert_same(Dataset(root, cache_bytes=1000), Dataset(root))
