@@ -1,4 +1,4 @@
-"""The files of a run: written beside their place and then moved there, so that a file that exists is
+"""The files of a run, written beside their place and then moved there: a file that exists is
 complete.
 """
 

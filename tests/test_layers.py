@@ -54,6 +54,7 @@ LIBRARIES = {
     "zarr": {"neurobrick.readers.zarr_codecs"},
     "h5py": {"neurobrick.readers.hdf5"},
     "pynwb": {"neurobrick.simulate.layouts"},
+    "jinja2": {"neurobrick_model.exchange.model_card", "neurobrick_model.report.html"},
     "click": {"neurobrick.cli", "neurobrick_model.cli"},
     "matplotlib": {"neurobrick.display.plots", "neurobrick_model.report.figures"},
     "tensorboard": {"neurobrick_model.training.output.curves"},

@@ -1,18 +1,19 @@
 """The Kalman filter (Wu et al. 2006, *Bayesian population decoding of motor cortical activity using
 a Kalman filter*, Neural Computation 18:80).
 
-The state is the behavior and its derivatives, one step a bin, and moves linearly; the square-rooted
+The state is the behavior and its derivatives. It moves linearly, one step a bin. The square-rooted
 counts of a bin are a linear function of the state at a delay, with Gaussian noise. The filter
-starts from its prior wherever recording starts, and runs through all that is recorded from there.
-A sample lies between the middles of two bins and is interpolated between their states, of which the
-later one has heard up to a bin and a half after the sample, less the delay.
+starts from its prior wherever recording starts, and runs through everything recorded from there.
+The state at a sample is interpolated between the two nearest bins. The later of these has used
+spikes up to a bin and a half after the sample, less the delay.
 
-pykalman is well kept, but steps through the bins in Python and inverts a matrix of all units at
-each; here counts are projected onto the state first, which gives the same filter in a few numbers.
+pykalman steps through the bins in Python and inverts a matrix of all units at each. Here counts are
+projected onto the state first, which gives the same filter (a test holds this) with small matrices.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -20,28 +21,37 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from neurobrick_model.baselines.binned_spikes import BinnedSession, Guess, Labeled, counts
+from neurobrick_model.baselines.binned_spikes import (
+    BinnedSession,
+    Guess,
+    Labeled,
+    SessionSize,
+    counts,
+)
 from neurobrick_model.data.timeline import TICKS
 from neurobrick_model.recipe.settings import BaselineSettings
 
-# Each of these is tried, beside the bins of the settings.
-DELAYS = (0, 1, 2, 4)  # bins by which spikes precede the behavior that they tell
+# Every combination of these is tried, with each bin width of the settings.
+DELAYS = (0, 1, 2, 4)  # bins by which spikes precede the behavior that they encode
 DERIVATIVES = (1, 2)  # of the behavior, in the state beside it
-PENALTIES = (1e-3, 1e-1)  # in mean variances, on how counts follow from the state
+PENALTIES = (1e-3, 1e-1)  # of the regression of counts on the state, in mean variances
 
-GAP = 1.5  # sample intervals that the behavior is not interpolated across
-TINY = 1e-12  # added where nothing varies, so that regression is defined
-SETTLED = 1e-12  # relative change of a covariance that is none
-LONGEST = 1000  # bins after which it is taken as settled
+GAP = 1.5  # do not interpolate the behavior across a gap of more sample intervals
+TINY = 1e-12  # added to variances, so that regression is defined if nothing varies
+SETTLED = 1e-12  # a smaller relative change of the covariance counts as none
+LONGEST = 1000  # bins after which the covariance is taken as settled
+COPIES = 5  # of the counts of a session that are held in memory at once
 
 
 @dataclass(frozen=True)
 class Kalman:
-    """A linear dynamical system of a state x of p numbers and the counts z of n units, float64:
+    """A linear dynamical system of a state x of p numbers and the counts z of n units:
 
-    x[0] ~ N(mean, prior), x[t] - mean = transition (x[t - 1] - mean) + N(0, noise), and
-    z[t] - offset = H (x[t] - mean) + N(0, Q), of which `projection` is HᵀQ⁻¹, all that counts say
-    of the state, and `information` HᵀQ⁻¹H, how much.
+        x[0] ~ N(mean, prior)
+        x[t] - mean = transition (x[t - 1] - mean) + N(0, noise)
+        z[t] - offset = H (x[t] - mean) + N(0, Q)
+
+    All tensors are float64.
     """
 
     mean: Tensor  # (p,)
@@ -49,44 +59,46 @@ class Kalman:
     transition: Tensor  # (p, p)
     noise: Tensor  # (p, p)
     offset: Tensor  # (n,)
-    projection: Tensor  # (p, n)
-    information: Tensor  # (p, p)
+    projection: Tensor  # (p, n) HᵀQ⁻¹, what the counts say about the state
+    information: Tensor  # (p, p) HᵀQ⁻¹H, how much they say
 
     @cached_property
     def covariances(self) -> list[Tensor]:
-        """Covariance (p, p) of the state once the counts of a bin are known, of the first bins,
-        until it changes no more."""
-        found: list[Tensor] = []
+        """Covariance (p, p) of the state given the counts up to and with a bin: for each of the
+        first bins, until it no longer changes."""
+        covariances: list[Tensor] = []
         predicted = self.prior
         eye = torch.eye(len(self.mean), dtype=predicted.dtype, device=predicted.device)
-        while len(found) < LONGEST:
+        while len(covariances) < LONGEST:
             # (P⁻¹ + HᵀQ⁻¹H)⁻¹, written so that P may be singular.
             known = torch.linalg.solve(eye + predicted @ self.information, predicted)
             known = (known + known.T) / 2
-            found.append(known)
-            if len(found) > 1 and (known - found[-2]).abs().max() <= SETTLED * known.abs().max():
-                break
+            covariances.append(known)
+            if len(covariances) > 1:
+                change = (known - covariances[-2]).abs().max()
+                if change <= SETTLED * known.abs().max():
+                    break
             predicted = self.transition @ known @ self.transition.T + self.noise
-        return found
+        return covariances
 
     def filter(self, counts: Tensor) -> Tensor:
-        """Mean (t, p) of the state given the square-rooted counts (t, n) of consecutive bins, t at
-        least 1, up to and with each."""
-        told = (counts - self.offset) @ self.projection.T
-        states = torch.empty_like(told)
+        """Mean (t, p) of the state at each of t ≥ 1 consecutive bins, given the square-rooted
+        counts (t, n) up to and with that bin."""
+        projected = (counts - self.offset) @ self.projection.T
+        states = torch.empty_like(projected)
         state = torch.zeros_like(self.mean)
-        for t, known in enumerate(self.covariances[: len(told)]):
+        for t, known in enumerate(self.covariances[: len(projected)]):
             predicted = self.transition @ state
-            state = predicted + known @ (told[t] - self.information @ predicted)
+            state = predicted + known @ (projected[t] - self.information @ predicted)
             states[t] = state
-        # From here on the covariance is the same, and the state follows a linear recursion.
+        # From here on the covariance is constant, so the state follows a linear recursion.
         step = self.transition - known @ self.information @ self.transition
-        states[t:] = recursion(step, torch.cat([state[None], told[t + 1 :] @ known]))
+        states[t:] = recursion(step, torch.cat([state[None], projected[t + 1 :] @ known]))
         return states + self.mean
 
 
 def recursion(step: Tensor, drive: Tensor) -> Tensor:
-    """x (t, p) of x[t] = step x[t - 1] + drive[t], by doubling: few products of large matrices
+    """x (t, p) with x[t] = step x[t - 1] + drive[t], by doubling: a few products of large matrices
     instead of many of small ones."""
     x, reach = drive.clone(), 1
     while reach < len(x):
@@ -97,15 +109,14 @@ def recursion(step: Tensor, drive: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Bins of one stretch of recording: `time` (t,) ticks, their middles, and square-rooted
-    `counts` (t, n)."""
+    """The bins of one stretch of recording."""
 
-    time: Tensor
-    counts: Tensor
+    time: Tensor  # (t,) int64 ticks, the middles of the bins
+    counts: Tensor  # (t, n) float64, square-rooted
 
 
 def stretches(recording: BinnedSession, bin: float) -> list[Stretch]:
-    """What was recorded, in whole bins; a stretch shorter than a bin is one."""
+    """The recorded stretches in whole bins. A stretch shorter than a bin is one bin."""
     length, times = round(bin * TICKS), []
     for start, stop in zip(recording.domain.start, recording.domain.stop, strict=True):
         n = max(1, int(stop - start) // length)
@@ -117,37 +128,53 @@ def stretches(recording: BinnedSession, bin: float) -> list[Stretch]:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The filter that validated best, and with what."""
+    """A fitted filter and the settings that it was fitted with."""
 
     model: Kalman
-    bin: float
-    delay: int
+    bin: float  # s
+    delay: int  # bins
     derivatives: int
     penalty: float
 
     @property
     def shift(self) -> int:
-        """Ticks by which spikes precede the behavior that they tell."""
+        """Ticks by which spikes precede the behavior that they encode."""
         return round(self.delay * self.bin * TICKS)
 
     def read(self, binned: list[Stretch], time: Tensor) -> Tensor:
-        """The state (k, p) at sorted `time` (k,) ticks of behavior, between bins by linear
-        interpolation."""
+        """The state (k, p) at sorted `time` (k,) ticks of behavior, interpolated linearly between
+        bins."""
         at = time - self.shift
-        first = torch.stack([one.time[0] for one in binned])
+        first = torch.stack([stretch.time[0] for stretch in binned])
         owner = (torch.searchsorted(first, at, right=True) - 1).clamp(min=0)
-        found = torch.empty(len(at), len(self.model.mean), dtype=torch.float64, device=at.device)
+        state = torch.empty(len(at), len(self.model.mean), dtype=torch.float64, device=at.device)
         for number in owner.unique().tolist():
-            mine, one = owner == number, binned[number]
-            states = self.model.filter(one.counts)
-            left, right, share = between(one.time, at[mine])
-            found[mine] = states[left].lerp(states[right], share[:, None])
-        return found
+            inside, stretch = owner == number, binned[number]
+            filtered = self.model.filter(stretch.counts)
+            left, right, share = between(stretch.time, at[inside])
+            state[inside] = filtered[left].lerp(filtered[right], share[:, None])
+        return state
 
 
-def decode(recording: BinnedSession, settings: BaselineSettings, seed: int = 0) -> Guess:
-    """Decode the reported samples; nothing here is random."""
-    best = fit(recording, settings)
+def too_large(size: SessionSize, settings: BaselineSettings) -> str:
+    """Fitting takes seconds to minutes for any number of units that memory can hold."""
+    return ""
+
+
+def bytes_needed(size: SessionSize, settings: BaselineSettings) -> int:
+    """Memory that fitting takes, about."""
+    bins = size.seconds / min(settings.bins)
+    return int(8 * size.units * (COPIES * bins + 4 * size.units))
+
+
+def decode(
+    recording: BinnedSession,
+    settings: BaselineSettings,
+    seed: int = 0,
+    tried: Callable[[], None] = lambda: None,
+) -> Guess:
+    """Decode the reported samples. Nothing here is random. `tried` is called for each bin width."""
+    best = fit(recording, settings, tried)
     states = best.read(stretches(recording, best.bin), recording.reported)
     chosen = {
         "bin": best.bin,
@@ -158,34 +185,39 @@ def decode(recording: BinnedSession, settings: BaselineSettings, seed: int = 0) 
     return Guess(states[:, : recording.train.value.shape[1]], chosen)
 
 
-def fit(recording: BinnedSession, settings: BaselineSettings) -> Fitted:
-    """The filter that validates best, among all bins, delays, derivatives and penalties."""
+def fit(
+    recording: BinnedSession,
+    settings: BaselineSettings,
+    tried: Callable[[], None] = lambda: None,
+) -> Fitted:
+    """The filter with the smallest validation error, among all bin widths, delays, derivatives and
+    penalties."""
     valid, candidates = recording.valid, []
     d = valid.value.shape[1]
     for bin in settings.bins:
         binned = stretches(recording, bin)
-        z = torch.cat([one.counts for one in binned])
+        z = torch.cat([stretch.counts for stretch in binned])
         for delay, derivatives in product(DELAYS, DERIVATIVES):
             shift = round(delay * bin * TICKS)
             x, weight = labels(recording.train, binned, shift, derivatives)
             for penalty in PENALTIES:
                 model = regressed(x, z, weight, penalty)
-                one = Fitted(model, bin, delay, derivatives, penalty)
-                error = valid.error(one.read(binned, valid.time)[:, :d])
-                candidates.append((error, one))
+                fitted = Fitted(model, bin, delay, derivatives, penalty)
+                error = valid.error(fitted.read(binned, valid.time)[:, :d])
+                candidates.append((error, fitted))
+        tried()
     return min(candidates, key=lambda candidate: candidate[0])[1]
 
 
 def labels(
     train: Labeled, binned: list[Stretch], shift: int, derivatives: int
 ) -> tuple[Tensor, Tensor]:
-    """The state (t, p) in all bins, NaN where it is not known from training samples, and its weight
-    (t,). Derivatives are differences to the bin before, which the first of a stretch does not have.
-    """
+    """The state (t, p) in all bins, NaN where training samples do not give it, and its weight (t,).
+    A derivative is the difference to the bin before. The first bin of a stretch has none."""
     interval = train.time.diff().median() if len(train) > 1 else torch.zeros(())
     states, weights = [], []
-    for one in binned:
-        at = one.time + shift
+    for stretch in binned:
+        at = stretch.time + shift
         left, right, share = between(train.time, at)
         before, after = train.time[left], train.time[right]
         known = (before <= at) & (at <= after) & (after - before <= GAP * interval)
@@ -199,44 +231,45 @@ def labels(
 
 
 def regressed(x: Tensor, z: Tensor, weight: Tensor, penalty: float) -> Kalman:
-    """The filter whose state is x (t, p), NaN where unknown, at counts z (t, n) in consecutive
-    bins; where a stretch ends, the next one's first state must be unknown."""
+    """The filter with state x (t, p), NaN where unknown, and counts z (t, n) in consecutive bins.
+    The first state of each stretch must be unknown, so that no step leads from one stretch to the
+    next."""
     known = x.isfinite().all(dim=1)
-    own = _shares(weight, known)
+    share = _shares(weight, known)
     x = torch.where(known[:, None], x, 0.0)
-    mean, offset = own @ x, own @ z
+    mean, offset = share @ x, share @ z
     x, z = x - mean, z - offset
     follows = _shares(weight[1:], known[1:] & known[:-1])
     transition, noise = _regression(x[:-1], x[1:], follows, TINY)
-    observed, spread = _regression(x, z, own, penalty)
-    # Of few bins and many units, covariances are uncertain; of silent units, zero.
+    observed, spread = _regression(x, z, share, penalty)
+    # With few bins and many units the covariance is uncertain, with silent units singular.
     ridge = penalty * spread.diagonal().mean() + TINY
     spread.diagonal().add_(ridge)
     projection = torch.linalg.solve(spread, observed).T
-    prior = (x * own[:, None]).T @ x
+    prior = (x * share[:, None]).T @ x
     return Kalman(mean, prior, transition, noise, offset, projection, projection @ observed)
 
 
 def _regression(x: Tensor, y: Tensor, weight: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
-    """The matrix (d, p) that takes x (t, p) to y (t, d), with a penalty in the variances of x, and
-    the covariance (d, d) of what it leaves."""
+    """Ridge regression: the matrix (d, p) that maps x (t, p) to y (t, d), and the covariance (d, d)
+    of the residuals. The penalty is in variances of x."""
     weighted = (x * weight[:, None]).T
     covariance = weighted @ x
     covariance.diagonal().mul_(1 + penalty).add_(TINY)
     matrix = torch.linalg.solve(covariance, weighted @ y).T
-    rest = y - x @ matrix.T
-    return matrix, (rest * weight[:, None]).T @ rest
+    residual = y - x @ matrix.T
+    return matrix, (residual * weight[:, None]).T @ residual
 
 
 def _shares(weight: Tensor, known: Tensor) -> Tensor:
-    """Weights (t,), 0 where not `known`, that add up to 1 if there are any."""
+    """Weights (t,) that add up to 1, 0 where not `known`; all 0 if nothing is known."""
     weight = torch.where(known, weight, 0.0)
     return weight / weight.sum().clamp(min=TINY)
 
 
 def between(time: Tensor, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows of sorted `time` (n,) on both sides of each of `at` (k,), and how far it is from the
-    one to the other; beyond the ends, the end."""
+    """The rows (k,) of sorted `time` (n,) before and after each of `at` (k,), and how far (k,) it
+    lies between them, from 0 to 1. Before the first and after the last row, that row."""
     right = torch.searchsorted(time, at).clamp(max=len(time) - 1)
     left = (right - 1).clamp(min=0)
     share = (at - time[left]) / (time[right] - time[left]).clamp(min=1)

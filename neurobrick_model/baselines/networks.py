@@ -2,9 +2,9 @@
 learning for neural decoding*, eNeuro 7).
 
 Both read z-scored square roots of counts before and after a sample, as the decoder does. The MLP
-reads the bins around one sample, those of the ridge decoder. The GRU runs both ways over twice as
-many bins and answers for all samples in their middle half, so that each has at least the MLP's bins
-around it.
+reads the bins around one sample, as the ridge decoder does. The GRU runs in both directions over
+twice as many bins and decodes all samples in their middle half, so that each sample has at least
+the bins of the MLP around it.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ ROWS = 1024  # windows that are binned at once
 
 @dataclass(frozen=True)
 class BinnedWindows:
-    """Windows of b bins from which k samples at most are decoded: `counts` (w, units, b) int16;
-    `place` (w, k) float32 of each sample, in bins from the middle of the first; `inside` (w, k)
-    bool, false where a window has fewer samples."""
+    """Windows of b bins. From each, at most k samples are decoded."""
 
-    counts: Tensor
-    place: Tensor
-    inside: Tensor
+    counts: Tensor  # (w, units, b) int16
+    place: Tensor  # (w, k) float32, where a sample lies: bins from the middle of the first bin
+    inside: Tensor  # (w, k) bool, false where a window has fewer than k samples
 
     def __len__(self) -> int:
         return len(self.counts)
 
     def spread(self, samples: Tensor) -> Tensor:
-        """What each sample has, (n, …), laid out by window: (w, k, …), 0 where there is none."""
+        """Values of samples (n, …) by window: (w, k, …), 0 where a window has fewer samples."""
         laid = samples.new_zeros(*self.inside.shape, *samples.shape[1:])
         laid[self.inside] = samples
         return laid
 
 
 class Network(nn.Module):
-    """What MLP and GRU have in common: made of the sizes of its input and output, width and
-    dropout, it takes x (w, units, b), places (w, k) and the keys (2, w) of its dropout, None where
-    nothing is dropped, to behavior (w, k, d)."""
+    """What MLP and GRU have in common.
 
-    batch: ClassVar[int]  # windows of a step
-    rate: ClassVar[float]  # of learning
+    `forward` maps x (w, units, b), places (w, k) and dropout keys (2, w) to behavior (w, k, d).
+    Without keys nothing is dropped.
+    """
+
+    batch: ClassVar[int]  # windows a step
+    rate: ClassVar[float]  # learning rate
     readout: nn.Linear
 
     def __init__(self, units: int, bins: int, d: int, width: int, dropout: float) -> None:
@@ -57,7 +57,13 @@ class Network(nn.Module):
 
     @staticmethod
     def windows(recording: BinnedSession, time: Tensor, bin: float, lags: int) -> BinnedWindows:
-        """The windows that hold the samples at sorted `time` (n,) ticks, in their order."""
+        """The windows of the samples at sorted `time` (n,) ticks, in the same order."""
+        raise NotImplementedError
+
+    @staticmethod
+    def window_shape(samples: int, seconds: float, bin: float, lags: int) -> tuple[int, int]:
+        """How many windows a session of that many samples and seconds has at most, and how many
+        bins each of them."""
         raise NotImplementedError
 
 
@@ -79,6 +85,10 @@ class MLP(Network):
         place = torch.full((len(time), 1), (lags - 1) / 2, device=time.device)
         return BinnedWindows(_counts(recording, time, bin, lags), place, place >= 0)
 
+    @staticmethod
+    def window_shape(samples: int, seconds: float, bin: float, lags: int) -> tuple[int, int]:
+        return samples, lags
+
     def forward(self, x: Tensor, place: Tensor, dropout_keys: Tensor | None = None) -> Tensor:
         first, second = (None, None) if dropout_keys is None else dropout_keys.unbind(0)
         hidden = drop(self.first(x.flatten(1)).relu(), self.dropout, first)
@@ -87,7 +97,7 @@ class MLP(Network):
 
 
 class GRU(Network):
-    """One layer in each direction over all bins, read out at places between them."""
+    """One layer in each direction over all bins, interpolated to the samples' places."""
 
     batch = 32
     rate = 2e-3
@@ -99,18 +109,22 @@ class GRU(Network):
 
     @staticmethod
     def windows(recording: BinnedSession, time: Tensor, bin: float, lags: int) -> BinnedWindows:
-        """Twice `lags` bins each; their middle halves lie end to end and hold the samples."""
+        """Windows of twice `lags` bins. Their middle halves lie end to end and hold the samples."""
         length = lags * bin * TICKS
         origin = int(recording.domain.start.min())
-        number, owner, held = torch.unique_consecutive(
+        number, owner, n_samples = torch.unique_consecutive(
             ((time - origin) / length).long(), return_inverse=True, return_counts=True
         )
         middle = origin + ((number + 0.5) * length).long()
-        most = int(held.max()) if len(held) else 0
-        inside = torch.arange(most, device=time.device) < held[:, None]
+        most = int(n_samples.max()) if len(n_samples) else 0
+        inside = torch.arange(most, device=time.device) < n_samples[:, None]
         place = (time - middle[owner]) / (bin * TICKS) + lags - 0.5
         laid = torch.zeros(inside.shape, device=time.device).masked_scatter_(inside, place.float())
         return BinnedWindows(_counts(recording, middle, bin, 2 * lags), laid, inside)
+
+    @staticmethod
+    def window_shape(samples: int, seconds: float, bin: float, lags: int) -> tuple[int, int]:
+        return min(samples, int(seconds / (lags * bin)) + 2), 2 * lags
 
     def forward(self, x: Tensor, place: Tensor, dropout_keys: Tensor | None = None) -> Tensor:
         first, second = (None, None) if dropout_keys is None else dropout_keys.unbind(0)

@@ -1,4 +1,4 @@
-"""The breakdown of scores: by part of a session or readout, by session, by decoder."""
+"""The breakdown of scores in `metrics.json`: by part of the recording, session and decoder."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import Any
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.data.readouts import Readout
 from neurobrick_model.data.scored_parts import Part
-from neurobrick_model.evaluation.decoded import Classified, Decoded, of_part
-from neurobrick_model.evaluation.metrics import (
+from neurobrick_model.evaluation.bootstrap import (
     Assessed,
-    Scores,
     assess,
     assess_classes,
     mean,
     trial_groups,
 )
+from neurobrick_model.evaluation.decoded import Classified, Decoded, of_part
 
-DECODER = "decoder"  # what is trained, beside baselines, which have names of their own
+DECODER = "decoder"  # the name of the trained decoder; baselines have names of their own
 
 
 def break_down(
@@ -29,33 +28,35 @@ def break_down(
     block: float,
     seed: int,
 ) -> dict[str, Any]:
-    """What `metrics.json` says of one part, from what each of the `decoders` made of the reported
-    samples: the scores of each by session, and as `summary` their means over sessions. All but the
+    """The scores of one part: by session those of every decoder, and their means over sessions
+    (`summary`). `decoders` maps a decoder's name to its decoded samples by session id; all but
     DECODER are baselines.
 
-    `checksum` is one of the samples' times, by which runs that score the same are known. `trials`
-    counts what is resampled: trials, and blocks of `block` s outside them. All decoders of a
-    session are given the same resamples.
+    `checksum` is that of the times of the samples. Runs with the same checksum score the same
+    samples. `trials` is the number of groups that are resampled: trials, and blocks of `block` s
+    outside them. All decoders of a session get the same resamples.
     """
-    held = {name: of_part(corpus, decoded, part) for name, decoded in decoders.items()}
-    found, sessions = [], []
+    inside = {name: of_part(corpus, decoded, part) for name, decoded in decoders.items()}
+    assessed, sessions = [], []
     for row, id in enumerate(corpus.vocabulary.sessions):
-        samples = next(iter(held.values()))[id].time
-        groups = trial_groups(samples, corpus.trials[row], block)
+        time = next(iter(inside.values()))[id].time
+        groups = trial_groups(time, corpus.trials[row], block)
         scores = {
             name: assess(decoded[id].truth, decoded[id].guess, groups, [seed, row])
-            for name, decoded in held.items()
+            for name, decoded in inside.items()
         }
-        trials = int(groups.max(initial=-1)) + 1
         sessions.append({
-            "id": id, "samples": len(samples), "checksum": zlib.crc32(samples.tobytes()),
-            "trials": trials, **_records(scores),
+            "id": id,
+            "samples": len(time),
+            "checksum": zlib.crc32(time.tobytes()),
+            "trials": int(groups.max(initial=-1)) + 1,
+            **_records(scores),
         })  # fmt: skip
-        found.append(scores)
+        assessed.append(scores)
     return {
         "split": part.split,
         "during": part.during,
-        "summary": _records({name: mean([one[name] for one in found]) for name in decoders}),
+        "summary": _records({name: mean([scores[name] for scores in assessed]) for name in inside}),
         "sessions": sessions,
     }
 
@@ -67,32 +68,28 @@ def break_down_readout(
     block: float,
     seed: int,
 ) -> dict[str, Any]:
-    """The same of what the decoder alone tells beside the target: of a behavior its scores, of
-    what is discrete its accuracy, and what `guessing` the most frequent class would reach. Sessions
-    that have no samples of it are left out."""
-    found: list[Assessed[Any]] = []
+    """The scores of a further readout, which only the trained decoder has: by session, and their
+    means. Sessions without samples of it are left out."""
+    assessed: list[Assessed] = []
     sessions = {}
     for row, id in enumerate(corpus.vocabulary.sessions):
-        one = decoded[id]
-        if not len(one.time):
+        samples = decoded[id]
+        if not len(samples.time):
             continue
-        groups = trial_groups(one.time, corpus.trials[row], block)
-        more: dict[str, Any] = {}
-        scores: Assessed[Any]
-        if isinstance(one, Classified):
-            scores = assess_classes(one.right, groups, [seed, row])
-            more = {"guessing": one.guessing}
+        groups = trial_groups(samples.time, corpus.trials[row], block)
+        if isinstance(samples, Classified):
+            scores = assess_classes(samples.truth, samples.right, groups, [seed, row])
         else:
-            scores = assess(one.truth, one.guess, groups, [seed, row])
-        sessions[id] = {"samples": len(one.time), **scores.record(), **more}
-        found.append(scores)
+            scores = assess(samples.truth, samples.guess, groups, [seed, row])
+        sessions[id] = {"samples": len(samples.time), **scores.record()}
+        assessed.append(scores)
     return {
         **readout.model_dump(mode="json"),
-        "summary": mean(found).record() if found else None,
+        "summary": mean(assessed).record() if assessed else None,
         "sessions": sessions,
     }
 
 
-def _records(scores: Mapping[str, Assessed[Scores]]) -> dict[str, Any]:
-    records = {name: one.record() for name, one in scores.items()}
+def _records(scores: Mapping[str, Assessed]) -> dict[str, Any]:
+    records = {name: assessed.record() for name, assessed in scores.items()}
     return {DECODER: records.pop(DECODER), "baselines": records}

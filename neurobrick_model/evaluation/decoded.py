@@ -1,13 +1,14 @@
-"""Evaluation: overlapping windows stitched into one decoded trace, and its R² in SI.
+"""Decoded samples: behavior that was decoded from a split, beside what was recorded, in SI.
 
-A window may read spikes from outside the split that is scored, as they are input and no labels,
-but never from outside the recording. Only samples inside the split and inside the session's
-evaluation intervals are scored, and those of parts that are scored by themselves.
+Overlapping windows are stitched into one trace. A window may read spikes from outside the scored
+split, since spikes are input and not labels, but never from outside the recording. Only samples
+inside the split and inside the session's evaluation intervals are scored, and those of the parts
+that the recipe scores separately.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from neurobrick_model.compute.ranks import Ranks
 from neurobrick_model.data.corpus import Corpus
-from neurobrick_model.data.readouts import NO_CLASS, ReadoutTargets
+from neurobrick_model.data.readouts import ReadoutTargets
 from neurobrick_model.data.scored_parts import Part
 from neurobrick_model.data.timeline import TICKS
 from neurobrick_model.decoding.stitching import stitch
@@ -27,50 +28,40 @@ from neurobrick_model.model.perceiver import Perceiver
 
 @dataclass(frozen=True)
 class Decoded:
-    """One session's scored samples: `time` (n,) s on its own clock, `truth` and `guess` (n, d)
-    float64 in SI."""
+    """One session's scored samples of continuous behavior."""
 
-    time: NDArray[np.float64]
-    truth: NDArray[np.float64]
-    guess: NDArray[np.float64]
+    time: NDArray[np.float64]  # (n,) s on the session's clock
+    truth: NDArray[np.float64]  # (n, d) recorded, SI
+    guess: NDArray[np.float64]  # (n, d) decoded, SI
 
     def __getitem__(self, rows: NDArray[np.bool_]) -> Decoded:
         return Decoded(self.time[rows], self.truth[rows], self.guess[rows])
 
     @property
     def r2_axes(self) -> list[float]:
-        """Coefficient of determination of each axis, NaN for an axis that does not move."""
-        axes: list[float] = score(self.truth, self.guess).r2_axes.tolist()
+        """Coefficient of determination of each axis, NaN for a constant axis."""
+        axes: list[float] = score(self.truth, self.guess)["axes"].tolist()
         return axes
 
     @property
     def r2(self) -> float:
         """Variance-weighted R² over the axes."""
-        return float(score(self.truth, self.guess).r2)
+        return float(score(self.truth, self.guess)["r2"])
 
 
 @dataclass(frozen=True)
 class Classified:
-    """One session's scored samples of a discrete readout: `time` (n,) s, `truth` (n,) rows of its
-    classes, NONE for one that training has not seen, which nothing could guess; `chances` (n,
-    classes), the probability that each is given."""
+    """One session's scored samples of a discrete readout."""
 
-    time: NDArray[np.float64]
-    truth: NDArray[np.int64]
-    chances: NDArray[np.float64]
+    time: NDArray[np.float64]  # (n,) s on the session's clock
+    truth: NDArray[np.int64]  # (n,) row of the class; NO_CLASS for a class not seen in training
+    chances: NDArray[np.float64]  # (n, classes) decoded probability of each class
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """(n,) whether a sample's likeliest class is the true one."""
+        """(n,) whether the likeliest class of a sample is its true one."""
         right: NDArray[np.bool_] = self.chances.argmax(1) == self.truth
         return right
-
-    @property
-    def guessing(self) -> float:
-        """What always saying the most frequent class would reach."""
-        known = self.truth[self.truth != NO_CLASS]
-        most = np.bincount(known, minlength=1).max()
-        return float(most / len(self.truth)) if len(self.truth) else np.nan
 
 
 def decode_rows(
@@ -81,7 +72,8 @@ def decode_rows(
     step: float,
     ranks: Ranks | None = None,
 ) -> dict[str, Decoded]:
-    """Stitch the samples at `rows` (k,), sorted, of the corpus's targets: by session id."""
+    """Decode the corpus's target samples at sorted `rows` (k,), by session id. Windows of `window`
+    s start every `step` s."""
     time = corpus.targets.time[rows]
     guess = stitch(model, corpus.vocabulary, corpus.spikes, time, window, step, ranks)
     return by_session(corpus, rows, guess[:, : len(corpus.axes)])
@@ -95,65 +87,59 @@ def decode_readouts(
     step: float,
     ranks: Ranks | None = None,
 ) -> dict[str, dict[str, Decoded | Classified]]:
-    """Stitch what is decoded beside the target: by readout, then by session id."""
-    found: dict[str, dict[str, Decoded | Classified]] = {}
+    """Decode the scored samples of every further readout in `split`: by readout, then by session
+    id."""
+    decoded: dict[str, dict[str, Decoded | Classified]] = {}
     first = len(corpus.axes)
-    for one in corpus.targets.readouts:
-        rows = one.scored[split]
+    for readout in corpus.targets.readouts:
+        rows = readout.scored[split]
         time = corpus.targets.time[rows]
         guess = stitch(model, corpus.vocabulary, corpus.spikes, time, window, step, ranks)
-        guess = guess[:, first : first + one.readout.width]
-        first += one.readout.width
-        found[one.readout.name] = dict(_of_readout(corpus, one, rows, guess))
-    return found
+        guess = guess[:, first : first + readout.readout.width]
+        first += readout.readout.width
+        decoded[readout.readout.name] = dict(_of_readout(corpus, readout, rows, guess))
+    return decoded
 
 
 def by_session(corpus: Corpus, rows: Tensor, guess: Tensor) -> dict[str, Decoded]:
-    """Part the z-scored `guess` (k, d) at the sample rows (k,) by session, back in SI."""
+    """Split the z-scored `guess` (k, d) at sample rows (k,) by session id, and convert it to SI."""
     targets, decoded = corpus.targets, {}
-    for session, (name, time, mine) in enumerate(_sessions(corpus, rows)):
-        values = (targets.value[rows[mine]], guess[mine])
-        decoded[name] = Decoded(time, *(targets.restore(x, session).cpu().numpy() for x in values))
+    for session, (id, time, inside) in enumerate(_sessions(corpus, rows)):
+        values = (targets.value[rows[inside]], guess[inside])
+        decoded[id] = Decoded(time, *(targets.restore(x, session).cpu().numpy() for x in values))
     return decoded
 
 
 def _of_readout(
-    corpus: Corpus, one: ReadoutTargets, rows: Tensor, guess: Tensor
+    corpus: Corpus, readout: ReadoutTargets, rows: Tensor, guess: Tensor
 ) -> Iterator[tuple[str, Decoded | Classified]]:
-    """The same of another readout's `guess` (k, columns)."""
-    for session, (name, time, mine) in enumerate(_sessions(corpus, rows)):
-        truth = one.value[rows[mine]]
-        if one.readout.classes:
-            chances = guess[mine].double().softmax(-1)
-            yield name, Classified(time, truth.cpu().numpy(), chances.cpu().numpy())
+    """The same for the `guess` (k, columns) of a further readout."""
+    for session, (id, time, inside) in enumerate(_sessions(corpus, rows)):
+        truth = readout.value[rows[inside]]
+        if readout.readout.classes:
+            chances = guess[inside].double().softmax(-1)
+            yield id, Classified(time, truth.cpu().numpy(), chances.cpu().numpy())
         else:
-            values = (one.restore(x, session).cpu().numpy() for x in (truth, guess[mine]))
-            yield name, Decoded(time, *values)
+            values = (readout.restore(x, session).cpu().numpy() for x in (truth, guess[inside]))
+            yield id, Decoded(time, *values)
 
 
 def _sessions(corpus: Corpus, rows: Tensor) -> Iterator[tuple[str, NDArray[np.float64], Tensor]]:
-    """Of each session, in order: its id, the times of its samples among `rows` (k,) on its own
-    clock, and which (k,) these are."""
+    """For each session in order: its id, the times (s, its own clock) of its samples among `rows`
+    (k,), and a mask (k,) of these."""
     targets = corpus.targets
-    for session, name in enumerate(corpus.vocabulary.sessions):
-        mine = targets.session[rows] == session
-        ticks = targets.time[rows[mine]] - corpus.spikes.base[session].to(rows.device)
-        yield name, ticks.cpu().numpy() / TICKS, mine
+    for session, id in enumerate(corpus.vocabulary.sessions):
+        inside = targets.session[rows] == session
+        ticks = targets.time[rows[inside]] - corpus.spikes.base[session].to(rows.device)
+        yield id, ticks.cpu().numpy() / TICKS, inside
 
 
 def of_part(corpus: Corpus, decoded: Mapping[str, Decoded], part: Part) -> dict[str, Decoded]:
-    """The samples of one part, of those `decoded` at all rows that are reported."""
+    """The samples of one part, by session id, of samples `decoded` at all reported rows."""
     targets = corpus.targets
     session = targets.session[targets.reported]
     inside = torch.isin(targets.reported, targets.parts[part])
     return {
-        name: decoded[name][inside[session == row].cpu().numpy()]
-        for row, name in enumerate(corpus.vocabulary.sessions)
+        id: decoded[id][inside[session == row].cpu().numpy()]
+        for row, id in enumerate(corpus.vocabulary.sessions)
     }
-
-
-def mean_r2(decoded: Iterable[Decoded]) -> float:
-    """Mean over sessions of the variance-weighted R²; sessions without scored samples are left
-    out, and NaN when that leaves none."""
-    scores = [score for one in decoded if np.isfinite(score := one.r2)]
-    return float(np.mean(scores)) if scores else float("nan")

@@ -1,244 +1,328 @@
-"""Metrics: how near decoded behavior is to what was recorded, and how sure that is.
+"""Metrics: how near decoded behavior is to recorded behavior.
 
-Every metric follows from sums over samples, so that those of a set of trials follow from the sums
-of each. Confidence comes from the bootstrap over whole trials: the samples of one trial resemble
-each other, and drawn one by one they would promise far too much. Its intervals are percentiles,
-less the bias that the bootstrap itself shows (Efron & Tibshirani 1993, *An Introduction to the
-Bootstrap*, chapters 10 and 13). Fewer different trials vary less, so that R² of resamples is
-lower by about (1 - R²) / trials; a mean over many sessions would lie outside its own interval.
+One table, `BEHAVIOR`, lists the metrics of continuous behavior; another, `CLASSES`, those of
+discrete behavior. `metrics.json`, the report and the model card follow these tables, so that a new
+entry is computed, given a confidence interval and shown.
+
+Every metric is computed from sums over samples. The sums of a set of trials are the sums of its
+trials' sums, which makes resampling trials cheap (see `bootstrap`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable
+from dataclasses import KW_ONLY, dataclass
+from enum import Enum
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Scores = dict[str, Floats]  # by key of a metric: (...,) or, by axis, (..., d)
 
-RESAMPLES = 1000
-CONFIDENCE = 0.95
-STILL = 1e-12  # an axis with less than this share of its squares in its variance has but rounding
-DRAWS = 2**22  # held at once
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Of one set of samples, where `...` is empty, or of many at once.
-
-    `r2` (...,) is the coefficient of determination, axes weighted by their variance; `rmse` (...,)
-    the root mean square of the length of the error, in SI; `correlation` (...,) the mean over axes
-    of Pearson's. The others (..., d) are theirs by axis. An axis that does not move has neither R²
-    nor correlation: NaN, and left out of the mean.
-    """
-
-    r2: Floats
-    r2_axes: Floats
-    rmse: Floats
-    rmse_axes: Floats
-    correlation: Floats
-    correlation_axes: Floats
+# If variance / mean square is below this, the axis is treated as constant.
+CONSTANT = 1e-12
+TINY = 1e-12  # keeps logarithms finite
 
 
 @dataclass(frozen=True)
-class Hits:
-    """Of one set of classified samples, or of many at once: `accuracy` (...,) is the share of them
-    whose class is the true one."""
+class Sums:
+    """Sums over the samples of one set of samples, where `...` is empty, or of many sets."""
 
-    accuracy: Floats
+    n: Floats  # (..., 1), number of samples
+    truth: Floats  # (..., d), of recorded values
+    guess: Floats  # (..., d), of decoded values
+    truth_squares: Floats  # (..., d)
+    guess_squares: Floats  # (..., d)
+    products: Floats  # (..., d), of recorded times decoded
+    error_squares: Floats  # (..., d), of squared differences
 
+    @classmethod
+    def of(cls, columns: Floats) -> Sums:
+        """From the sums (..., 1 + 6 d) of `behavior_columns`."""
+        return cls(columns[..., :1], *np.split(columns[..., 1:], 6, axis=-1))
 
-# What metrics.json calls what it does not call by its name.
-NAMES = {"r2_axes": "axes"}
+    @property
+    def truth_variation(self) -> Floats:
+        """(..., d) sum of squares of recorded values about their mean."""
+        return _variation(self.truth_squares, self.truth, self.n)
 
-# What they cannot leave, as an interval less its bias may where trials are few.
-LIMITS = {
-    "r2": (-np.inf, 1.0),
-    "rmse": (0.0, np.inf),
-    "correlation": (-1.0, 1.0),
-    "accuracy": (0.0, 1.0),
-}
-
-S = TypeVar("S", Scores, Hits)
+    @property
+    def guess_variation(self) -> Floats:
+        """(..., d) sum of squares of decoded values about their mean."""
+        return _variation(self.guess_squares, self.guess, self.n)
 
 
 @dataclass(frozen=True)
-class Assessed(Generic[S]):
-    """The `scores` of a decoder, and the same (n,) of the samples `redrawn` n times."""
+class ClassSums:
+    """Counts over the classified samples of one set of samples, or of many sets."""
 
-    scores: S
-    redrawn: S
+    n: Floats  # (...,), number of samples
+    right: Floats  # (...,), samples whose likeliest class is the true one
+    classes: Floats  # (..., classes), samples of each class
 
-    def record(self) -> dict[str, Any]:
-        """Numbers and lists of them by name, and below `ci95` the interval of each."""
-        record: dict[str, Any] = {}
-        intervals = {}
-        for name in _names(self.scores):
-            score, told = getattr(self.scores, name), NAMES.get(name, name)
-            record[told] = score.tolist()
-            bounds = interval(score, getattr(self.redrawn, name))
-            intervals[told] = bounds.clip(*LIMITS[name.removesuffix("_axes")]).tolist()
-        return {**record, "ci95": intervals}
+    @classmethod
+    def of(cls, columns: Floats) -> ClassSums:
+        """From the sums (..., 2 + classes) of `class_columns`."""
+        return cls(columns[..., 0], columns[..., 1], columns[..., 2:])
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A scale on which a score is spread more evenly than on its own."""
+
+    forward: Callable[[Floats], Floats]
+    backward: Callable[[Floats], Floats]
+
+
+# 1 - R² is a ratio of two sums of squares: its logarithm has no heavy tail.
+LOG_UNEXPLAINED = Scale(lambda r2: np.log(np.maximum(1 - r2, TINY)), lambda x: 1 - np.exp(x))
+LOG = Scale(lambda value: np.log(np.maximum(value, TINY)), np.exp)
+FISHER_Z = Scale(lambda r: np.arctanh(np.clip(r, TINY - 1, 1 - TINY)), np.tanh)
+SHARE = Scale(lambda value: value, lambda value: np.clip(value, 0, 1))
+
+
+class Shown(Enum):
+    """Where the report shows a metric."""
+
+    SESSIONS = "in the table of sessions, beside the number of trials"
+    DETAILS = "in a second table of sessions, folded away"
+    AXES = "in a table of axes, folded away"
+    NOWHERE = "in metrics.json only"
+
+
+S = TypeVar("S", Sums, ClassSums)
+
+
+@dataclass(frozen=True)
+class Metric(Generic[S]):
+    """One number, or one number an axis, that says how well behavior is decoded."""
+
+    key: str  # its name in metrics.json
+    label: str  # its name in the report
+    of: Callable[[S], Floats]  # the score (...,) or, by axis, (..., d)
+    _: KW_ONLY
+    shown: Shown
+    undefined: str  # why samples may have no such score
+    scale: Scale  # on which the bootstrap measures its bias
+    widest: float = np.inf  # an interval wider than this says nothing, if it holds `null`
+    relative: bool = False  # `widest` is a multiple of the score
+    null: float | None = None  # the score of a decoder that knows nothing; None: any
+    interval: bool = True  # whether it has a confidence interval
+    significant: bool = False  # written with three significant digits, not three decimals
+    in_unit: bool = False  # has the unit of the behavior
+
+    def text(self, value: float | None) -> str:
+        """The score as the report writes it; "–" for NaN."""
+        if value is None or value != value:
+            return "–"
+        return f"{value:#.3g}" if self.significant else f"{value:.3f}"
+
+    def heading(self, unit: str) -> str:
+        """The label with the behavior's unit, if the metric has it."""
+        return f"{self.label} ({unit})" if self.in_unit else self.label
+
+
+def r2(sums: Sums) -> Floats:
+    """Coefficient of determination (...,), axes weighted by their variance."""
+    total = sums.truth_variation.sum(-1)
+    return np.where(total > 0, 1 - sums.error_squares.sum(-1) / total, np.nan)
+
+
+def r2_by_axis(sums: Sums) -> Floats:
+    """Coefficient of determination (..., d) of each axis."""
+    total = sums.truth_variation
+    return np.where(total > 0, 1 - sums.error_squares / total, np.nan)
+
+
+def rmse(sums: Sums) -> Floats:
+    """Root mean square (...,) of the length of the error vector, in the behavior's unit."""
+    return np.sqrt(sums.error_squares.sum(-1) / sums.n[..., 0])
+
+
+def rmse_by_axis(sums: Sums) -> Floats:
+    """Root mean square (..., d) of the error of each axis, in the behavior's unit."""
+    return np.sqrt(sums.error_squares / sums.n)
+
+
+def correlation(sums: Sums) -> Floats:
+    """Mean (...,) over axes of Pearson's correlation; constant axes are left out."""
+    varying = (sums.truth_variation > 0) & (sums.guess_variation > 0)
+    return mean_of(correlation_by_axis(sums), varying, axis=-1)
+
+
+def correlation_by_axis(sums: Sums) -> Floats:
+    """Pearson's correlation (..., d) of each axis."""
+    recorded, decoded = sums.truth_variation, sums.guess_variation
+    shared = sums.products - sums.truth * sums.guess / sums.n
+    varying = (recorded > 0) & (decoded > 0)
+    return np.where(varying, shared / np.sqrt(recorded * decoded), np.nan)
+
+
+def accuracy(sums: ClassSums) -> Floats:
+    """Share (...,) of samples whose likeliest class is the true one."""
+    return sums.right / sums.n
+
+
+def most_frequent_class(sums: ClassSums) -> Floats:
+    """Accuracy (...,) of always predicting the most frequent class."""
+    return sums.classes.max(-1, initial=0) / sums.n
+
+
+EMPTY = "there is no sample"
+# An interval of R² says nothing if it is wider than from predicting the mean (0) to perfect (1)
+# and holds 0. An interval from -4 to -1 is wide too, but says that the decoder fails.
+BEHAVIOR: tuple[Metric[Sums], ...] = (
+    Metric(
+        "r2",
+        "R²",
+        r2,
+        shown=Shown.SESSIONS,
+        undefined="the recorded behavior is constant in what is scored",
+        scale=LOG_UNEXPLAINED,
+        widest=1,
+        null=0,
+    ),
+    Metric(
+        "axes",
+        "R²",
+        r2_by_axis,
+        shown=Shown.AXES,
+        undefined="an axis of the recorded behavior is constant in what is scored",
+        scale=LOG_UNEXPLAINED,
+        widest=1,
+        null=0,
+    ),
+    Metric(
+        "rmse",
+        "RMSE",
+        rmse,
+        shown=Shown.DETAILS,
+        undefined=EMPTY,
+        scale=LOG,
+        widest=2,
+        relative=True,
+        significant=True,
+        in_unit=True,
+    ),
+    Metric(
+        "rmse_axes",
+        "RMSE",
+        rmse_by_axis,
+        shown=Shown.NOWHERE,
+        undefined=EMPTY,
+        scale=LOG,
+        widest=2,
+        relative=True,
+        significant=True,
+        in_unit=True,
+    ),
+    Metric(
+        "correlation",
+        "correlation",
+        correlation,
+        shown=Shown.DETAILS,
+        undefined="the recorded or the decoded behavior is constant in what is scored",
+        scale=FISHER_Z,
+        widest=1,
+        null=0,
+    ),
+    Metric(
+        "correlation_axes",
+        "correlation",
+        correlation_by_axis,
+        shown=Shown.NOWHERE,
+        undefined="an axis of the recorded or decoded behavior is constant in what is scored",
+        scale=FISHER_Z,
+        widest=1,
+        null=0,
+    ),
+)
+CLASSES: tuple[Metric[ClassSums], ...] = (
+    Metric("accuracy", "accuracy", accuracy, shown=Shown.SESSIONS, undefined=EMPTY, scale=SHARE),
+    Metric(
+        "guessing",
+        "most frequent class",
+        most_frequent_class,
+        shown=Shown.SESSIONS,
+        undefined=EMPTY,
+        scale=SHARE,
+        interval=False,
+    ),
+)
+ALL: tuple[Metric[Any], ...] = (*BEHAVIOR, *CLASSES)
+METRICS = {metric.key: metric for metric in ALL}
+
+
+def shown(where: Shown) -> list[Metric[Sums]]:
+    """The metrics of continuous behavior that the report shows there, in the table's order."""
+    return [metric for metric in BEHAVIOR if metric.shown is where]
 
 
 def score(truth: Floats, guess: Floats) -> Scores:
-    """The scores of decoded values `guess` (n, d) against `truth` (n, d), both in SI."""
-    return _scores(_columns(truth, guess).sum(0))
+    """Every metric of decoded values `guess` (n, d) against recorded `truth` (n, d), both in SI."""
+    return behavior_scores(behavior_columns(truth, guess).sum(0))
 
 
-def bootstrap(
-    truth: Floats,
-    guess: Floats,
-    groups: NDArray[np.int64],
-    n: int = RESAMPLES,
-    seed: int | Sequence[int] = 0,
-) -> Scores:
-    """Scores (n,) of resamples, each of as many whole groups as there are, drawn with replacement.
-
-    `groups` (m,) is the number of each sample's, from 0 without gaps, as `trial_groups` gives them.
-    One group, or none, says nothing of how groups differ: all is NaN. Decoders of the same samples
-    and seed are given the same resamples, and so may be compared one resample at a time.
-    """
-    return _scores(_redrawn(_columns(truth, guess), groups, n, seed))
+def score_classes(truth: NDArray[np.int64], right: NDArray[np.bool_]) -> Scores:
+    """Every metric of classified samples: `truth` (n,), rows of classes, negative for a class that
+    training has not seen; `right` (n,), whether the likeliest class is the true one."""
+    return class_scores(class_columns(truth, right).sum(0))
 
 
-def assess(
-    truth: Floats, guess: Floats, groups: NDArray[np.int64], seed: int | Sequence[int] = 0
-) -> Assessed[Scores]:
-    """The scores of (m, d) decoded samples, and those of resamples of their groups (m,)."""
-    return Assessed(score(truth, guess), bootstrap(truth, guess, groups, seed=seed))
+def behavior_scores(sums: Floats) -> Scores:
+    """Every metric, from sums (..., 1 + 6 d) of `behavior_columns`."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {metric.key: metric.of(Sums.of(sums)) for metric in BEHAVIOR}
 
 
-def assess_classes(
-    right: NDArray[np.bool_], groups: NDArray[np.int64], seed: int | Sequence[int] = 0
-) -> Assessed[Hits]:
-    """The same of classified samples, of which those `right` (m,) were given their class."""
-    columns = np.stack([np.ones(len(right)), right.astype(np.float64)], axis=1)
-    return Assessed(_hits(columns.sum(0)), _hits(_redrawn(columns, groups, RESAMPLES, seed)))
+def class_scores(sums: Floats) -> Scores:
+    """Every metric, from sums (..., 2 + classes) of `class_columns`."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {metric.key: metric.of(ClassSums.of(sums)) for metric in CLASSES}
 
 
-def mean(sessions: Sequence[Assessed[S]]) -> Assessed[S]:
-    """The mean over sessions of each score, those left out where it is NaN.
-
-    It is redrawn within the sessions, not over them: its interval is about these sessions, and says
-    nothing of what another one would score. A session of one trial cannot be redrawn and is held at
-    its score, which makes the interval a little narrow; where none can be, there is none.
-    """
-    scores, redrawn = {}, {}
-    kind = type(sessions[0].scores)
-    for name in _names(sessions[0].scores):
-        whole = np.stack([getattr(one.scores, name) for one in sessions])
-        drawn = np.stack([getattr(one.redrawn, name) for one in sessions])
-        there = np.isfinite(whole)
-        varies = np.isfinite(drawn).any(1)
-        held = there & ~varies & varies.any(0)
-        drawn = np.where(held[:, None], whole[:, None], drawn)
-        scores[name] = _mean(whole, there, axis=0)
-        redrawn[name] = _mean(drawn, np.broadcast_to(there[:, None], drawn.shape), axis=0)
-    return Assessed(kind(**scores), kind(**redrawn))
-
-
-def interval(score: Floats, redrawn: Floats) -> Floats:
-    """The 95 % interval (..., 2) of a score (...) from those of resamples (n, ...), of which any
-    that are not finite are left out."""
-    tail = (1 - CONFIDENCE) / 2
-    bounds = np.full((score.size, 2), np.nan)
-    for row, values in enumerate(redrawn.reshape(len(redrawn), -1).T):
-        finite = values[np.isfinite(values)]
-        if len(finite):
-            bias = finite.mean() - score.flat[row]
-            bounds[row] = np.quantile(finite, [tail, 1 - tail]) - bias
-    return bounds.reshape(*score.shape, 2)
-
-
-def trial_groups(time: Floats, trials: Floats, block: float) -> NDArray[np.int64]:
-    """What each of the samples at `time` (m,) s is resampled with, numbered from 0.
-
-    That is its trial, of `trials` (k, 2) s sorted by start, and of those that overlap the one that
-    began last. A sample in none goes with the others in none of its block, which is `block` s long
-    and should outlast the correlation of the errors.
-    """
-    start, stop = trials.T
-    row = np.searchsorted(start, time, side="right") - 1
-    inside = row >= 0
-    inside[inside] = time[inside] < stop[row[inside]]
-    elsewhere = np.floor(time / block).astype(np.int64)
-    both = np.stack([inside, np.where(inside, row, elsewhere)], axis=1)
-    groups: NDArray[np.int64] = np.unique(both, axis=0, return_inverse=True)[1].reshape(-1)
-    return groups
-
-
-def _columns(truth: Floats, guess: Floats) -> Floats:
+def behavior_columns(truth: Floats, guess: Floats) -> Floats:
     """What is summed over samples (n, 1 + 6 d): 1, y, p, y², p², y p and (y - p)².
 
-    Values are taken from their mean, as squares of a far one would drown what varies.
+    Means are subtracted first: squares of values far from zero would drown what varies.
     """
     y, p = (x - x.sum(0) / max(len(x), 1) for x in (truth, guess))
-    one = np.ones((len(truth), 1))
-    return np.concatenate([one, y, p, y * y, p * p, y * p, (truth - guess) ** 2], axis=1)
+    ones = np.ones((len(truth), 1))
+    return np.concatenate([ones, y, p, y * y, p * p, y * p, (truth - guess) ** 2], axis=1)
 
 
-def _redrawn(
-    columns: Floats, groups: NDArray[np.int64], n: int, seed: int | Sequence[int]
-) -> Floats:
-    """Sums (n, k) of columns (m, k) over the samples of resampled groups."""
-    count = int(groups.max(initial=-1)) + 1
-    if count < 2:
-        return np.full((n, columns.shape[1]), np.nan)
-    sums = np.stack([np.bincount(groups, column, count) for column in columns.T], axis=1)
-    random = np.random.default_rng(seed)
-    most = max(1, DRAWS // count)
-    resampled = []
-    for first in range(0, n, most):
-        rows = min(most, n - first)
-        drawn = random.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
-        resampled.append(times.astype(np.float64) @ sums)
-    return np.concatenate(resampled)
+def class_columns(truth: NDArray[np.int64], right: NDArray[np.bool_]) -> Floats:
+    """What is summed over samples (n, 2 + classes): 1, whether it is right, and its class."""
+    classes = np.arange(truth.max(initial=-1) + 1)
+    ones = np.ones((len(truth), 1))
+    return np.concatenate([ones, right[:, None], truth[:, None] == classes], axis=1)
 
 
-def _scores(sums: Floats) -> Scores:
-    """From the sums (..., 1 + 6 d) of `_columns`."""
-    n = sums[..., :1]
-    y, p, yy, pp, yp, ee = np.split(sums[..., 1:], 6, axis=-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        total, spread = _varying(yy, y, n), _varying(pp, p, n)
-        r2_axes = np.where(total > 0, 1 - ee / total, np.nan)
-        whole = total.sum(-1)
-        r2 = np.where(whole > 0, 1 - ee.sum(-1) / whole, np.nan)
-        moves = (total > 0) & (spread > 0)
-        correlation = np.where(moves, (yp - y * p / n) / np.sqrt(total * spread), np.nan)
-        return Scores(
-            r2=r2,
-            r2_axes=r2_axes,
-            rmse=np.sqrt(ee.sum(-1) / n[..., 0]),
-            rmse_axes=np.sqrt(ee / n),
-            correlation=_mean(correlation, moves, axis=-1),
-            correlation_axes=correlation,
-        )
+class Scored(Protocol):
+    """One session's decoded samples."""
+
+    @property
+    def r2(self) -> float:
+        """Variance-weighted R²."""
+        ...
 
 
-def _hits(sums: Floats) -> Hits:
-    """From the sums (..., 2) of samples and of those that are right."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return Hits(sums[..., 1] / sums[..., 0])
+def mean_r2(decoded: Iterable[Scored]) -> float:
+    """Mean over sessions of R². Sessions without a score are left out; NaN if none is left."""
+    scores = [r2 for session in decoded if np.isfinite(r2 := session.r2)]
+    return float(np.mean(scores)) if scores else float("nan")
 
 
-def _names(scores: Scores | Hits) -> list[str]:
-    return [field.name for field in fields(scores)]
-
-
-def _varying(squares: Floats, sums: Floats, n: Floats) -> Floats:
-    """The sum of squares about the mean; 0 where that is rounding."""
-    about_mean = squares - sums * sums / n
-    return np.where(about_mean > STILL * squares, about_mean, 0.0)
-
-
-def _mean(values: Floats, kept: NDArray[np.bool_], axis: int) -> Floats:
-    """The mean of those that are kept, NaN of none."""
+def mean_of(values: Floats, kept: NDArray[np.bool_], axis: int) -> Floats:
+    """Mean of the values that are `kept`, NaN where none is."""
     with np.errstate(invalid="ignore"):
         mean: Floats = np.where(kept, values, 0.0).sum(axis) / kept.sum(axis)
     return mean
+
+
+def _variation(squares: Floats, sums: Floats, n: Floats) -> Floats:
+    """Sum of squares about the mean; 0 where that is only rounding error."""
+    about_mean = squares - sums * sums / n
+    return np.where(about_mean > CONSTANT * squares, about_mean, 0.0)

@@ -24,7 +24,7 @@ from neurobrick_model.cli import main
 from neurobrick_model.decoding.spec import DecoderSpec
 from neurobrick_model.decoding.vocabulary import TABLES
 from neurobrick_model.errors import UnknownSession
-from neurobrick_model.evaluation.decoded import mean_r2
+from neurobrick_model.evaluation.metrics import mean_r2
 from neurobrick_model.training import trainer
 from neurobrick_model.training.output.checkpoint import load_state
 from neurobrick_model.training.output.run_folder import checkpoints

@@ -15,8 +15,9 @@ from neurobrick_model import Decoder, Recipe, Trainer
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.data.timeline import TICKS
 from neurobrick_model.evaluation.decoded import Classified
+from neurobrick_model.evaluation.metrics import score_classes
 from neurobrick_model.recipe.settings import DataSettings
-from neurobrick_model.training.optimization.loss import ERROR, NOTHING, WEIGHT, Objective
+from neurobrick_model.training.optimization.loss import LOSS, NULL_LOSS, WEIGHT, Objective
 from tests.model.conftest import TINY
 from tests.support.model.fakes import FakeDataset, FakeSession, fake_session
 
@@ -181,33 +182,35 @@ def test_a_class_that_is_not_in_training_is_scored_as_wrong(dataset: FakeDataset
 
     truth = after.value[rows].numpy()
     down = np.tile([0.9, 0.1], (len(rows), 1))
-    found = Classified(np.arange(len(rows)), truth, down)
-    assert found.right.mean() == found.guessing == np.mean(before.value[rows].numpy() == 0)
-    assert found.guessing < 1
-    nothing = Classified(np.zeros(2), np.full(2, -1), down[:2])
-    assert nothing.guessing == nothing.right.mean() == 0
+    expected = np.mean(before.value[rows].numpy() == 0)
+    always_down = Classified(np.arange(len(rows)), truth, down)
+    scores = score_classes(truth, always_down.right)
+    assert scores["accuracy"] == scores["guessing"] == expected < 1
+    unknown = Classified(np.zeros(2), np.full(2, -1), down[:2])
+    scores = score_classes(unknown.truth, unknown.right)
+    assert scores["accuracy"] == scores["guessing"] == 0
 
 
 def test_losses_match_plain_formulas(dataset: FakeDataset) -> None:
     recipe = Recipe.model_validate({"name": "x", **TINY, "data": {"readouts": READOUTS}})
     trainer = Trainer(recipe, dataset)  # type: ignore[arg-type]
-    batch = trainer.cutter.cut(0, torch.arange(recipe.training.batch))
+    batch = trainer.setup.batch_maker.cut(0, torch.arange(recipe.training.batch))
     guess = trainer.model(batch.keys, batch.queries, batch.dropout_keys).detach().double()
     sums = Objective(trainer.model, torch.float32, trainer.corpus.targets.readouts)(batch)
     sums = sums.detach().double()
 
     error = ((guess[..., 2:4] - batch.target[1]) ** 2).mean(-1) * batch.weight[1]
-    assert sums[1, ERROR] == pytest.approx(error.sum().item(), rel=1e-5)
+    assert sums[1, LOSS] == pytest.approx(error.sum().item(), rel=1e-5)
     there = batch.target[2] >= 0
     chances = torch.softmax(guess[..., 4:], -1)[there]
     right = chances[torch.arange(len(chances)), batch.target[2][there]]
     weight = batch.weight[2][there]
-    assert sums[2, ERROR] == pytest.approx(-(right.log() * weight).sum().item(), rel=1e-5)
-    assert sums[2, NOTHING] == pytest.approx(np.log(2) * weight.sum().item(), rel=1e-5)
+    assert sums[2, LOSS] == pytest.approx(-(right.log() * weight).sum().item(), rel=1e-5)
+    assert sums[2, NULL_LOSS] == pytest.approx(np.log(2) * weight.sum().item(), rel=1e-5)
     assert sums[2, WEIGHT] == pytest.approx(weight.sum().item())
-    total = trainer.objective.loss(sums.float(), batch.weights)
+    total = trainer.setup.objective.loss(sums.float(), batch.weights)
     expected = sum(
-        share * sums[k, ERROR].item() / batch.weight[k].sum().item()
+        share * sums[k, LOSS].item() / batch.weight[k].sum().item()
         for k, share in enumerate((1.0, 0.5, 1.0))
     )
     assert total.item() == pytest.approx(expected, rel=1e-5)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from neurobrick import NeurobrickError
+from neurobrick import NeurobrickError, Progress
 from neurobrick_model import Recipe, Trainer
 from neurobrick_model.training.health import Health
 from neurobrick_model.training.optimization.loss import Scores
-from neurobrick_model.training.output.watch import Watch
 from tests.support.model.fakes import FakeDataset
 
 GOOD, USELESS = Scores(0.3, 1.0, 0.7), Scores(1.0, 1.0, 0.05)
@@ -32,7 +31,7 @@ def test_a_loss_that_never_falls_is_said_once() -> None:
     assert len(spoken) == 1
     step, lines = spoken[0]
     assert 250 <= step <= 280
-    assert "not fallen below that of guessing the mean" in lines[0]
+    assert "not fallen below that of always predicting the mean" in lines[0]
 
 
 def test_a_collapse_after_a_good_start_is_said() -> None:
@@ -41,7 +40,7 @@ def test_a_collapse_after_a_good_start_is_said() -> None:
         assert watch.look(step, GOOD) == []
     said = [line for step in range(200, 700, 20) for line in watch.look(step, USELESS)]
     assert len(said) == 1
-    assert "risen back to that of guessing the mean" in said[0]
+    assert "risen back to that of always predicting the mean" in said[0]
 
 
 def test_guesses_and_weights_that_vanish_are_said() -> None:
@@ -63,8 +62,9 @@ def test_a_loss_that_is_no_number_ends_the_run() -> None:
 def test_a_run_that_stalls_says_so_and_its_metrics_too(
     recipe: Recipe, dataset: FakeDataset
 ) -> None:
-    class Listening(Watch):
-        lines: list[str] = []  # noqa: RUF012
+    class Recorded(Progress):
+        def __init__(self) -> None:
+            self.lines: list[str] = []
 
         def say(self, line: str) -> None:
             self.lines.append(line)
@@ -73,7 +73,8 @@ def test_a_run_that_stalls_says_so_and_its_metrics_too(
         update={"steps": 260, "batch": 2, "learning_rate": 1e-12, "validate_every": 260}
     )
     stalled = recipe.model_copy(update={"training": settings})
-    metrics = Trainer(stalled, dataset, Listening()).fit()  # type: ignore[arg-type]
-    assert any(line.startswith("warning: the loss has not fallen") for line in Listening.lines)
+    progress = Recorded()
+    metrics = Trainer(stalled, dataset, progress).fit()  # type: ignore[arg-type]
+    assert any(line.startswith("warning: the loss has not fallen") for line in progress.lines)
     assert "nothing is learned" in metrics["training"]["warnings"][0]
     assert "the loss has not fallen" in (stalled.folder / "report.html").read_text()

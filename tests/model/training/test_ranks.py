@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 
-from neurobrick import Dataset, RecipeError
+from neurobrick import Dataset, NeurobrickError, RecipeError
 from neurobrick_model import Decoder, Recipe, Trainer
+from neurobrick_model.cli import main
 from neurobrick_model.compute.ranks import Ranks
 from tests.model.conftest import TINY
 from tests.support.model.fakes import FakeDataset, fake_session
@@ -97,3 +100,80 @@ def test_the_command_runs_under_torchrun_and_speaks_once(corpus: Dataset, tmp_pa
 def test_a_batch_that_cannot_be_shared_out_is_said() -> None:
     with pytest.raises(RecipeError, match=r"training\.batch is 10 and there are 4 ranks"):
         Ranks(0, 4).check(10)
+
+
+PAIR = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
+def test_the_ranks_are_those_of_the_environment() -> None:
+    assert Ranks.from_environment({}) == Ranks(0, 1, 0)
+    assert Ranks.from_environment({"WORLD_SIZE": "1", "RANK": "0"}) == Ranks(0, 1, 0)
+    assert Ranks.from_environment({**PAIR, "RANK": "1", "LOCAL_RANK": "1"}) == Ranks(1, 2, 1)
+
+
+@pytest.mark.parametrize("value", ["", "two", "-1", "1.5", "0x2", None, "99999999"])
+@pytest.mark.parametrize("name", [*PAIR, "LOCAL_RANK"])
+def test_a_launchers_variable_that_is_missing_or_malformed_is_named(
+    name: str, value: str | None
+) -> None:
+    variables = {**PAIR, name: value}
+    given = {key: text for key, text in variables.items() if text is not None}
+    if (name, value) == ("LOCAL_RANK", None) or (name == "MASTER_ADDR" and value):
+        Ranks.from_environment(given)  # has a default, or may be any text
+        return
+    if (name, value) == ("WORLD_SIZE", None):
+        assert Ranks.from_environment(given).count == 1  # rank 0 of one
+        return
+    if (name, value) == ("WORLD_SIZE", "99999999"):
+        assert Ranks.from_environment(given).count == 99999999
+        return
+    with pytest.raises(RecipeError, match=rf"in the environment, .*\b{name}\b") as caught:
+        Ranks.from_environment(given)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("left", [["WORLD_SIZE"], ["RANK"], ["LOCAL_RANK"], ["WORLD_SIZE", "RANK"]])
+def test_the_command_names_variables_that_were_left_over(tmp_path: Path, left: list[str]) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("name: x\ndata: {root: nowhere}")
+    result = CliRunner(env=dict.fromkeys(left, "2" if len(left) == 1 else "1")).invoke(
+        main, [str(path)]
+    )
+    if left == ["WORLD_SIZE", "RANK"]:
+        assert "RANK is 1, but WORLD_SIZE is 1" in result.output
+    assert result.exit_code == 1
+    assert result.output.count("\n") == 1
+    assert left[0] in result.output
+
+
+def test_ranks_that_do_not_come_end_the_wait_with_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A port that is free, and nobody else who knows of it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for name, value in {**PAIR, "MASTER_PORT": str(port)}.items():
+        monkeypatch.setenv(name, value)
+    lines: list[str] = []
+    ranks = Ranks.from_environment()
+    with (
+        pytest.raises(
+            NeurobrickError, match=r"not all of the 2 processes that WORLD_SIZE"
+        ) as error,
+        ranks.joined(torch.device("cpu"), lines.append, within=1.0),
+    ):
+        pass
+    assert "\n" not in str(error.value)
+    assert lines == [f"waiting for 2 processes (WORLD_SIZE) at 127.0.0.1:{port}"]
+
+
+def test_an_address_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**PAIR, "RANK": "1", "MASTER_ADDR": "nowhere.invalid"}.items():
+        monkeypatch.setenv(name, value)
+    ranks = Ranks.from_environment()
+    with (
+        pytest.raises(NeurobrickError, match=r"MASTER_ADDR:MASTER_PORT, nowhere\.invalid:29500"),
+        ranks.joined(torch.device("cpu"), lambda line: None, within=1.0),
+    ):
+        pass

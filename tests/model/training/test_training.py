@@ -50,8 +50,10 @@ def test_a_tiny_batch_is_learned_by_heart(recipe: Recipe, dataset: FakeDataset) 
     train = trainer(
         recipe, dataset, batch=2, steps=10**6, learning_rate=5e-3, warmup=0.0, unit_dropout=None
     )
-    batch = train.gradients.feed.take(0)
-    train.gradients.feed = SimpleNamespace(take=lambda step: batch, look_ahead=lambda step: None)  # type: ignore[assignment]
+    batch = train.gradients.prefetcher.take(0)
+    train.gradients.prefetcher = SimpleNamespace(
+        take=lambda step: batch, look_ahead=lambda step: None
+    )  # type: ignore[assignment]
     losses = [Scores.of(train.train_step(step)[0]).loss for step in range(150)]
     assert losses[-1] < 0.02 * losses[0]
 
@@ -108,11 +110,11 @@ def test_threads_that_share_a_batch_give_the_same_weights_every_time(
     recipe: Recipe, dataset: FakeDataset
 ) -> None:
     alone = trainer(recipe, dataset)
-    assert alone.gradients.team is None
+    assert alone.gradients.threads is None
     torch.set_num_threads(3)
     try:
         teams = [trainer(recipe, dataset, microbatch=2) for _ in range(2)]
-        assert teams[0].gradients.team
+        assert teams[0].gradients.threads
         assert len(teams[0].gradients.shares) == 4
         for step in range(6):
             sums = [t.train_step(step) for t in (alone, *teams)]
@@ -226,7 +228,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     two.write_bytes(damaged)
     said: list[str] = []
     resumed = trainer(recipe, dataset)
-    resumed.watch.say = said.append  # type: ignore[method-assign]
+    resumed.progress.say = said.append  # type: ignore[method-assign]
     resumed.fit(resume=True)
     assert any("is damaged" in line and "going back" in line for line in said)
     for name, value in unbroken.model.state_dict().items():
