@@ -117,7 +117,7 @@ def check_alike(
 def check_rules(
     sessions: Sequence[Session], settings: DataSettings, evaluation: EvaluationSettings
 ) -> None:
-    """Raise RecipeError for a rule that matches no row in any of the sessions that it is for.
+    """Raises RecipeError for a rule that matches no row in any of the sessions that it is for.
 
     Sessions without such rows beside others that have them are no error.
     """

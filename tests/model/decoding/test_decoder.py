@@ -1,4 +1,4 @@
-"""A decoder's folder that is damaged, or lies, is refused, whatever sizes it claims."""
+"""A folder of a decoder that is damaged or contradicts itself is an error, whatever its sizes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from neurobrick_model.decoding.spec import DecoderSpec
 from tests.model.exchange.test_export import SPEC
 
 HUGE = {"dim": 2**16, "depth": 2**4, "feedforward": 2**10}  # 2^47 weights
-Told = dict[str, Any]
+Spec = dict[str, Any]  # the content of decoder.json
 
 
 @pytest.fixture
@@ -24,14 +24,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def of_first(told: Told, **changes: Any) -> Told:
-    """With other entries of the first session."""
-    first, *others = told["sessions"]
-    return {**told, "sessions": [{**first, **changes}, *others]}
+def of_first(spec: Spec, **changes: Any) -> Spec:
+    """The spec with changes in its first session."""
+    first, *others = spec["sessions"]
+    return {**spec, "sessions": [{**first, **changes}, *others]}
 
 
-def of_model(told: Told, **changes: Any) -> Told:
-    return {**told, "model": {**told["model"], **changes}}
+def of_model(spec: Spec, **changes: Any) -> Spec:
+    """The spec with changes in the model's sizes."""
+    return {**spec, "model": {**spec["model"], **changes}}
 
 
 @pytest.mark.parametrize(
@@ -51,21 +52,23 @@ def of_model(told: Told, **changes: Any) -> Told:
         (lambda t: of_model(t, latent_step=1e-320), "more than 100,000 latents"),
     ],
 )
-def test_a_lie_is_said(folder: Path, change: Callable[[Told], Told], message: str) -> None:
-    told = json.loads((folder / "decoder.json").read_text())
-    (folder / "decoder.json").write_text(json.dumps(change(told)))
+def test_a_decoder_json_that_contradicts_itself_or_the_weights_is_an_error(
+    folder: Path, change: Callable[[Spec], Spec], message: str
+) -> None:
+    spec = json.loads((folder / "decoder.json").read_text())
+    (folder / "decoder.json").write_text(json.dumps(change(spec)))
     with pytest.raises(StoreError, match=message):
         Decoder.load(folder)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"[]", b"1"])
-def test_what_is_no_json_of_a_decoder_is_refused(folder: Path, text: bytes) -> None:
+def test_a_decoder_json_of_other_content_is_an_error(folder: Path, text: bytes) -> None:
     (folder / "decoder.json").write_bytes(text)
     with pytest.raises(StoreError, match="is not a decoder of this version: all of it: "):
         DecoderSpec.read(folder)
 
 
-def test_a_file_that_cannot_be_read_is_not_a_missing_one(folder: Path) -> None:
+def test_an_unreadable_file_is_not_reported_as_missing(folder: Path) -> None:
     (folder / "decoder.json").unlink()
     with pytest.raises(StoreError, match="holds no decoder"):
         DecoderSpec.read(folder)
@@ -74,7 +77,7 @@ def test_a_file_that_cannot_be_read_is_not_a_missing_one(folder: Path) -> None:
         DecoderSpec.read(folder)
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file/below", Path("/proc/x/y")):
         with pytest.raises(StoreError, match="cannot make the folder"):
