@@ -1,7 +1,7 @@
-"""What must be known to read a store: the metadata of its nodes, and its inventory.
+"""The index of a store: the metadata of its nodes, and its inventory.
 
-Both are in two files of the store, and in the corpus's catalogue, so that a store can be read
-without being asked what it is.
+It is in two files of the store, and also in the catalogue of the corpus. So a store is read without
+opening those two files first.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ CODECS = ["bytes", "blosc", "crc32c"]
 
 @dataclass(frozen=True)
 class ArrayNode:
-    """An array's place, shape, type, rows a chunk, and attributes."""
+    """The metadata of an array."""
 
-    key: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    rows: int
-    attributes: Mapping[str, Any]
+    key: str  # path below the root of the store
+    shape: tuple[int, ...]  # at least one dimension
+    dtype: np.dtype[Any]  # one of zarr3.DATA_TYPES
+    rows: int  # of each chunk; chunks are as wide as the array
+    attributes: Mapping[str, Any]  # not validated
 
     @property
     def n_chunks(self) -> int:
-        """How many chunks hold the array."""
+        """The number of chunks; 0 for an empty array."""
         return -(-self.shape[0] // self.rows) if all(self.shape) else 0
 
     @property
     def chunk_shape(self) -> tuple[int, ...]:
-        """The shape of every chunk; the last one of an array may hold more than is wanted."""
+        """The shape of every chunk. The last one may be padded beyond the end of the array."""
         return (self.rows, *self.shape[1:])
 
     def chunks(self) -> list[tuple[str, int]]:
@@ -55,24 +55,25 @@ class ArrayNode:
 
 @dataclass(frozen=True)
 class Index:
-    """`metadata` and `manifest` are the zarr.json and manifest.json, as they are, of the store that
-    is at `path` below its storage; `times` its sets of time, where they are known."""
+    """Everything that reading a store needs, but for its chunks."""
 
-    path: str
-    metadata: bytes
-    manifest: bytes
-    times: Mapping[str, Intervals] | None = None
+    path: str  # of the store, below its storage
+    metadata: bytes  # content of zarr.json
+    manifest: bytes  # content of manifest.json
+    times: Mapping[str, Intervals] | None = None  # the sets of time, if a catalogue has them
 
     def is_current(self, storage: Storage) -> bool:
-        """Whether the store is still the one that this is the index of."""
+        """Whether this is still the index of the store at `path`."""
         try:
             return storage.read(f"{self.path}/{MANIFEST}") == self.manifest
         except FileNotFoundError:
             return False
 
     def check(self, path: str) -> None:
-        """Raise StoreError unless this is the index of a store that this neurobrick reads, and
-        Mismatch when it is damaged. `path` is for the message."""
+        """Raise StoreError when this neurobrick does not read the format, Mismatch for damage.
+
+        `path` is for the message.
+        """
         check_version(path, format_version(self.manifest))
         self.inventory.check(METADATA, self.metadata)
         check_version(path, self.session.get("format_version"))
@@ -98,32 +99,32 @@ class Index:
         return self._root["consolidated_metadata"]["metadata"]
 
     def children(self, key: str) -> list[str]:
-        """The last segments of the groups right below `key`."""
+        """The last segments of the keys of the nodes right below `key`."""
         prefix = f"{key}/"
         below = (name.removeprefix(prefix) for name in self.nodes if name.startswith(prefix))
         return sorted(name for name in below if "/" not in name)
 
     def array(self, key: str) -> ArrayNode:
-        """The array at `key`. Raises Mismatch when there is none, or not one as neurobrick's."""
-        found = self.nodes.get(key)
-        if found is None or found["node_type"] != "array":
+        """The array at `key`. Raises Mismatch unless there is one, as neurobrick writes it."""
+        metadata = self.nodes.get(key)
+        if metadata is None or metadata["node_type"] != "array":
             raise Mismatch(f"there is no array {key}")
-        if [codec["name"] for codec in found["codecs"]] != CODECS:
+        if [codec["name"] for codec in metadata["codecs"]] != CODECS:
             raise Mismatch(f"{key} is not encoded as neurobrick does")
-        name = found["data_type"]
+        name = metadata["data_type"]
         if not isinstance(name, str) or name not in DATA_TYPES:
             raise Mismatch(f"{key} is of type {str(name)[:50]}, which no store holds")
         node = ArrayNode(
             key,
-            tuple(found["shape"]),
+            tuple(metadata["shape"]),
             DATA_TYPES[name],
-            found["chunk_grid"]["configuration"]["chunk_shape"][0],
-            found["attributes"],
+            metadata["chunk_grid"]["configuration"]["chunk_shape"][0],
+            metadata["attributes"],
         )
         sizes = (*node.shape, node.rows)
         if not all(isinstance(n, int) and n >= 0 for n in sizes) or not node.shape or node.rows < 1:
             raise Mismatch(f"{key} has the shape {node.shape}, in chunks of {node.rows} rows")
-        # A shape is only believed, and memory taken for it, where there are chunks for it.
+        # A forged shape takes no memory: the store must have a file for each chunk.
         if node.n_chunks > len(self.inventory.files):
             raise Mismatch(f"{key} has more chunks than the store has files")
         return node
@@ -134,12 +135,12 @@ class Index:
 
 
 def format_version(manifest: bytes) -> object:
-    """What a manifest.json says of its version. Raises Mismatch when it is damaged."""
+    """The format version in a manifest.json. Raises Mismatch when it is damaged."""
     return _loaded(manifest, MANIFEST).get("format_version")
 
 
 def check_version(path: str, version: object) -> None:
-    """Raise StoreError, with what to do, unless stores of format `version` are read here."""
+    """Raise StoreError, with advice, unless this neurobrick reads stores of format `version`."""
     if version in READABLE_VERSIONS:
         return
     older = isinstance(version, int) and version < min(READABLE_VERSIONS)
@@ -156,9 +157,9 @@ def check_version(path: str, version: object) -> None:
 
 def _loaded(content: bytes, name: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(content)
+        loaded = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise Mismatch(f"{name} is no JSON ({error})") from error
-    if not isinstance(found, dict):
+    if not isinstance(loaded, dict):
         raise Mismatch(f"{name} is no JSON object")
-    return found
+    return loaded

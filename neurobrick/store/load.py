@@ -1,4 +1,4 @@
-"""Loads: chunks of arrays, and what becomes of them on their way into memory."""
+"""Loads: chunks of arrays, and their conversion to times in seconds and values in SI."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurobrick.clock import Clock
+from neurobrick.clock import Clock, ticks_of_runs
 from neurobrick.storage import Storage
 from neurobrick.store.codec import decode
 from neurobrick.store.index import ArrayNode, Index
@@ -21,22 +21,23 @@ from neurobrick.store.quantize import VALUE_TYPES, Quantization
 
 Array = NDArray[Any]
 
-INLINE = 2**18  # bytes that are decoded sooner than a thread has taken them up
-Chunks = slice | None  # of an array, as a slice of their numbers; None is all of them
+INLINE = 2**18  # bytes; less is decoded faster than threads start
+Chunks = slice | None  # the numbers of an array's chunks; None is all of them
 
 
 @dataclass(frozen=True)
 class Load:
-    """Some chunks of an array, and what becomes of them: `convert(chunk's rows, rows of out)`;
-    without it chunks are decoded in place."""
+    """Some chunks of an array, and the array that they fill."""
 
     node: ArrayNode
-    chunks: Sequence[tuple[str, int]]
-    out: Array
+    chunks: Sequence[tuple[str, int]]  # consecutive; name of each file, and first row in the array
+    out: Array  # as many rows as the chunks hold of the array
+    # Called with the rows of a chunk and the rows of `out` to fill. None: `out` holds the rows as
+    # they are stored, and chunks are decoded in place.
     convert: Callable[[Array, Array], object] | None = None
 
     def decode(self, content: bytes, start: int) -> None:
-        """Decode the chunk of rows from `start` on, in its place."""
+        """Decode the chunk whose first row is `start` into its rows of `out`."""
         first = start - self.chunks[0][1]
         into = self.out[first : first + self.node.rows]
         whole = self.convert is None and len(into) == self.node.rows
@@ -51,43 +52,43 @@ class Load:
 def fill(storage: Storage, index: Index, loads: Sequence[Load]) -> None:
     """Fetch and decode the chunks of all `loads`, several at a time.
 
-    Raises Mismatch for content that is not what the index says, FileNotFoundError for a chunk that
-    is not there.
+    Raises Mismatch for content that differs from the index, FileNotFoundError for a chunk that is
+    not there.
     """
-    wanted = [(load, name, start) for load in loads for name, start in load.chunks]
-    names = [f"{index.path}/{name}" for _, name, _ in wanted]
-    entries = [index.inventory.entry(name) for _, name, _ in wanted]
+    chunks = [(load, name, start) for load in loads for name, start in load.chunks]
+    names = [f"{index.path}/{name}" for _, name, _ in chunks]
+    entries = [index.inventory.entry(name) for _, name, _ in chunks]
     fetched = storage.fetch(names, [crc for _, crc in entries])
 
-    def task(content: Callable[[], bytes], load: Load, name: str, start: int) -> None:
-        found = content()
-        index.inventory.check(name, found)
+    def task(get: Callable[[], bytes], load: Load, name: str, start: int) -> None:
+        content = get()
+        index.inventory.check(name, content)
         try:
-            load.decode(found, start)
+            load.decode(content, start)
         except ValueError as error:
             raise Mismatch(f"{name} {error}") from error
 
-    tasks = [partial(task, get, *what) for get, what in zip(fetched, wanted, strict=True)]
+    tasks = [partial(task, get, *chunk) for get, chunk in zip(fetched, chunks, strict=True)]
     if len(tasks) > 1 and sum(size for size, _ in entries) > INLINE:
         run_all(tasks)
     else:
-        for one in tasks:
-            one()
+        for decode_chunk in tasks:
+            decode_chunk()
 
 
 def _some(node: ArrayNode, chunks: Chunks) -> tuple[Sequence[tuple[str, int]], tuple[int, ...]]:
-    """The chunks that are wanted of an array, and the shape of what they hold of it."""
+    """Those of an array's chunks, and the shape of the rows that they hold."""
     names = node.chunks()
     if chunks is None:
         return names, node.shape
-    wanted = names[chunks]
-    first = wanted[0][1] if wanted else 0
-    stop = min(node.shape[0], wanted[-1][1] + node.rows) if wanted else 0
-    return wanted, (stop - first, *node.shape[1:])
+    kept = names[chunks]
+    first = kept[0][1] if kept else 0
+    stop = min(node.shape[0], kept[-1][1] + node.rows) if kept else 0
+    return kept, (stop - first, *node.shape[1:])
 
 
 def array_load(index: Index, key: str, chunks: Chunks = None, dtype: type | None = None) -> Load:
-    """An array as it is, or cast to `dtype`."""
+    """The load of an array as it is, or cast to `dtype`."""
     node = index.array(key)
     names, shape = _some(node, chunks)
     if dtype is None or node.dtype == dtype:
@@ -96,7 +97,7 @@ def array_load(index: Index, key: str, chunks: Chunks = None, dtype: type | None
 
 
 def times_load(index: Index, key: str, chunks: Chunks = None) -> Load:
-    """Times in seconds."""
+    """The load of an array of times, in seconds."""
     clock = clock_of(index, key)
     if clock is None:
         return array_load(index, key, chunks)
@@ -106,7 +107,7 @@ def times_load(index: Index, key: str, chunks: Chunks = None) -> Load:
 
 
 def values_load(index: Index, key: str, chunks: Chunks = None) -> Load:
-    """Values in SI."""
+    """The load of a series' values, in SI."""
     node = index.array(key)
     if "quantization" not in node.attributes:
         return array_load(index, key, chunks)
@@ -134,6 +135,19 @@ def clock_of(index: Index, key: str) -> Clock | None:
     return Clock(rate, offset)
 
 
+def sample_ticks(segments: Array, n_samples: int) -> NDArray[np.int64]:
+    """The tick (n_samples,) of each sample of a regular series, from its `segments` (k, 2).
+
+    Raises Mismatch, before it takes memory, when the segments are not of so many samples.
+    """
+    if segments.ndim != 2 or segments.shape[1] != 2:
+        raise Mismatch(f"segments of shape {segments.shape}")
+    counts = segments[:, 1]
+    if np.any(counts < 0) or np.any(counts > n_samples) or counts.sum() != n_samples:
+        raise Mismatch(f"the segments are not of {n_samples} samples")
+    return ticks_of_runs(segments)
+
+
 def chunk_starts(index: Index, key: str) -> NDArray[np.float64]:
-    """The first time of each chunk of an array of times."""
+    """The first time (n_chunks,) in seconds of each chunk of an array of times."""
     return np.asarray(index.array(key).attributes["chunk_starts"], np.float64)

@@ -1,8 +1,8 @@
 """Reading a store: each call decodes anew, whole arrays or some of their chunks.
 
-Every byte that is read is held against the store's inventory. A store that a writer replaces while
-it is being read is read again, whole, from the new one; one of which something was already given
-out is not mixed with its successor: that is an error.
+Every byte that is read is compared with the inventory of the store. If a writer replaces the store
+meanwhile, the new one is read, whole. Once data has been returned, a replaced store is an error:
+two versions are never mixed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from neurobrick.clock import Clock, ticks_of_runs
+from neurobrick.clock import Clock
 from neurobrick.errors import StoreError
 from neurobrick.intervals import Intervals
 from neurobrick.schema import SessionMetadata
@@ -34,6 +34,7 @@ from neurobrick.store.load import (
     chunk_starts,
     clock_of,
     fill,
+    sample_ticks,
     times_load,
     values_load,
 )
@@ -43,20 +44,20 @@ Array = NDArray[Any]
 FloatArray = NDArray[np.float64]
 T = TypeVar("T")
 
-# What metadata can lead to that were written to do harm, and have the right checksums.
+# Exceptions that forged metadata with right checksums can cause.
 FORGED = (TypeError, AttributeError, ArithmeticError, MemoryError)
 
-BYTES_PER_SPIKE = 12  # float64 seconds and an int32 row
+BYTES_PER_SPIKE = 12  # in memory: float64 seconds and an int32 row
 
 
 class SessionStore:
-    """A store opened for reading. Nothing is read until asked; every call decodes anew.
+    """A store opened for reading. Opening reads the index alone; every call decodes anew.
 
-    `path` is its name below `storage`; `known` its index, where a catalogue holds it. Where a store
-    that is replaced gets another place, `locate` tells the index that it has now.
+    `path` is the name of the store below `storage`. `known` is its index, if a catalogue has it.
+    `locate` returns the index of the session now: a store may move when it is replaced.
 
-    Raises StoreError, from the constructor and from every method, when what it needs is absent,
-    damaged, or of a format version that this neurobrick does not read.
+    The constructor and every method raise StoreError when a file is absent or damaged, may not be
+    read, or is of a format version that this neurobrick does not read.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class SessionStore:
         self._path = path
         self._locate = locate or self._load_index
         self._lock = PerProcess(RLock)  # a fork may happen while another thread holds it
-        self._given = False  # whether anything of this version of the store was given out
+        self._given = False  # whether data of this version has been returned
         with self._boundary():
             self._index = known or self._load_index()
             if known:
@@ -90,7 +91,7 @@ class SessionStore:
 
     @property
     def name(self) -> str:
-        """Where the store is, for people."""
+        """The path or URL of the store, for messages."""
         return f"{self._storage.url.rstrip('/')}/{self._path}"
 
     @property
@@ -100,7 +101,7 @@ class SessionStore:
 
     @property
     def index(self) -> Index:
-        """What the store says of its nodes and files."""
+        """The metadata of the nodes, and the inventory."""
         return self._read(lambda index: index)
 
     @property
@@ -123,11 +124,11 @@ class SessionStore:
 
     @property
     def is_remote(self) -> bool:
-        """Whether reading means asking another machine."""
+        """Whether the store is on another machine."""
         return self._storage.is_remote
 
     def spike_bytes(self) -> tuple[int, int]:
-        """Bytes of the spikes in memory, and in the store."""
+        """Bytes of all spikes in memory, and in the store."""
 
         def sizes(index: Index) -> tuple[int, int]:
             n = index.array("spikes/time").shape[0]
@@ -146,7 +147,7 @@ class SessionStore:
         return self._read(sizes, gives=False)
 
     def spikes(self, chunks: Chunks = None) -> tuple[FloatArray, NDArray[np.int32]]:
-        """Times in seconds, sorted, and rows of the units table; both (n,), read-only."""
+        """Spike times (n,) in seconds, sorted, and rows (n,) of the units table; read-only."""
         times, units = self._arrays(
             lambda index: [
                 times_load(index, "spikes/time", chunks),
@@ -156,15 +157,15 @@ class SessionStore:
         return times, units
 
     def spike_counts(self) -> NDArray[np.uint32]:
-        """How many spikes each unit has, (units,)."""
+        """The number of spikes of each unit, (units,)."""
         return self._arrays(lambda index: [array_load(index, "spikes/count")])[0]
 
     def spike_chunks(self) -> FloatArray:
-        """The first time of each chunk of the spikes."""
+        """The first time (n_chunks,) in seconds of each chunk of the spikes."""
         return self._read(lambda index: chunk_starts(index, "spikes/time"))
 
     def behavior_names(self) -> list[str]:
-        """The series in the store."""
+        """The names of the series in the store."""
         return [decoded(name) for name in self._read(lambda index: index.children("behavior"))]
 
     def behavior_info(self, name: str) -> tuple[Mapping[str, Any], tuple[int, ...], Clock | None]:
@@ -178,7 +179,7 @@ class SessionStore:
         return self._read(read)
 
     def segments(self) -> dict[str, NDArray[np.int64]]:
-        """First tick and length of each gap-free stretch of every regular series, (k, 2)."""
+        """First tick and length of the gap-free stretches, (k, 2), of each regular series."""
         keys = self._read(
             lambda index: {
                 decoded(name): f"behavior/{name}/segments"
@@ -202,7 +203,8 @@ class SessionStore:
         stamps, values = self._arrays(loads)
         _, shape, clock = self.behavior_info(name)
         if clock:
-            ticks = self._ticks(name, stamps, shape[0])
+            with self._boundary():
+                ticks = sample_ticks(stamps, shape[0])
             if chunks is not None:
                 rows = self._read(lambda index: index.array(f"{key}/values").rows)
                 ticks = ticks[chunks.start * rows : chunks.stop * rows]
@@ -212,21 +214,22 @@ class SessionStore:
         return stamps, values
 
     def behavior_chunks(self, name: str) -> FloatArray:
-        """The first time of each chunk of a series."""
+        """The first time (n_chunks,) in seconds of each chunk of a series."""
         key = behavior_key(name)
         _, shape, clock = self.behavior_info(name)
         if clock is None:
             return self._read(lambda index: chunk_starts(index, f"{key}/timestamps"))
         rows = self._read(lambda index: index.array(f"{key}/values").rows)
         (segments,) = self._arrays(lambda index: [array_load(index, f"{key}/segments")])
-        return clock.times(self._ticks(name, segments, shape[0])[::rows])
+        with self._boundary():
+            return clock.times(sample_ticks(segments, shape[0])[::rows])
 
     def units(self) -> pa.Table:
         """The units table, one row a unit."""
         return self._table("units")
 
     def interval_names(self) -> list[str]:
-        """The interval tables in the store."""
+        """The names of the interval tables in the store."""
         return [decoded(name) for name in self._read(lambda index: index.children("intervals"))]
 
     def interval_table(self, name: str) -> pa.Table:
@@ -234,8 +237,7 @@ class SessionStore:
         return self._table(intervals_key(name))
 
     def times(self) -> dict[str, Intervals]:
-        """The session's sets of time: `domain`, when it was recorded; `evaluation`, when decoding
-        is scored; and the splits by name."""
+        """The sets of time: `domain` (recorded), `evaluation` (scored), and the splits."""
         known = self._read(lambda index: index.times)
         return dict(known) if known is not None else self._read_times()
 
@@ -258,8 +260,7 @@ class SessionStore:
         return {name: Intervals(start, stop) for name, start, stop in pairs}
 
     def read_ahead(self) -> None:
-        """Have the spikes, the target and all segments fetched at once, where the store is
-        elsewhere."""
+        """Begin to fetch the spikes, the target and all segments of a remote store."""
 
         def chunks(index: Index) -> list[tuple[str, int]]:
             keys = ["spikes/time", "spikes/unit"]
@@ -271,20 +272,8 @@ class SessionStore:
             names = [chunk for node in nodes for chunk, _ in node.chunks()]
             return [(f"{index.path}/{name}", index.inventory.entry(name)[1]) for name in names]
 
-        found = self._read(chunks, gives=False)
-        self._storage.read_ahead([name for name, _ in found], [crc for _, crc in found])
-
-    def _ticks(self, name: str, segments: Array, n_samples: int) -> NDArray[np.int64]:
-        """The tick (n_samples,) of each sample of a regular series.
-
-        Raises StoreError when the `segments` (k, 2) are not of so many samples.
-        """
-        if segments.ndim != 2 or segments.shape[1] != 2:
-            raise StoreError(f"{self.name} is damaged: segments of shape {segments.shape}")
-        counts = segments[:, 1]
-        if np.any(counts < 0) or np.any(counts > n_samples) or counts.sum() != n_samples:
-            raise StoreError(f"{self.name} is damaged: the segments of {name} are not its samples")
-        return ticks_of_runs(segments)
+        keys = self._read(chunks, gives=False)
+        self._storage.read_ahead([name for name, _ in keys], [crc for _, crc in keys])
 
     def _table(self, key: str) -> pa.Table:
         def parts(index: Index) -> list[tuple[str, str]]:
@@ -317,34 +306,34 @@ class SessionStore:
 
     def _arrays(self, loads: Callable[[Index], list[Load]]) -> list[Array]:
         def read(index: Index) -> list[Array]:
-            wanted = loads(index)
-            fill(self._storage, index, wanted)
-            return [_frozen(load.out) for load in wanted]
+            filled = loads(index)
+            fill(self._storage, index, filled)
+            return [_frozen(load.out) for load in filled]
 
         return self._read(read)
 
     def _read(self, read: Callable[[Index], T], *, gives: bool = True) -> T:
-        """What `read` makes of the store's index: of one version of the store, whole.
+        """The result of `read`, given the store's index; all of it is of one version of the store.
 
-        When that `gives` something to the caller, later calls are bound to the same version.
+        `gives`: the result is returned to the caller, so later calls must read the same version.
         """
         with self._boundary():
             index = self._index
             try:
-                found = read(index)
+                result = read(index)
             except (Mismatch, FileNotFoundError):
                 index = self._renewed(index)
-                found = read(index)
+                result = read(index)
             with self._lock.get():
                 if index is not self._index:
                     raise self._replaced()
                 self._given |= gives
-            return found
+            return result
 
     def _renewed(self, old: Index) -> Index:
-        """The index of the store that took the place of the one of `old`.
+        """The index of the store that has replaced the one with the index `old`.
 
-        Raises the exception that is being handled when none has: then the store is damaged.
+        If none has, the store is damaged: the exception that is being handled is raised again.
         """
         with self._lock.get():
             if self._index is not old:  # another thread was here first
@@ -363,9 +352,9 @@ class SessionStore:
         )
 
     def _load_index(self) -> Index:
-        """The index as the store's own files have it, both of one version.
+        """The index in the store's own two files, both of one version.
 
-        Raises Mismatch when they do not fit, and no writer has replaced them meanwhile.
+        Raises Mismatch when the files do not match and no writer has replaced them meanwhile.
         """
         names = [f"{self._path}/{MANIFEST}", f"{self._path}/{METADATA}"]
         before = b""
@@ -388,7 +377,7 @@ class SessionStore:
 
     @contextmanager
     def _boundary(self) -> Iterator[None]:
-        """Exceptions of codecs, JSON and storage, as StoreError."""
+        """Turns exceptions of codecs, JSON and storage into StoreError."""
         try:
             yield
         except StoreError:
