@@ -1,4 +1,4 @@
-"""A slice holds the same spikes and samples in the hands of another library."""
+"""The objects of other libraries hold the same spikes, samples and rows as the slice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.layouts import SECONDS, write
 
 NOTHING = ((5.0, 5.0), (-20.0, -10.0), (900.0, 901.0))  # an empty window, one before, one after
 
-# Named as entries of the three libraries' are, and as the dimensions of each other's; sorted.
+# Names of entries of the three libraries, and of the dimensions of each other. Sorted.
 CLASHING = (
     "behavior.time_time", "counts", "pos", "pos_time", "spikes", "time", "trials", "unit", "units",
 )  # fmt: skip
@@ -41,7 +41,7 @@ def window(corpus: Dataset) -> Slice:
 
 @pytest.fixture(scope="module")
 def clashing(tmp_path_factory: pytest.TempPathFactory) -> Slice:
-    """Behavior called what the entries of all three libraries are called, and tables too."""
+    """Behavior and tables with the names that entries of the three libraries have."""
 
     def layout(file: NWBFile, rng: np.random.Generator) -> None:
         file.add_unit(spike_times=np.sort(rng.uniform(0, SECONDS, 300)))
