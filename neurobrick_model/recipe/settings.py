@@ -159,7 +159,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 class ModelSettings(Settings):
     """Size of the Perceiver, and the window that it reads. The upper bounds are far beyond any
-    trained model; they protect against forged files."""
+    trained model; they protect against forged files.
+
+    `model/perceiver.py` lists the files that have to follow when the model, and so these settings,
+    change.
+    """
 
     preset: Literal["poyo-1.3m", "poyo-11.8m"] | None = Field(
         None, description="published sizes; settings beside it override them"
