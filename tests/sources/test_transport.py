@@ -71,6 +71,26 @@ def test_lasting_failures_are_given_up(status: int, waited: list[float]) -> None
     assert len(server.log) == 1 + SLOW.retries
 
 
+def test_the_body_of_a_failure_is_not_read(waited: list[float]) -> None:
+    """A server could send one without end, or one that is larger than the memory."""
+    sent = []
+
+    def answer(request: Handler) -> None:
+        if sent:
+            return request.send_json({"well": "done"})
+        sent.append(0)
+        request.send_response(503)
+        request.send_header("Content-Length", str(1 << 40))
+        request.end_headers()
+        with suppress(OSError):  # the client has closed the connection
+            while sent[0] < 1 << 28:
+                sent[0] += request.wfile.write(bytes(1 << 16))
+
+    with Loopback() as server:
+        assert web(SLOW).json(server.listen(answer), "gone") == {"well": "done"}
+    assert sent[0] < 1 << 26
+
+
 @pytest.mark.parametrize("status", [400, 404, 409, 410, 418, 501])
 def test_a_lasting_answer_is_not_repeated(status: int, waited: list[float]) -> None:
     with Failing(1_000, status) as server:
