@@ -81,22 +81,17 @@ class Corpus:
         from the inherited one, when there is nothing to train on, and when memory does not suffice,
         which is estimated before anything is read.
         """
-        device = torch.device(device)
+        device, evaluation = torch.device(device), evaluation or EvaluationSettings()
         ids = select_sessions(dataset, settings.sessions)
         sessions = [dataset[id] for id in ids]
         names = [choose_target(session, settings.target) for session in sessions]
         check_alike(sessions, names, settings, inherited)
-        check_rules(sessions, settings, evaluation or EvaluationSettings())
+        check_rules(sessions, settings, evaluation)
         home = _choose_home(sessions, names, settings, device, say)
-        requests = [
-            read_scoring_request(session, evaluation or EvaluationSettings())
-            for session in sessions
-        ]
+        requests = [read_scoring_request(session, evaluation) for session in sessions]
         say_missing(ids, [request.missing for request in requests], say)
         store, parts = _read(sessions, names, requests, settings, seed)
-        for part in parts:
-            if part.warning:
-                say(part.warning)
+        _say_warnings(parts, say)
         say_missing(ids, [part.missing for part in parts], say)
         others = {
             name: (choose_readout(sessions, name, readout, inherited), readout.weight)
@@ -172,6 +167,12 @@ def _read(
         samples = read_samples(session, name, settings, requests[row])
         parts.append(_labelled(samples, settings, seed, session))
     return store, parts
+
+
+def _say_warnings(parts: Sequence[SessionSamples], say: Say) -> None:
+    for part in parts:
+        if part.warning:
+            say(part.warning)
 
 
 def _choose_home(

@@ -25,7 +25,7 @@ from neurobrick_model.decoding.spec import DecoderSpec
 from neurobrick_model.decoding.vocabulary import TABLES
 from neurobrick_model.errors import UnknownSession
 from neurobrick_model.evaluation.metrics import mean_r2
-from neurobrick_model.training import trainer
+from neurobrick_model.training import setup
 from neurobrick_model.training.output.checkpoint import load_state
 from neurobrick_model.training.output.run_folder import checkpoints
 from tests.model.conftest import TINY
@@ -413,7 +413,7 @@ def test_the_command_that_an_unknown_session_names_can_be_pasted(
         Decoder.load(base).predict(stores, "new/c", 0.0, 1.0)  # type: ignore[arg-type]
     program, *arguments = shlex.split(str(caught.value).partition("To teach it: ")[2])
     assert program == "neurobrick-train"
-    monkeypatch.setattr(trainer, "Dataset", lambda root, cache_bytes: stores)
+    monkeypatch.setattr(setup, "Dataset", lambda root, cache_bytes: stores)
     arguments += ["--name", "pasted", "--labels", "30s", "--json"]
     for override in FEW:
         arguments += ["--set", override]

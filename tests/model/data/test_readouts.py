@@ -268,7 +268,7 @@ def test_a_decoder_predicts_each_readout(
             {"side": {"column": "nothing", "during": {"table": "trials"}}},
             r"data\.readouts\.side: no session has .*: table 'trials' has no column 'nothing'",
         ),
-        ({"side": {"column": "side"}}, "column and during go together"),
+        ({"side": {"column": "side"}}, "set both column and during"),
         (
             {"side": {"column": "start", "behavior": "x", "during": {"table": "trials"}}},
             "not both",
