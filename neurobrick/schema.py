@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurobrick.clock import Clock
-from neurobrick.errors import HarmonizeError
+from neurobrick.errors import HarmonizeError, listed
 from neurobrick.intervals import Intervals
 
 FORMAT_VERSION = 3  # of the stores that are written
@@ -92,40 +92,41 @@ class SessionMetadata(_Model):
 class Scaling:
     """How a file's numbers became SI, in float64: `(number * gain + offset) * factor`."""
 
-    gain: float = 1.0
-    offset: float = 0.0
-    factor: float = 1.0
+    gain: float = 1.0  # source units to one of the file's numbers
+    offset: float = 0.0  # source units
+    factor: float = 1.0  # SI to one source unit
 
 
 @dataclass(frozen=True)
 class Series:
-    """One behavior: `values` (n, d) in `unit` at `timestamps` (n,), sorted, in s."""
+    """One behavior."""
 
-    timestamps: NDArray[np.float64]
-    values: NDArray[np.floating]
+    timestamps: NDArray[np.float64]  # (n,) seconds, sorted
+    values: NDArray[np.floating]  # (n, d) in `unit`
     unit: str
-    source: str
+    source: str  # path in the file
     source_unit: str
     description: str = ""
-    columns: tuple[str, ...] = ()
-    clock: Clock | None = None  # the sampling clock that the file declares, where it does
-    scaling: Scaling = Scaling()  # how the values were made of the file's
+    columns: tuple[str, ...] = ()  # names of the d columns, if the file names them
+    clock: Clock | None = None  # the sampling clock, if the file declares one
+    scaling: Scaling = Scaling()  # from the file's numbers to `values`
 
 
 @dataclass(frozen=True)
 class SessionData:
-    """One session in memory. Spike times in seconds, sorted; `spike_units` are rows of `units`."""
+    """One session in memory."""
 
     metadata: SessionMetadata
-    spike_times: NDArray[np.float64]
-    spike_units: NDArray[np.integer]
-    units: pa.Table
+    spike_times: NDArray[np.float64]  # (n,) seconds, sorted
+    spike_units: NDArray[np.integer]  # (n,) rows of `units`
+    units: pa.Table  # one row a unit
     behavior: Mapping[str, Series]
-    intervals: Mapping[str, pa.Table]
-    domain: Intervals
-    evaluation: Intervals
+    intervals: Mapping[str, pa.Table]  # each with `start` and `stop` in seconds
+    domain: Intervals  # recorded
+    evaluation: Intervals  # scored
     splits: Mapping[str, Intervals] = field(default_factory=dict)
-    spike_ticks: tuple[Clock, NDArray[np.int64]] | None = None  # where they give back the times
+    # (n,) ticks that give back the spike times exactly, if a clock has them
+    spike_ticks: tuple[Clock, NDArray[np.int64]] | None = None
 
 
 def check(session: SessionData) -> None:
@@ -141,8 +142,9 @@ def check(session: SessionData) -> None:
     _check_splits(session)
     target = session.metadata.target
     if target is not None and target not in session.behavior:
-        there = ", ".join(session.behavior) or "none"
-        raise HarmonizeError(f"the target {target!r} is no behavior of this session: {there}")
+        raise HarmonizeError(
+            f"the target {target!r} is no behavior of this session: {listed(session.behavior)}"
+        )
 
 
 def _check_spikes(session: SessionData) -> None:
@@ -168,7 +170,7 @@ def _check_series(name: str, series: Series) -> None:
 def _check_splits(session: SessionData) -> None:
     unknown = set(session.splits) - set(SPLITS)
     if unknown:
-        raise HarmonizeError(f"unknown splits: {', '.join(sorted(unknown))}")
+        raise HarmonizeError(f"unknown splits: {listed(sorted(unknown))}")
     taken = Intervals.empty()
     for name, split in session.splits.items():
         if (split & taken).duration or (split - session.domain).duration:
