@@ -107,7 +107,7 @@ class Work:
         simulation = self.simulation
         known, held_out = [], {}
         for number in range(len(simulation.units)):
-            subject, day = simulation.place(number)
+            subject, day = simulation.subject_and_day(number)
             name = simulation.name(number)
             if subject == self.subjects - 1:
                 held_out[name] = NEW_SUBJECT

@@ -208,12 +208,12 @@ def train(work: Work, report: Report) -> None:
     })  # fmt: skip
     with measured(report, "set up training"):
         trainer = Trainer(recipe)
-    trainer.meter.restart()
+    trainer.setup.meter.restart()
     with measured(report, "train"):
         scores = [Scores.of(trainer.train_step(step)[0]) for step in range(work.steps)]
-    reading = trainer.meter.read()
+    reading = trainer.setup.meter.read()
     report["train"] |= {
-        "device": str(trainer.device),
+        "device": str(trainer.setup.device),
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         "losses": [score.loss for score in scores],
         "null_losses": [score.null_loss for score in scores],
@@ -222,7 +222,7 @@ def train(work: Work, report: Report) -> None:
     folder = work.folder / "decoder"
     with measured(report, "save the decoder"):
         folder.mkdir(exist_ok=True)
-        trainer.spec.save(folder, trainer.weights.state_dict())
+        trainer.setup.spec.save(folder, trainer.weights.state_dict())
     report["save the decoder"]["bytes"] = size_of(folder)
 
 

@@ -34,8 +34,8 @@ from rich.table import Table
 from demo.loopback import Handler, Loopback
 from neurobrick.readers.formats import open_recording
 from neurobrick.readers.stream import RangeFile
-from neurobrick.sources.ranges import RangeReader
-from neurobrick.sources.transport import Patience, Web
+from neurobrick.sources.web.ranges import RangeReader
+from neurobrick.sources.web.transport import Patience, Web
 
 ORDERS = {
     "voltage first": ("voltage", "units", "behavior"),

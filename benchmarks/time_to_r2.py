@@ -56,8 +56,8 @@ def run(*command: object) -> None:
 def train(folder: Path, optimizer: str, rate: float, r2: float, steps: int, seed: int) -> Any:
     """Train until validation reaches `r2`. Returns the step and the seconds, or None if it never
     does."""
+    from neurobrick import Progress
     from neurobrick_model import Recipe, Trainer
-    from neurobrick_model.training.output.watch import Watch
 
     training = {
         **RECIPE["training"],
@@ -75,25 +75,25 @@ def train(folder: Path, optimizer: str, rate: float, r2: float, steps: int, seed
     class Reached(Exception):
         pass
 
-    class Until(Watch):
+    class Until(Progress):
         trainer: Trainer | None = None
 
         def say(self, line: str) -> None:
-            if self.trainer and self.trainer.progress.best >= r2:
+            if self.trainer and self.trainer.state.best >= r2:
                 raise Reached
 
-    watch = Until()
-    trainer = watch.trainer = Trainer(recipe, watch=watch)
+    progress = Until()
+    trainer = progress.trainer = Trainer(recipe, progress=progress)
     with suppress(Reached):
         trainer.fit()
-    progress = trainer.progress
+    state = trainer.state
     return {
         "optimizer": f"{optimizer}, rate {rate:g}",
-        "reached": progress.best >= r2,
-        "best_r2": progress.best,
-        "steps": progress.step,
-        "windows": progress.step * recipe.training.batch,
-        "seconds": progress.seconds,
+        "reached": state.best >= r2,
+        "best_r2": state.best,
+        "steps": state.step,
+        "windows": state.step * recipe.training.batch,
+        "seconds": state.seconds,
     }
 
 

@@ -61,16 +61,16 @@ def ours(root: Path, preset: str, batch: int, steps: int, *, profile: bool) -> d
     for step in range(WARMUP):
         trainer.train_step(step)
     wait()
-    meter: Meter = trainer.meter
+    meter: Meter = trainer.setup.meter
     meter.restart()
     for step in range(WARMUP, WARMUP + steps):
         trainer.train_step(step)
     wait()
     reading = meter.read()
-    result = {**asdict(reading), "precision": str(trainer.precision).removeprefix("torch.")}
+    result = {**asdict(reading), "precision": str(trainer.setup.precision).removeprefix("torch.")}
     result["peak_bytes"] = result.pop("memory")
     result["cutting"] = cutting(trainer, steps) / (batch / reading.windows_per_second)
-    if trainer.device.type == "cuda" or profile:
+    if trainer.setup.device.type == "cuda" or profile:
         result["busy"], table = profiled(trainer, WARMUP + steps)
         if profile:
             click.echo(table, err=True)
@@ -83,7 +83,7 @@ def cutting(trainer: Any, steps: int) -> float:
     for step in range(steps):
         wait()
         began = time.perf_counter()
-        trainer.gradients.feed.prepare(step)
+        trainer.gradients.prefetcher.prepare(step)
         wait()
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
@@ -94,7 +94,7 @@ def profiled(trainer: Any, first: int, steps: int = 5) -> tuple[float, str]:
     from torch._C._profiler import _ExperimentalConfig
     from torch.profiler import ProfilerActivity, profile
 
-    card = trainer.device.type == "cuda"
+    card = trainer.setup.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if card else [])]
     trainer.train_step(first)
     wait()

@@ -1,1 +1,1 @@
-"""The demonstration that `make demo` runs, and the loopback archive that it and the tests use."""
+"""The demonstration of `make demo`, and the loopback archive that it shares with the tests."""

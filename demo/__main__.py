@@ -1,7 +1,7 @@
-"""The whole way, once, on this machine alone: `make demo`.
+"""From recordings to a trained decoder, on this machine alone: `make demo`.
 
-Simulates recordings, serves them as a dandiset on loopback, and then runs what anyone would run
-with a dandiset of the public archive: `neurobrick prepare dandiset` and `neurobrick-train`.
+Simulates recordings, serves them as a dandiset on loopback, and then runs the two commands that one
+runs with a dandiset of the public archive: `neurobrick prepare dandiset` and `neurobrick-train`.
 """
 
 from __future__ import annotations

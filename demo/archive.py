@@ -2,14 +2,14 @@
 
     <folder>/<dandiset>/<version>/sub-X/sub-X_….nwb      version: "draft", or one like 0.220113.0400
 
-A folder named like a version is a published version; a draft is always there and, where it has no
-folder of its own, holds what the newest published version holds. A folder whose name ends in
-`.zarr` is one Zarr asset. A file `dandiset.json` beside the versions may give the `name`, `license`
-and `citation` of the dandiset. All is read once, at the start.
+A folder named like a version is a published version. There is always a draft: without a folder of
+its own, it has the files of the newest published version. A folder called `*.zarr` is one Zarr
+asset. A file `dandiset.json` beside the versions may give the `name`, `license` and `citation` of
+the dandiset. All files are read once, at the start.
 
-It answers what dandi 0.81 asks in order to list and download, on loopback only. As in the archive,
-the bytes come from another place than the answers: a port of its own, to which requests are
-redirected, with a signature where the dandiset is embargoed. `Faults` are what it may do wrong.
+It answers the requests by which dandi 0.81 lists and downloads, on loopback only. As in the real
+archive, another server sends the bytes: requests are redirected to a second port, with a signature
+if the dandiset is embargoed. `Faults` make it misbehave.
 
     python -m demo.archive FOLDER [--port PORT]
 """
@@ -47,22 +47,22 @@ class Kept(NamedTuple):
     """A file of a Zarr asset."""
 
     file: Path
-    size: int
+    size: int  # bytes
     md5: str
 
 
 class Blob(NamedTuple):
-    """An asset of one version: what listings say of it, and its metadata. `file` may be a Zarr."""
+    """An asset of one version."""
 
-    file: Path
-    record: JSON
+    file: Path  # a file, or the folder of a Zarr
+    record: JSON  # its entry in listings
     metadata: JSON
 
 
 class LoopbackArchive(Loopback):
-    """Serves `folder` while used as a context manager; `api_url` is what a client is to be given.
+    """Serves `folder` while used as a context manager.
 
-    The bytes of assets come from `store_url`.
+    Clients use the address `api_url`, and are redirected to `store_url` for the bytes of assets.
     """
 
     def __init__(self, folder: Path, faults: Faults | None = None, port: int = 0) -> None:
@@ -124,7 +124,7 @@ class LoopbackArchive(Loopback):
         return kept
 
     def _answer(self, request: Handler) -> None:
-        """What the API's port answers."""
+        """Answer a request to the API's port."""
         path, query, token = request.path, request.query, self.faults.require_token
         if token and path != "/api/info/" and request.headers["Authorization"] != f"token {token}":
             return request.send_json({"detail": "Refused."}, 401)
@@ -143,7 +143,7 @@ class LoopbackArchive(Loopback):
         request.send(302, {"Location": url})
 
     def _hand_out(self, request: Handler) -> None:
-        """What the store's port answers. As S3, it takes a signature or none, and no key."""
+        """Answer a request to the store's port. Like S3 it refuses requests with a key."""
         signature = request.query.get("signature", "")
         self._uses[signature] += 1
         spent = 0 < self.faults.signature_lasts < self._uses[signature]
@@ -162,7 +162,7 @@ class LoopbackArchive(Loopback):
                 raise KeyError(request.path)
 
     def answer(self, path: str, query: dict[str, str]) -> JSON:
-        """What the API says at `path`. KeyError: there is no such thing."""
+        """The API's answer at `path`. Raises KeyError when there is none."""
         match path.strip("/").split("/")[1:]:
             case ["info"]:
                 info = {"version": "0.0.0", "services": {"api": {"url": self.api_url}}}
@@ -201,17 +201,18 @@ class LoopbackArchive(Loopback):
         embargo = "EMBARGOED" if self.faults.require_token else "OPEN"
         times = {"created": EPOCH, "modified": EPOCH}
         owner = {"identifier": dandiset, **times, "contact_person": "", "embargo_status": embargo}
-        found = {}
+        versions = {}
         for version, blobs in self.dandisets[dandiset].items():
             size = sum(blob.record["size"] for blob in blobs)
             status = "Valid" if version == "draft" else "Published"
             about = {"version": version, "name": self.about[dandiset]["name"], "status": status}
             counts = {"asset_count": len(blobs), "size": size}
-            found[version] = {**about, **counts, **times, "dandiset": owner}
-        return found
+            versions[version] = {**about, **counts, **times, "dandiset": owner}
+        return versions
 
     def assets(self, dandiset: str, version: str, query: dict[str, str]) -> list[JSON]:
-        """What `path` (a prefix) and `glob` choose; both ignore case, and `*` crosses `/`."""
+        """The assets that the query's `path` (a prefix) and `glob` choose. Both ignore case, and
+        `*` crosses `/`."""
         glob = re.compile(re.escape(query.get("glob", "*")).replace(r"\*", ".*"), re.IGNORECASE)
         path, order = query.get("path", "").lower(), query.get("order", "created")
         records = []
@@ -222,7 +223,7 @@ class LoopbackArchive(Loopback):
         return sorted(records, key=lambda r: str(r[order.lstrip("-")]), reverse=order[0] == "-")
 
     def page(self, path: str, query: dict[str, str], records: list[JSON]) -> JSON:
-        """One page as the archive cuts them: only the first tells the `count`."""
+        """One page of records. As in the archive, only the first page has the `count`."""
         page, size = int(query.get("page", 1)), int(query.get("page_size", PAGE_SIZE))
         more = len(records) > page * size
         following = f"{self.url}{path}?{urlencode({**query, 'page': page + 1})}" if more else None
@@ -230,7 +231,7 @@ class LoopbackArchive(Loopback):
         return {"count": len(records) if page == 1 else None, "next": following, "results": results}
 
     def zarr_page(self, path: str, query: dict[str, str], kept: dict[str, Kept]) -> JSON:
-        """One page of a Zarr asset's files: the next begins after this one's last key."""
+        """One page of a Zarr asset's files. The next page begins after the last key of this one."""
         prefix, after = query.get("prefix", ""), query.get("after", "").encode()
         keys = [k for k in kept if k.startswith(prefix) and k.encode() > after]
         page = keys[: int(query.get("limit", ZARR_PAGE_SIZE))]
@@ -244,12 +245,12 @@ class LoopbackArchive(Loopback):
 
 def _assets(version: Path) -> list[Path]:
     """The files and the Zarr folders of a version."""
-    found: list[Path] = []
+    assets: list[Path] = []
     for parent, folders, files in os.walk(version):
         zarrs = [name for name in folders if name.endswith(".zarr")]
         folders[:] = [name for name in folders if name not in zarrs]
-        found += [Path(parent, name) for name in (*files, *zarrs)]
-    return found
+        assets += [Path(parent, name) for name in (*files, *zarrs)]
+    return assets
 
 
 def _digests(file: Path) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""An HTTP server on loopback that keeps a log and can be told to misbehave: see `Faults`.
+"""An HTTP server on loopback that keeps a log and misbehaves as `Faults` say.
 
-What it serves is up to its user, which answers each request through a `Handler`.
+Its user decides what is served: a function answers each request through a `Handler`.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ JSON = dict[str, Any]
 
 @dataclass(frozen=True)
 class Faults:
-    """How a server misbehaves. Of an "every n-th", 1 is always and 0 never."""
+    """How a server misbehaves. For fields with "every nth", 1 means always and 0 never."""
 
     every_nth_503: int = 0
-    retry_after: int = 0  # seconds that a 503 asks a client to wait; 0: it does not say
+    retry_after: int = 0  # seconds of the Retry-After header of a 503; 0: no such header
     cut_every_nth_body: int = 0  # each n-th answer with a file's bytes breaks off half way
-    wrong_digest: Collection[str] = ()  # paths whose digests are those of other bytes
-    no_sha256: Collection[str] = ()  # asset paths that have only a dandi-etag, as on a fresh draft
-    ignore_ranges: bool = False  # files are sent whole, whatever range is asked for
+    wrong_digest: Collection[str] = ()  # paths of files with a wrong digest
+    no_sha256: Collection[str] = ()  # paths of assets with only a dandi-etag, as on a fresh draft
+    ignore_ranges: bool = False  # files are sent whole, also when a range is requested
     require_token: str | None = None  # every dandiset is embargoed, and opens to this key only
-    signature_lasts: int = 0  # requests that a signed address of an embargoed file is good for
+    signature_lasts: int = 0  # number of requests for which a signed address is valid
 
 
 class Request(NamedTuple):
-    """A line of the log."""
+    """A line of the log: a request, and how it was answered."""
 
     method: str
     path: str
     query: dict[str, str]
-    range: str | None
-    status: int
+    range: str | None  # the header, as `bytes=0-9`
+    status: int  # of the answer
     authorized: bool  # whether it came with a key
 
 
@@ -58,7 +58,7 @@ class Loopback:
         self._servers: list[_Server] = []
 
     def listen(self, answer: Callable[[Handler], None], port: int = 0) -> str:
-        """The address of a new port, where `answer` answers; it may raise KeyError for a 404."""
+        """The address of a new port. `answer` answers its requests; KeyError from it is a 404."""
         server = _Server(("127.0.0.1", port), Handler)
         server.site, server.answer = self, answer
         self._servers.append(server)
@@ -75,11 +75,11 @@ class Loopback:
             server.server_close()
 
     def overloaded(self) -> bool:
-        """Whether the request at hand is one of those that are refused."""
+        """Whether to refuse this request with a 503."""
         return _nth(self._asked, self.faults.every_nth_503)
 
     def cut(self) -> bool:
-        """Whether the body at hand is one of those that break off."""
+        """Whether to break this body off."""
         return _nth(self.bodies, self.faults.cut_every_nth_body)
 
 
@@ -90,13 +90,13 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64  # clients come with many connections at once
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients go away as they like; anything else is a fault of this server."""
+        """Ignore clients that close their connection; report anything else."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection; `path` and `query` are those of the request at hand."""
+    """One connection; `path` and `query` are those of its current request."""
 
     server: _Server
     protocol_version = "HTTP/1.1"  # connections are kept
@@ -108,8 +108,8 @@ class Handler(BaseHTTPRequestHandler):
         self.query = dict(parse_qsl(url.query, keep_blank_values=True))
         try:
             if self.server.site.overloaded():
-                asked = self.server.site.faults.retry_after
-                return self.send(503, {"Retry-After": str(asked)} if asked else {})
+                seconds = self.server.site.faults.retry_after
+                return self.send(503, {"Retry-After": str(seconds)} if seconds else {})
             self.server.answer(self)
         except KeyError:
             self.send_json({"detail": "Not found."}, 404)
@@ -119,12 +119,12 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def send_file(self, file: Path, etag: str) -> None:
-        """The bytes of `file`, or the range of them that is asked for."""
+        """Send the bytes of `file`, or the range of them that is requested."""
         start, stop, size, status = 0, file.stat().st_size, file.stat().st_size, 200
         headers = {"ETag": f'"{etag}"'}
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers["Range"] or "")
-        if asked and not self.server.site.faults.ignore_ranges:
-            start, stop = int(asked[1]), min(int(asked[2] or size - 1) + 1, size)
+        part = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers["Range"] or "")
+        if part and not self.server.site.faults.ignore_ranges:
+            start, stop = int(part[1]), min(int(part[2] or size - 1) + 1, size)
             if start >= size:
                 return self.send(416, {"Content-Range": f"bytes */{size}"})
             status, headers["Content-Range"] = 206, f"bytes {start}-{stop - 1}/{size}"
@@ -140,25 +140,23 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(block)
 
     def send_json(self, answer: JSON, status: int = 200) -> None:
-        """A JSON document."""
+        """Send a JSON document."""
         body = json.dumps(answer).encode()
         self.send(status, {"Content-Type": "application/json", "Content-Length": str(len(body))})
         if self.command != "HEAD":
             self.wfile.write(body)
 
     def send(self, status: int, headers: dict[str, str]) -> None:
-        """The head of an answer, which has no body unless `headers` tell its length."""
-        asked, key = self.headers["Range"], "Authorization" in self.headers
-        self.server.site.log.append(
-            Request(self.command, self.path, self.query, asked, status, key)
-        )
+        """Send the head of an answer. There is no body unless `headers` hold its length."""
+        span, key = self.headers["Range"], "Authorization" in self.headers
+        self.server.site.log.append(Request(self.command, self.path, self.query, span, status, key))
         self.send_response(status)
         for name, value in ({"Content-Length": "0"} | headers).items():
             self.send_header(name, value)
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing on standard error: the requests are in the log."""
+        """Print nothing to standard error: the requests are in `log`."""
 
 
 def _nth(counter: count[int], n: int) -> bool:

@@ -16,17 +16,23 @@ Mask = NDArray[np.bool_]
 
 
 class Intervals:
-    """An immutable set of instants, held as `start` and `stop`, float64 (n,), in seconds.
+    """An immutable set of instants: sorted, disjoint intervals `[start[k], stop[k])` in seconds.
 
-    Overlapping and touching intervals given to the constructor are united, empty ones dropped.
+        trials = Intervals([0.0, 2.0], [1.5, 3.0])
+        (trials & session.domain).duration
+        trials.contains(spikes.times)
+
+    The constructor unites intervals that overlap or touch, and drops empty ones. Sets compare
+    equal when they hold the same instants. `&`, `|` and `-` are those of sets; `len` and iteration
+    go through the intervals, as `(start, stop)` pairs.
 
     Raises ValueError for unequal lengths, NaN, or a stop before its start.
     """
 
     __slots__ = ("start", "stop")
 
-    start: FloatArray
-    stop: FloatArray
+    start: FloatArray  # (n,) float64, seconds, sorted, read-only
+    stop: FloatArray  # (n,) float64, seconds, sorted, read-only
 
     def __init__(self, start: ArrayLike = (), stop: ArrayLike = ()) -> None:
         starts = np.atleast_1d(np.asarray(start, dtype=np.float64))
@@ -48,12 +54,12 @@ class Intervals:
 
     @classmethod
     def _sorted(cls, start: FloatArray, stop: FloatArray) -> Intervals:
-        """Of edges that are sorted, disjoint and without empty intervals already."""
-        found = cls.__new__(cls)
+        """A set of edges that are known to be sorted, disjoint and without empty intervals."""
+        intervals = cls.__new__(cls)
         start.flags.writeable = stop.flags.writeable = False
-        object.__setattr__(found, "start", start)
-        object.__setattr__(found, "stop", stop)
-        return found
+        object.__setattr__(intervals, "start", start)
+        object.__setattr__(intervals, "stop", stop)
+        return intervals
 
     @classmethod
     def empty(cls) -> Intervals:
@@ -62,9 +68,16 @@ class Intervals:
 
     @classmethod
     def from_pairs(cls, pairs: Iterable[tuple[float, float]]) -> Intervals:
-        """The union of `(start, stop)` pairs."""
-        array = np.array(list(pairs), dtype=np.float64).reshape(-1, 2)
-        return cls(array[:, 0], array[:, 1])
+        """The union of `(start, stop)` pairs, in seconds.
+
+        Raises ValueError for anything but pairs, NaN, or a stop before its start.
+        """
+        edges = np.array(list(pairs), dtype=np.float64)
+        if edges.size == 0:
+            return cls()
+        if edges.ndim != 2 or edges.shape[1] != 2:
+            raise ValueError(f"pairs have the shape (n, 2), not {edges.shape}")
+        return cls(edges[:, 0], edges[:, 1])
 
     def __len__(self) -> int:
         return len(self.start)
@@ -78,7 +91,7 @@ class Intervals:
         return np.array_equal(self.start, other.start) and np.array_equal(self.stop, other.stop)
 
     def __hash__(self) -> int:
-        # -0.0 equals 0.0 and has other bytes; the sum has the same.
+        # -0.0 equals 0.0, but its bytes differ. -0.0 + 0.0 has the bytes of 0.0.
         return hash(((self.start + 0.0).tobytes(), (self.stop + 0.0).tobytes()))
 
     def __repr__(self) -> str:
@@ -87,34 +100,40 @@ class Intervals:
 
     @property
     def duration(self) -> float:
-        """Total length in seconds."""
+        """The sum of the intervals' lengths, in seconds."""
         return float(np.sum(self.stop - self.start))
 
     @property
     def span(self) -> tuple[float, float]:
-        """First start and last stop; (0, 0) for the empty set."""
+        """First start and last stop, in seconds; (0, 0) for the empty set."""
         return (float(self.start[0]), float(self.stop[-1])) if len(self) else (0.0, 0.0)
 
     def contains(self, times: ArrayLike) -> Mask:
-        """Which of `times` (n,), in seconds and any order, belong to the set: bool (n,)."""
+        """Which of `times`, in seconds and any order, belong to the set: bool, in their shape."""
         times = np.asarray(times, dtype=np.float64)
         row = np.searchsorted(self.start, times, side="right") - 1
-        inside = row >= 0
-        inside[inside] = times[inside] < self.stop[row[inside]]
-        return inside
+        return self._stops(times, row) > times
 
     def covers(self, start: ArrayLike, stop: ArrayLike) -> Mask:
-        """Which of the intervals `[start, stop)` (n,), in any order, lie wholly in an interval of
-        the set: bool (n,). One without length lies nowhere."""
+        """Which of the intervals `[start, stop)`, in any order, lie wholly in an interval of the
+        set: bool, in their shape. An interval without length lies nowhere.
+
+        Raises ValueError when `start` and `stop` differ in shape.
+        """
         starts = np.asarray(start, dtype=np.float64)
         stops = np.asarray(stop, dtype=np.float64)
+        if starts.shape != stops.shape:
+            raise ValueError(f"start {starts.shape} and stop {stops.shape} must be equally long")
         row = np.searchsorted(self.start, starts, side="right") - 1
-        inside = (row >= 0) & (starts < stops)
-        inside[inside] = stops[inside] <= self.stop[row[inside]]
-        return inside
+        return (starts < stops) & (self._stops(starts, row) >= stops)
+
+    def _stops(self, times: FloatArray, row: NDArray[np.int64]) -> FloatArray:
+        """The stop of interval `row`, for each of `times`; -inf where there is none."""
+        stops = np.append(self.stop, -np.inf)  # row -1 is the last
+        return np.where(np.isnan(times), -np.inf, stops[row])
 
     def clip(self, start: float, stop: float) -> Intervals:
-        """The instants in `[start, stop)`, in seconds; quicker than `&` where that is one interval.
+        """The instants in `[start, stop)`, in seconds. Quicker than `&` with that one interval.
 
         Raises ValueError for NaN, or a stop before the start.
         """
@@ -128,31 +147,37 @@ class Intervals:
         return self._sorted(starts, stops)
 
     def __and__(self, other: Intervals) -> Intervals:
-        """The instants in both."""
-        return self._where(other, lambda mine, theirs: mine & theirs)
+        """The instants in both sets."""
+        if not isinstance(other, Intervals):
+            return NotImplemented
+        return self._where(other, lambda in_self, in_other: in_self & in_other)
 
     def __or__(self, other: Intervals) -> Intervals:
-        """The instants in either."""
+        """The instants in either set."""
+        if not isinstance(other, Intervals):
+            return NotImplemented
         return Intervals(
             np.concatenate([self.start, other.start]), np.concatenate([self.stop, other.stop])
         )
 
     def __sub__(self, other: Intervals) -> Intervals:
         """The instants in this set and not in `other`."""
-        return self._where(other, lambda mine, theirs: mine & ~theirs)
+        if not isinstance(other, Intervals):
+            return NotImplemented
+        return self._where(other, lambda in_self, in_other: in_self & ~in_other)
 
     def _where(self, other: Intervals, keep: Callable[[Mask, Mask], Mask]) -> Intervals:
-        """Cut the time axis at every edge of both sets; `keep` chooses among the pieces."""
+        """Cut the time axis at every edge of both sets, and keep the pieces that `keep` chooses."""
         edges = np.unique(np.concatenate([self.start, self.stop, other.start, other.stop]))
         left = edges[:-1]
         kept = keep(self.contains(left), other.contains(left))
         return Intervals(left[kept], edges[1:][kept])
 
     def dilate(self, before: float, after: float | None = None) -> Intervals:
-        """Each interval widened by `before` seconds at its start and `after` at its end, `before`
-        at both if it stands alone. Those that then meet are united.
+        """Each interval widened: by `before` seconds at its start, by `after` at its end.
 
-        Negative widths erode: each interval shrinks, and one with nothing left vanishes.
+        `after` is `before` if None. Intervals that then meet are united. Negative widths erode:
+        each interval shrinks, and one with nothing left vanishes.
 
         Raises ValueError for a width that is not finite.
         """
@@ -164,14 +189,13 @@ class Intervals:
         return Intervals(start[left], stop[left])
 
     def coalesce(self, gap: float) -> Intervals:
-        """The set with every gap of at most `gap` seconds, to within the rounding of the edges,
-        filled.
+        """The set with its gaps of at most `gap` seconds filled, to within rounding of the edges.
 
         Raises ValueError for a gap that is negative or NaN.
         """
         if not gap >= 0:
             raise ValueError(f"a gap is 0 s or longer, not {gap}")
-        # 0.4 - 0.3 is more than 0.1: what was 0.1 s apart on paper has to count as 0.1 s apart.
+        # In float64, 0.4 - 0.3 exceeds 0.1. It still has to count as a gap of 0.1 s.
         apart = self.start[1:] - self.stop[:-1] > gap + _rounding(self.stop[:-1], self.start[1:])
         first = np.concatenate([[True], apart])[: len(self)]
         return Intervals(self.start[first], self.stop[np.roll(first, -1)])
@@ -179,25 +203,25 @@ class Intervals:
     def subdivide(
         self, length: float, *, step: float | None = None, partial: bool = False
     ) -> tuple[FloatArray, FloatArray]:
-        """Windows of `length` seconds, laid from the start of each interval every `step` seconds
-        (`length` if None), in the order of time: their starts and stops, float64 (n,) each.
+        """Windows of `length` seconds, every `step` seconds from the start of each interval.
 
-        Plain arrays and not Intervals, whose constructor would unite windows that touch.
+        Returns starts and stops, float64 (windows,) each, in seconds and in order. They are arrays
+        and no Intervals, which would unite windows that touch. `step` is `length` if None.
 
-        A window fits that overhangs its interval by a billionth of its length, or by the rounding
-        of the edges, and then ends where the interval does: no window leaves its interval. The
-        first window that does not fit is left out; with `partial` it is given, shortened, if
-        it holds an instant that the windows before it do not. Where `step` is `length` or less,
-        the windows then cover the set; where it is `length`, the stop of each is exactly the start
+        No window leaves its interval. A window that would overhang it by rounding, or by a
+        billionth of its length, ends with the interval. `partial` adds one shorter window at the
+        end of an interval, if that end is in no window yet. With `partial` and `step <= length`
+        the windows cover the set. With `step == length`, the stop of a window is exactly the start
         of the next.
 
-        Raises ValueError when `length` or `step` is not positive and finite, or is too short to
-        tell apart at these times, and when the set is unbounded.
+        Raises ValueError when `length` or `step` is not positive and finite, or is too short for
+        float64 to tell apart at these times, and when the set is unbounded.
         """
         step = length if step is None else step
         if not (0 < length < np.inf and 0 < step < np.inf):
             raise ValueError(f"length and step are positive seconds, not {length} and {step}")
         self._need_bounds()
+        length, step, partial = float(length), float(step), bool(partial)
         slack = 1e-9 * length + _rounding(self.start, self.stop)
         if np.any(slack >= min(length, step) / 2):
             raise ValueError(f"float64 cannot tell {min(length, step)} s apart at {self.span} s")
@@ -216,27 +240,28 @@ class Intervals:
     def split(
         self, fractions: Sequence[float], *, seed: int, length: float | None = None
     ) -> tuple[Intervals, ...]:
-        """The set divided at random into as many disjoint sets as there are `fractions`, which are
-        of its duration and sum to 1; together they are the whole. The same `seed` divides it the
-        same way.
+        """The set divided at random into disjoint sets, one for each of `fractions`.
 
-        Intervals stay whole, unless `length` is given: then pieces of `length` seconds do (see
-        `subdivide`, with `partial`). Each part's duration is within that of the longest interval,
-        or piece, of what its fraction asks for.
+        `fractions` are shares of the duration and add up to 1. The sets together are the whole
+        set. The same `seed` gives the same division.
 
-        Raises ValueError when the fractions are negative or do not sum to 1, when the set is
-        unbounded, and for the lengths that `subdivide` refuses.
+        Intervals stay whole. With `length`, they are first cut into pieces of `length` seconds (see
+        `subdivide`, with `partial`), and pieces stay whole. The duration of each set differs from
+        its share by at most the longest interval, or piece.
+
+        Raises ValueError when the fractions are negative or do not add up to 1, when the set is
+        unbounded, and for lengths that `subdivide` refuses.
         """
         shares = np.asarray(fractions, dtype=np.float64)
         if shares.ndim != 1 or not (np.all(shares >= 0) and abs(shares.sum() - 1) < 1e-9):
-            raise ValueError(f"fractions are 0 or more and sum to 1, unlike {fractions}")
+            raise ValueError(f"fractions are 0 or more and add up to 1, unlike {fractions}")
         self._need_bounds()
         start, stop = self.start, self.stop
         if length is not None:
             start, stop = self.subdivide(length, partial=True)
         order = np.random.default_rng(seed).permutation(len(start))
         start, stop = start[order], stop[order]
-        # End to end in that order, a piece goes to the part that its middle falls in.
+        # Lay the pieces end to end in that order: a piece goes to the part that holds its middle.
         reach = np.cumsum(stop - start)
         middle = reach - (stop - start) / 2
         cuts = np.cumsum(shares)[:-1] * (reach[-1] if len(reach) else 0.0)
@@ -245,17 +270,17 @@ class Intervals:
 
     def _need_bounds(self) -> None:
         if not np.isfinite(self.span).all():
-            raise ValueError(f"this needs a set with bounds, not one that spans {self.span}")
+            raise ValueError(f"a set with bounds is needed, and this one spans {self.span}")
 
 
 def _rounding(start: FloatArray, stop: FloatArray) -> FloatArray:
-    """What a duration between two instants may be off by, in seconds: both are rounded, and so is
-    every step of arithmetic between them."""
+    """The rounding error of a duration between two instants, in seconds: of both instants, and of
+    each step of arithmetic between them."""
     return 8 * np.spacing(np.maximum(np.abs(start), np.abs(stop)))
 
 
 def _united(start: FloatArray, stop: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Sorted, merged where they overlap or touch, without the empty ones; always fresh arrays."""
+    """New arrays: sorted, merged where intervals overlap or touch, without empty intervals."""
     kept = start < stop
     order = np.argsort(start[kept], kind="stable")
     start, stop = start[kept][order], stop[kept][order]

@@ -1,8 +1,8 @@
-"""The dataset registry: `data_manifest.yaml` → DatasetSpec.
+"""The dataset registry: `data_manifest.yaml`, read as one DatasetSpec for each entry.
 
-A DatasetSpec says in data, never in code, what discovery cannot know of a dataset: which behavior
-is the decoding target, which trials count, when decoding is scored, how to split. A dandiset
-without an entry is prepared with `DatasetSpec.discovered`.
+A DatasetSpec holds, as data and never as code, what discovery cannot know of a dataset: the
+behavior that is the decoding target, the trials that count, when decoding is scored, how to split.
+A dandiset without an entry is prepared with `DatasetSpec.discovered`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from neurobrick.errors import RecipeError
+from neurobrick.errors import RecipeError, first_fault, listed
 from neurobrick.interval_rule import IntervalRule, Where
 from neurobrick.sources.registered import AnySpec
 
@@ -37,10 +37,10 @@ class UnitsSpec(_Model):
         (), description="paths of the units tables, stacked; discovery's choice by default"
     )
     keep: tuple[str, ...] = Field(
-        (), description="columns that are left otherwise: waveforms, one value a spike"
+        (), description="columns that are left out by default: waveforms, one value a spike"
     )
     time_unit: Literal["s", "ms", "samples"] | None = Field(
-        None, description="what spike times are in, where that is not seconds, or looks as if not"
+        None, description="unit of the spike times, where it is not seconds, or does not look so"
     )
     rate: float | None = Field(None, gt=0, description="samples a second, for time_unit samples")
 
@@ -52,12 +52,12 @@ class UnitsSpec(_Model):
 
 
 class BehaviorSpec(_Model):
-    """A behavior to keep, and what discovery should call it."""
+    """A behavior to keep, and how to read it."""
 
     path: str = Field(description="path of the series in the file")
     name: str | None = Field(None, description="name in the store; the file's own by default")
     unit: str | None = Field(
-        None, description="unit that the values truly have, where the file's is wrong or missing"
+        None, description="true unit of the values, where the file's is wrong or missing"
     )
     conversion: float | None = Field(
         None, description="factor to that unit, where the file's is wrong or missing"
@@ -66,7 +66,7 @@ class BehaviorSpec(_Model):
 
 
 class Fractions(_Model):
-    """Shares of the recording; each from 0 to 1, together 1."""
+    """Shares of the recording, from 0 to 1 each. They add up to 1."""
 
     train: float = Field(0.7, ge=0, le=1)
     valid: float = Field(0.1, ge=0, le=1)
@@ -82,14 +82,15 @@ class Fractions(_Model):
 class SplitSpec(_Model):
     """How a recording is divided into train, valid and test.
 
-    By default whole trials are drawn for valid and test, and everything else is train. With
-    `blocks`, the recording is cut into that many stretches of equal length instead, and each into
-    train, valid and test, in that order. A recording without trials is split into five blocks.
+    By default, whole trials are drawn for valid and test, and all other time is train. With
+    `blocks`, the recording is cut into that many stretches of equal length instead, and each
+    stretch into train, valid and test, in that order. A recording without trials is cut into five
+    blocks.
     """
 
     trials: IntervalRule | None = Field(None, description="the rows that are drawn from")
     test: Where | None = Field(
-        None, description="column → values of the trials that are test; no share is drawn then"
+        None, description="column → values of the trials that are test, instead of a drawn share"
     )
     blocks: int | None = Field(None, ge=1, description="cut into this many stretches instead")
     within: IntervalRule | None = Field(None, description="nothing outside it is in any split")
@@ -98,7 +99,7 @@ class SplitSpec(_Model):
 
 
 class Expected(_Model):
-    """What the whole dataset should hold once prepared, for `verify`."""
+    """Counts of the whole dataset when it is prepared, for `neurobrick verify`."""
 
     sessions: int | None = None
     units: int | None = None
@@ -115,7 +116,7 @@ class DatasetSpec(_Model):
     licence: str | None = None
     source: AnySpec | None = None
     include: tuple[str, ...] = Field((), description="globs of asset paths; none means all")
-    exclude: tuple[str, ...] = Field((), description="globs of asset paths to leave")
+    exclude: tuple[str, ...] = Field((), description="globs of asset paths to leave out")
     areas: tuple[str, ...] = Field((), description="brain areas recorded")
     recording: str | None = Field(None, description="probe and sorting, in a few words")
     units: UnitsSpec = UnitsSpec()
@@ -128,7 +129,7 @@ class DatasetSpec(_Model):
 
     @classmethod
     def discovered(cls, dataset: str) -> DatasetSpec:
-        """The spec of a dataset that the registry does not list."""
+        """The spec of a dataset that the registry does not list: everything by discovery."""
         return cls(id="discovered", title=f"{dataset}, by discovery")
 
     def fingerprint(self) -> str:
@@ -148,62 +149,64 @@ class Manifest(_Model):
         ids = [spec.id for spec in self.datasets]
         twice = sorted({name for name in ids if ids.count(name) > 1})
         if twice:
-            raise ValueError(f"more than one entry is called {', '.join(twice)}")
+            raise ValueError(f"more than one entry is called {listed(twice)}")
         return self
 
     @classmethod
-    def load(cls, path: Path | None = None) -> Manifest:
-        """Read `path`, or the registry that neurobrick ships.
+    def load(cls, path: str | Path | None = None) -> Manifest:
+        """The registry in the YAML file `path`, or the registry that neurobrick ships.
 
-        Raises RecipeError with one line that names the entry and the key.
+        Raises RecipeError, in one line that names the entry and the key.
         """
-        path = path or _shipped()
+        path = _shipped() if path is None else Path(path)
         try:
-            content = yaml.safe_load(path.read_text())
+            content = yaml.safe_load(path.read_bytes().decode("utf-8-sig"))
             return cls.model_validate(content)
         except OSError as error:
             raise RecipeError(f"cannot read the registry {path}: {error.strerror}") from error
-        except yaml.YAMLError as error:
-            where = " ".join(str(error).split())
-            raise RecipeError(f"{path} is not YAML: {where}") from error
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"{path} is not UTF-8 text (at byte {error.start})") from error
         except ValidationError as error:
-            raise RecipeError(f"{path}: {_first_fault(error, content)}") from error
+            raise RecipeError(f"{path}: {_entry_fault(error, content)}") from error
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2024-99-99
+            reason = " ".join(str(error).split())
+            raise RecipeError(f"{path} is not YAML: {reason}") from error
 
     def for_dataset(self, dataset: str) -> list[DatasetSpec]:
-        """The entries of a dandiset, each with its own globs, or the entry with that id;
-        discovery's if there is none."""
-        listed = [
+        """The entries for a dandiset, a Zenodo record, or an entry's own id; several entries may
+        share a dandiset, each with its own globs. Without an entry, the spec of discovery."""
+        entries = [
             spec
             for spec in self.datasets
             if dataset == spec.id or (spec.source is not None and dataset == spec.source.dataset)
         ]
-        return listed or [DatasetSpec.discovered(dataset)]
+        return entries or [DatasetSpec.discovered(dataset)]
 
     def named(self, names: Sequence[str]) -> list[DatasetSpec]:
-        """The entries called `names`, in that order; all of them when there are none.
+        """The entries with these ids, in this order; every entry for no ids.
 
-        Raises RecipeError for a name that is not listed.
+        Raises RecipeError for an id that is not in the registry.
         """
         by_id = {spec.id: spec for spec in self.datasets}
         unknown = [name for name in names if name not in by_id]
         if unknown:
             raise RecipeError(
-                f"the registry does not list {', '.join(unknown)}; it has: {', '.join(by_id)}"
+                f"the registry has no {listed(map(repr, unknown))}; there is: {listed(by_id)}"
             )
         return [by_id[name] for name in names] or list(self.datasets)
 
 
-def _first_fault(error: ValidationError, content: Any) -> str:
-    """The first fault of a registry in one line: entry, key, what is wrong."""
-    fault = error.errors()[0]
-    place = list(fault["loc"])
+def _entry_fault(error: ValidationError, content: Any) -> str:
+    """The first fault of a registry in one line: entry, key, fault."""
     if not isinstance(content, dict):
         return "a registry is a mapping with the key datasets, a list of entries"
-    if len(place) > 1 and place[0] == "datasets" and isinstance(place[1], int):
-        entry = content["datasets"][place[1]]
+    key, fault = first_fault(error)
+    top, *rest = key.split(".")
+    if top == "datasets" and rest and rest[0].isdecimal():
+        entry = content["datasets"][int(rest[0])]
         name = entry.get("id") if isinstance(entry, dict) else None
-        place[:2] = [f"entry {name or place[1] + 1}"]
-    return ": ".join([*(str(part) for part in place), fault["msg"].lower()])
+        key = ": ".join([f"entry {name or int(rest[0]) + 1}", *rest[1:]])
+    return f"{key}: {fault}" if key else fault
 
 
 def _shipped() -> Path:

@@ -1,7 +1,7 @@
-"""What a store holds: pydantic models of the metadata, frozen tables of the data. No I/O.
+"""The content of a store: pydantic models of its metadata, dataclasses of its data. No I/O.
 
-`SessionData` is one harmonized session in memory: what `harmonize` makes, `check` validates and
-`store` writes.
+`SessionData` is one harmonized session in memory. `harmonize` makes it, `check` validates it and
+`store` writes it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Model(BaseModel):
 
 
 class Subject(_Model):
-    """Whose neurons these are; None where the file says nothing."""
+    """The recorded animal or person. A field is None where the file does not state it."""
 
     id: str | None = None
     species: str | None = None
@@ -46,13 +46,13 @@ class ByteRange(_Model):
 
 
 class Provenance(_Model):
-    """Which bytes, read by which program under which spec, became this store."""
+    """The source of a store: the bytes of its file, the program that read them, the spec."""
 
     path: str = Field(description="path of the asset, or file name")
     size: int = Field(description="bytes of the source file")
     digest: str = Field(description="of the whole file, as algorithm:value")
     streamed: tuple[ByteRange, ...] = Field(
-        (), description="what of the file was read, where it was not fetched whole"
+        (), description="parts of the file that were read, where it was not fetched whole"
     )
     dandiset: str | None = None
     version: str | None = None
@@ -62,14 +62,14 @@ class Provenance(_Model):
 
 
 class Left(_Model):
-    """An object of the source file that the store does not hold, and why."""
+    """An object of the source file that the store does not hold, with the reason."""
 
     path: str
     reason: str
 
 
 class SessionMetadata(_Model):
-    """Everything about a session but its arrays; the attributes of its store."""
+    """Everything about a session except its arrays: the attributes of its store."""
 
     format_version: int = FORMAT_VERSION
     id: str = Field(description="<dataset>/<file name without its ending and modality tail>")
@@ -85,12 +85,12 @@ class SessionMetadata(_Model):
     target: str | None = Field(None, description="the behavior that decoders read by default")
     provenance: Provenance
     left: tuple[Left, ...] = ()
-    notes: tuple[str, ...] = Field((), description="what was repaired, dropped or doubtful")
+    notes: tuple[str, ...] = Field((), description="repairs, losses and doubts, a line each")
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """How a file's numbers became SI, in float64: `(number * gain + offset) * factor`."""
+    """Conversion of a file's numbers to SI, in float64: `(number * gain + offset) * factor`."""
 
     gain: float = 1.0  # source units to one of the file's numbers
     offset: float = 0.0  # source units
@@ -101,38 +101,39 @@ class Scaling:
 class Series:
     """One behavior."""
 
-    timestamps: NDArray[np.float64]  # (n,) seconds, sorted
-    values: NDArray[np.floating]  # (n, d) in `unit`
+    timestamps: NDArray[np.float64]  # (n,) float64, seconds, sorted
+    values: NDArray[np.floating]  # (n, d), in `unit`
     unit: str
-    source: str  # path in the file
-    source_unit: str
+    source: str  # path in the source file
+    source_unit: str  # the unit that the source file states
     description: str = ""
-    columns: tuple[str, ...] = ()  # names of the d columns, if the file names them
+    columns: tuple[str, ...] = ()  # names of the d columns; empty if the file has none
     clock: Clock | None = None  # the sampling clock, if the file declares one
     scaling: Scaling = Scaling()  # from the file's numbers to `values`
 
 
 @dataclass(frozen=True)
 class SessionData:
-    """One session in memory."""
+    """One session in memory. All times are seconds on the session's clock."""
 
     metadata: SessionMetadata
-    spike_times: NDArray[np.float64]  # (n,) seconds, sorted
+    spike_times: NDArray[np.float64]  # (n,) float64, seconds, sorted
     spike_units: NDArray[np.integer]  # (n,) rows of `units`
     units: pa.Table  # one row a unit
-    behavior: Mapping[str, Series]
-    intervals: Mapping[str, pa.Table]  # each with `start` and `stop` in seconds
-    domain: Intervals  # recorded
-    evaluation: Intervals  # scored
-    splits: Mapping[str, Intervals] = field(default_factory=dict)
-    # (n,) ticks that give back the spike times exactly, if a clock has them
-    spike_ticks: tuple[Clock, NDArray[np.int64]] | None = None
+    behavior: Mapping[str, Series]  # by name
+    intervals: Mapping[str, pa.Table]  # by name, with columns `start` and `stop` in seconds
+    domain: Intervals  # when the session was recorded
+    evaluation: Intervals  # when decoding is scored
+    splits: Mapping[str, Intervals] = field(default_factory=dict)  # by name, of SPLITS
+    spike_ticks: tuple[Clock, NDArray[np.int64]] | None = None  # ticks (n,) that give spike_times
 
 
 def check(session: SessionData) -> None:
-    """Raise HarmonizeError, naming the first fault, unless `session` keeps every promise of the
-    format: sorted finite spikes of known units, series of equal lengths in sorted time,
-    intervals with start and stop, splits that are disjoint and inside the domain."""
+    """Raise HarmonizeError, with the first fault, unless `session` keeps the format's promises.
+
+    Spikes are finite, sorted and of known units. Series are sorted, with a value for each time.
+    Interval tables have a start and a stop. Splits are disjoint and inside the domain.
+    """
     _check_spikes(session)
     for name, series in session.behavior.items():
         _check_series(name, series)
@@ -143,7 +144,8 @@ def check(session: SessionData) -> None:
     target = session.metadata.target
     if target is not None and target not in session.behavior:
         raise HarmonizeError(
-            f"the target {target!r} is no behavior of this session: {listed(session.behavior)}"
+            f"the target {target!r} is no behavior of this session;"
+            f" there is: {listed(session.behavior)}"
         )
 
 
@@ -170,7 +172,9 @@ def _check_series(name: str, series: Series) -> None:
 def _check_splits(session: SessionData) -> None:
     unknown = set(session.splits) - set(SPLITS)
     if unknown:
-        raise HarmonizeError(f"unknown splits: {listed(sorted(unknown))}")
+        raise HarmonizeError(
+            f"unknown splits {listed(sorted(unknown))}; there is: {listed(SPLITS)}"
+        )
     taken = Intervals.empty()
     for name, split in session.splits.items():
         if (split & taken).duration or (split - session.domain).duration:

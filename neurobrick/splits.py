@@ -1,7 +1,7 @@
 """Train, valid and test, without leakage.
 
 Splits are disjoint stretches of the recording. A window belongs to a split when it lies wholly
-inside one of its stretches, so no training window ever holds a sample of a held-out one.
+inside one of its stretches. No window of train then holds a sample of valid or test.
 """
 
 from __future__ import annotations
@@ -19,29 +19,52 @@ from neurobrick.registry import Fractions, SplitSpec
 
 DEFAULT_TRIALS = IntervalRule(table="trials")
 DEFAULT_BLOCKS = 5
-FEWEST_TRIALS = 10  # below which a share of 10 % may be no trial at all
+FEWEST_TRIALS = 10  # of fewer trials, a share of 10 % may be no trial at all
 
 
 def split(
     spec: SplitSpec, session_id: str, domain: Intervals, tables: Mapping[str, pa.Table]
 ) -> dict[str, Intervals]:
-    """Divide `domain` as `spec` says; drawn from its seed and the session's id, so that a session
-    is divided the same way whatever else is prepared with it.
+    """Divide `domain` into `train`, `valid` and `test` as `spec` says.
 
-    Raises HarmonizeError if the spec names a table, column or value that is not there.
+    The division is drawn from the seed of `spec` and the session's id. It is the same whatever
+    other sessions there are.
+
+    A session in which no trial matches `spec.trials` becomes train as a whole: `unmatched` tells
+    it. A session in which no trial is test by `spec.test` is an error.
+
+    Raises HarmonizeError if `spec` names a table, column or kind of value that is not there, and
+    ValueError if `domain` is unbounded.
     """
+    if not np.isfinite(domain.span).all():
+        raise ValueError(f"a recording has a start and a stop, unlike {domain.span}")
     within = domain & spec.within.intervals(tables) if spec.within else domain
-    if spec.blocks is None:
-        rule = spec.trials or DEFAULT_TRIALS
-        has_trials = "trials" in tables and tables["trials"].num_rows >= FEWEST_TRIALS
-        if spec.trials or spec.test or has_trials:
-            seed = [spec.seed, zlib.crc32(session_id.encode())]
-            return _by_trials(spec, rule, within, tables, np.random.default_rng(seed))
-    return by_blocks(within, spec.blocks or DEFAULT_BLOCKS, spec.fractions)
+    rule = _trial_rule(spec, tables)
+    if rule is None:
+        return by_blocks(within, spec.blocks or DEFAULT_BLOCKS, spec.fractions)
+    seed = [spec.seed, zlib.crc32(session_id.encode())]
+    return _by_trials(spec, rule, within, tables, np.random.default_rng(seed))
+
+
+def unmatched(spec: SplitSpec, tables: Mapping[str, pa.Table]) -> str:
+    """Which rule of `spec` matches no row of a session, and why; empty if every rule matches.
+
+    Raises HarmonizeError as `split` does.
+    """
+    rules = [spec.within, _trial_rule(spec, tables)]
+    return next((reason for rule in rules if rule and (reason := rule.unmatched(tables))), "")
+
+
+def _trial_rule(spec: SplitSpec, tables: Mapping[str, pa.Table]) -> IntervalRule | None:
+    """The trials that are drawn from; None for blocks instead."""
+    if spec.blocks is not None:
+        return None
+    enough = "trials" in tables and tables["trials"].num_rows >= FEWEST_TRIALS
+    return (spec.trials or DEFAULT_TRIALS) if spec.trials or spec.test or enough else None
 
 
 def by_blocks(within: Intervals, blocks: int, fractions: Fractions) -> dict[str, Intervals]:
-    """Cut the span of `within` into `blocks` stretches, and each into train, valid, test."""
+    """Cut the span of `within` into `blocks` equal stretches, each into train, valid, test."""
     start, stop = within.span
     edges = np.linspace(start, stop, blocks + 1)
     length = np.diff(edges)
@@ -61,6 +84,7 @@ def _by_trials(
     tables: Mapping[str, pa.Table],
     rng: np.random.Generator,
 ) -> dict[str, Intervals]:
+    """Draw trials for valid and test, or take the trials that `spec.test` names."""
     start, stop = rule.rows(tables)
     if spec.test:
         named = IntervalRule(
@@ -71,10 +95,11 @@ def _by_trials(
         )
         test_start, test_stop = named.rows(tables)
         if not len(test_start):
-            raise HarmonizeError(f"no row of {rule.table!r} is test by {spec.test}")
+            raise HarmonizeError(f"no trial is test: {named.unmatched(tables)}")
         test = Intervals(test_start, test_stop)
         drawn = np.flatnonzero(~np.isin(start, test_start))
-        share = spec.fractions.valid / (1 - spec.fractions.test)
+        rest = 1 - spec.fractions.test  # where test has all, train has every other trial
+        share = spec.fractions.valid / rest if rest > 0 else 0.0
         valid_rows = rng.permutation(drawn)[: round(share * len(drawn))]
     else:
         order = rng.permutation(len(start))
@@ -82,7 +107,7 @@ def _by_trials(
         n_valid = round(spec.fractions.valid * len(order))
         test = Intervals(start[order[:n_test]], stop[order[:n_test]])
         valid_rows = order[n_test : n_test + n_valid]
-    # Trials may overlap: what is test is test, and valid gives way.
+    # Where trials overlap, the time they share is test rather than valid, valid rather than train.
     test = test & within
     valid = (Intervals(start[valid_rows], stop[valid_rows]) & within) - test
     return {"train": within - test - valid, "valid": valid, "test": test}

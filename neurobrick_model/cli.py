@@ -1,12 +1,13 @@
 """The command line: parse, call, print.
 
-Exit status: 0 trained and scored; 1 something failed, and the last line says why; 2 wrong usage, a
-recipe that does not validate included.
+Exit status: 0 after success; 1 when something failed, and when the trained decoder has no score;
+2 for wrong usage, and for a recipe that does not validate. The last line says why.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -16,29 +17,44 @@ import click
 from rich.console import Console
 
 from neurobrick import NeurobrickError, RecipeError, __version__
-from neurobrick_model.console import scores, watching
+from neurobrick_model.console import progress_on, replace_what_cannot_be_encoded, scores
+from neurobrick_model.recipe import shipped
 from neurobrick_model.recipe.recipe import RECIPE, Recipe
 from neurobrick_model.recipe.settings import Way
 
 if TYPE_CHECKING:
     from neurobrick_model.decoding.decoder import Decoder
 
-# Before torch is loaded: threads that wait by spinning starve each other, and whatever else runs
-# on the machine, by more than tenfold; asleep they cost an idle machine about a fifth.
+# Set before torch is loaded. By default, OpenMP's threads wait by spinning. On a machine with other
+# work, training is then more than ten times slower, and so is the other work. Sleeping threads cost
+# about a fifth of the speed on an idle machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 class Commands(click.Group):
-    """Commands, of which `train` need not be named: what is none of them is a recipe."""
+    """A group of commands in which `train` is the default: a first argument that is no command is a
+    recipe."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        named = next((arg for arg in args if not arg.startswith("-")), None)
-        if named is not None and named not in self.commands:
+        first = next((arg for arg in args if not arg.startswith("-")), None)
+        if first is not None and first not in self.commands:
             args = ["train", *args]
         return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return ["RECIPE [OPTIONS] | COMMAND …"]
+
+
+class RecipeFile(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2
+    """A recipe's path, or the name of a shipped recipe."""
+
+    name = "recipe"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        try:
+            return shipped.find(str(value))
+        except RecipeError as error:
+            self.fail(str(error), param, ctx)
 
 
 overrides_option = click.option(
@@ -62,15 +78,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the me
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="neurobrick-train")
 def main() -> None:
-    """Train spike decoders, and take them to new recordings.
+    """Train spike decoders, and adapt them to new recordings.
 
-    neurobrick-train recipes/multisession.yaml trains the decoder that a recipe describes; the other
-    commands start from one that was trained.
+    neurobrick-train RECIPE trains the decoder that a recipe describes. A recipe is a YAML file, or
+    the name of a shipped one: neurobrick-train recipes lists them. adapt, prune, compare and export
+    start from a trained decoder.
     """
+    replace_what_cannot_be_encoded()
 
 
 @main.command()
-@click.argument("recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("recipe", type=RecipeFile())
 @overrides_option
 @resume_option
 @force_option
@@ -80,21 +98,43 @@ def train(
 ) -> None:
     """Train the decoder that RECIPE describes, and score it on held-out data.
 
-    Leaves runs/NAME: the decoder, its metrics, the log, and report.html, one page to look at.
+    RECIPE is a YAML file, or the name of a shipped recipe, such as own; a file of that name wins.
+    The run's folder, runs/NAME, gets the decoder, its metrics, the log, and the page report.html.
 
-    On several GPUs, and on several machines that see the same folders, start it by torchrun:
+    On several GPUs, and on several machines that share their folders, start it by torchrun:
 
     \b
         torchrun --nproc-per-node 8 -m neurobrick_model.cli RECIPE
 
-    A run that was stopped, or killed, goes on with --resume and ends with the weights it would have
-    had; on a CPU, bit for bit. Watch its curves with: tensorboard --logdir runs
+    A run that was stopped or killed goes on with --resume, and ends with the weights that it would
+    have had: on a CPU, bit for bit. Its curves: tensorboard --logdir runs
     """
     try:
         settings = Recipe.from_yaml(recipe, overrides)
     except RecipeError as error:
         raise click.UsageError(str(error)) from error
     fit(settings, resume, force, as_json)
+
+
+@main.command()
+@click.argument("name", required=False)
+def recipes(name: str | None) -> None:
+    """List the shipped recipes, or print the one called NAME, as a start for one of your own:
+
+    \b
+        neurobrick-train recipes own > mine.yaml
+    """
+    if name is None:
+        files = shipped.shipped()
+        width = max(map(len, files), default=0)
+        for stem, path in files.items():
+            click.echo(f"{stem:<{width}}  {shipped.headline(path)}")
+        return
+    try:
+        path = shipped.find(name)
+    except RecipeError as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(path.read_text(encoding="utf-8"), nl=False)
 
 
 @main.command()
@@ -105,7 +145,7 @@ def train(
     default=["*"],
     show_default=True,
     metavar="GLOB",
-    help="Session ids to adapt to, repeatable; none of them may be known to RUN.",
+    help="Sessions to adapt to, repeatable. RUN must not have been trained on them.",
 )
 @click.option("--root", help="Root of the prepared stores; that of RUN by default.")
 @click.option(
@@ -113,11 +153,15 @@ def train(
     type=click.Choice(get_args(Way)),
     default="identify",
     show_default=True,
-    help="identify: only new units and sessions learn; unfreeze: these first, then all weights; "
-    "finetune: all weights; scratch: all weights, from fresh ones.",
+    help="identify: train only the embeddings of the new units and sessions; unfreeze: train these "
+    "first, then all weights; finetune: train all weights; scratch: train all from fresh weights.",
 )
-@click.option("--labels", metavar="TIME", help="Train on so much behavior only, as 60s or 5min.")
-@click.option("--name", help="Name of the new run; made of RUN, way and labels by default.")
+@click.option(
+    "--labels",
+    metavar="TIME",
+    help="Train on at most this much labelled behavior of each session: 60s, 5min.",
+)
+@click.option("--name", help="Name of the new run; by default it consists of RUN, way and labels.")
 @overrides_option
 @resume_option
 @force_option
@@ -134,16 +178,16 @@ def adapt(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Take the decoder in RUN to new sessions, whose units it has never seen.
+    """Adapt the decoder in RUN to new sessions, whose units it has never seen.
 
-    Leaves a run of its own, as training does; RUN stays as it is. By `identify`, the default, only
-    the embeddings of the new units and sessions learn, which takes a minute on a CPU, and the new
-    decoder decodes the sessions of RUN as before.
+    This makes a new run, as training does. RUN is not changed. With `identify`, the default, only
+    the embeddings of the new units and sessions are trained. This takes a minute on a CPU, and the
+    new decoder decodes the sessions of RUN as before.
     """
-    from neurobrick_model.adaptation import recipes  # torch is loaded when it is needed
+    from neurobrick_model.adaptation import recipes as adaptation  # loads torch
 
     try:
-        recipe = recipes.adapt(
+        recipe = adaptation.adapt(
             base, sessions, way=way, labels=labels, root=root, name=name, overrides=overrides
         )
     except RecipeError as error:
@@ -160,9 +204,9 @@ def adapt(
     "--sessions", multiple=True, required=True, metavar="GLOB", help="Sessions to drop, repeatable."
 )
 def prune(run: Path, out: Path, sessions: tuple[str, ...]) -> None:
-    """Write the decoder in RUN to the new folder OUT without some of its sessions and their units.
+    """Write the decoder in RUN to the new folder OUT, without some sessions and their units.
 
-    What it decodes of the others stays as it is.
+    The other sessions are decoded as before.
     """
     from neurobrick_model.decoding.decoder import Decoder
     from neurobrick_model.files import replacing_folder
@@ -172,7 +216,7 @@ def prune(run: Path, out: Path, sessions: tuple[str, ...]) -> None:
         decoder = Decoder.load(run).prune(sessions)
         with replacing_folder(out, (), force=False) as folder:
             decoder.save(folder)
-            for name in (RECIPE, RUN):  # what adapting starts from, and whence it is
+            for name in (RECIPE, RUN):  # adapting reads the recipe; run.json says where it is from
                 if (run / name).exists():
                     shutil.copyfile(run / name, folder / name)
     except NeurobrickError as error:
@@ -197,45 +241,47 @@ def prune(run: Path, out: Path, sessions: tuple[str, ...]) -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="The page to write.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what was compared as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def compare(runs: tuple[Path, ...], out: Path, as_json: bool) -> None:
-    """Compare finished runs on one page: R² against seconds of labels, by way of adapting, with
-    the baselines.
+    """Compare finished runs on one page: R² against seconds of labels, for each way of adapting,
+    with the baselines.
 
-    Runs are held against each other where they were scored on the same sessions.
+    Runs are compared with each other if they were scored on the same sessions.
     """
     try:
         from neurobrick_model.files import to_json
-        from neurobrick_model.report.comparison import (
-            compare,  # matplotlib is loaded when it is needed
-        )
+        from neurobrick_model.report import comparison  # loads matplotlib
 
-        found = compare(runs, out)
+        compared = comparison.compare(runs, out)
     except NeurobrickError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(to_json(found) if as_json else f"comparison: {out}")
+    click.echo(to_json(compared) if as_json else f"comparison: {out}")
 
 
 def fit(recipe: Recipe, resume: bool, force: bool, as_json: bool) -> None:
-    """Train as `recipe` says, and print the scores."""
+    """Train `recipe`, and print the scores. Raises ClickException when that fails, and when the
+    decoder has no score."""
     console = Console(highlight=False, stderr=as_json)
     try:
-        from neurobrick_model.adaptation.recipes import resolve  # torch is loaded when it is needed
-        from neurobrick_model.files import to_json
+        from neurobrick_model.files import to_json  # loads torch
         from neurobrick_model.training.trainer import Trainer
 
-        recipe = resolve(recipe)
-        with watching(console, recipe.training.steps) as watch:
-            metrics = Trainer(recipe, watch=watch).fit(resume=resume, force=force)
+        with progress_on(console) as progress:
+            trainer = Trainer(recipe, progress=progress)
+            metrics = trainer.fit(resume=resume, force=force)
     except NeurobrickError as error:
         raise click.ClickException(str(error)) from error
-    if not metrics:  # another rank has them
+    if not metrics:  # on all ranks but the first
         return
     if as_json:
         click.echo(to_json(metrics))
     else:
         console.print(scores(metrics))
-        console.print(f"report: {recipe.folder / 'report.html'}", markup=False, soft_wrap=True)
+        report = trainer.recipe.folder / "report.html"
+        console.print(f"report: {report}", markup=False, soft_wrap=True)
+    if not math.isfinite(metrics["mean"]["decoder"]):
+        reasons = [line for line in metrics["training"]["warnings"] if "has no test R²" in line]
+        raise click.ClickException("no session has a test R²: " + "; ".join(reasons))
 
 
 @main.command("import")
@@ -249,8 +295,8 @@ def fit(recipe: Recipe, resume: bool, force: bool, as_json: bool) -> None:
     required=True,
     multiple=True,
     type=float,
-    help="What its training divided the behavior by, in SI; once, or once for each axis. The "
-    "published models divide velocities by 20 cm/s: 0.2.",
+    help="Its training divided the behavior by this, in SI units: one value, or one for each axis. "
+    "The published models divide velocities by 20 cm/s: 0.2.",
 )
 @click.option(
     "--mean",
@@ -258,11 +304,17 @@ def fit(recipe: Recipe, resume: bool, force: bool, as_json: bool) -> None:
     default=(0.0,),
     show_default=True,
     type=float,
-    help="What its training subtracted before.",
+    help="Its training subtracted this from the behavior first, in SI units.",
 )
 @click.option("--axis", "axes", multiple=True, help="Name of each axis; x, y, z by default.")
-@click.option("--window", type=float, help="Seconds of a window, if the checkpoint does not tell.")
-@click.option("--latent-step", type=float, help="Seconds between latents, likewise.")
+@click.option(
+    "--window",
+    type=float,
+    help="Length of a window in seconds, if the checkpoint does not hold it.",
+)
+@click.option(
+    "--latent-step", type=float, help="Seconds between latents, if the checkpoint does not hold it."
+)
 @click.option(
     "--sessions",
     type=click.File(encoding="utf-8"),
@@ -271,44 +323,48 @@ def fit(recipe: Recipe, resume: bool, force: bool, as_json: bool) -> None:
 )
 @click.option("--force", is_flag=True, help="Replace a decoder that was imported to FOLDER before.")
 def import_(checkpoint: Path, folder: Path, force: bool, **supplement: Any) -> None:
-    """Make a decoder in FOLDER of CHECKPOINT, a POYO that torch_brain trained.
+    """Convert CHECKPOINT, a POYO that torch_brain trained, to a decoder in FOLDER.
 
-    The sizes are read off the checkpoint; what it does not tell is asked for. Nothing in the file
-    is run: it may hold tensors and plain values only.
+    Sizes are read from the checkpoint; the options give the rest. Nothing in the file is executed:
+    it may hold tensors and plain values only.
     """
     try:
-        told = {name: value for name, value in supplement.items() if value is not None}
-        if "sessions" in told:
-            told["sessions"] = json.load(told["sessions"])
+        given = {name: value for name, value in supplement.items() if value is not None}
+        if "sessions" in given:
+            given["sessions"] = json.load(given["sessions"])
     except ValueError as error:
         raise click.UsageError(f"--sessions is not JSON: {error}") from error
     try:
         from neurobrick_model.exchange import export, torch_brain
 
-        decoder, notes = torch_brain.load(checkpoint, torch_brain.Supplement.of(**told))
+        decoder, notes = torch_brain.load(checkpoint, torch_brain.Supplement.of(**given))
         export.write(decoder, folder, folder.resolve().name, notes, force=force)
     except NeurobrickError as error:
         raise click.ClickException(str(error)) from error
-    _say_what(decoder, folder)
+    _print_decoder(decoder, folder)
 
 
 @main.command("export")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--program", is_flag=True, help="Also for torch alone: a .pt2 file of torch.export.")
+@click.option(
+    "--program",
+    is_flag=True,
+    help="Also write a .pt2 file of torch.export, which needs torch alone.",
+)
 @click.option("--force", is_flag=True, help="Replace an earlier export in FOLDER.")
 def export_(run: Path, folder: Path, program: bool, force: bool) -> None:
-    """Write the decoder of RUN to FOLDER: safetensors, JSON, and a model card."""
+    """Write the decoder in RUN to FOLDER: safetensors, JSON, and a model card."""
     try:
         from neurobrick_model.exchange.export import export
 
         decoder = export(run, folder, program=program, force=force)
     except NeurobrickError as error:
         raise click.ClickException(str(error)) from error
-    _say_what(decoder, folder)
+    _print_decoder(decoder, folder)
 
 
-def _say_what(decoder: Decoder, folder: Path) -> None:
+def _print_decoder(decoder: Decoder, folder: Path) -> None:
     spec = decoder.spec
     click.echo(
         f"{folder}: decodes {spec.target} of {len(spec.sessions)} sessions, "

@@ -3,7 +3,7 @@
     neurobrick.NeurobrickError
     ├── UnknownSession     a session that the decoder was not trained on
     ├── StreamError        spikes that a stream cannot take, or a time that it cannot decode
-    └── Stopped            training was asked to stop, and stopped, with a checkpoint
+    └── Stopped            a signal stopped the training, and a checkpoint was written
 
 A wrong recipe is a `neurobrick.RecipeError`, a damaged run or decoder a `neurobrick.StoreError`.
 """
@@ -22,4 +22,4 @@ class StreamError(NeurobrickError):
 
 
 class Stopped(NeurobrickError):
-    """Training was asked to stop, and stopped, with a checkpoint."""
+    """A signal stopped the training, and a checkpoint was written."""

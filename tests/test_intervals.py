@@ -1,9 +1,11 @@
-"""The algebra of intervals, against a brute-force model: the set of whole ticks that they hold."""
+"""The algebra of intervals against a brute-force model: the set of ticks that they hold."""
 
 from __future__ import annotations
 
+import operator
 import pickle
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +102,40 @@ def test_contains_holds_the_start_and_not_the_stop(
     assert not found.contains([np.nan, -np.inf, np.inf]).any()
 
 
+@pytest.mark.parametrize("edges", [[], [(0.0, 1.0), (5.0, 6.0)], [(-np.inf, np.inf)]])
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 4)])
+def test_instants_come_in_any_shape(
+    edges: list[tuple[float, float]], shape: tuple[int, ...]
+) -> None:
+    """One number, too."""
+    found, times = Intervals.from_pairs(edges), np.full(shape, 5.5)
+    inside = any(start <= 5.5 < stop for start, stop in edges)
+    np.testing.assert_array_equal(found.contains(times), np.full(shape, inside))
+    np.testing.assert_array_equal(found.covers(times, times + 0.25), np.full(shape, inside))
+    assert bool(found.contains(5.5)) == inside
+    assert not found.contains(np.nan)
+    assert not found.covers(np.nan, 1.0)
+
+
+@pytest.mark.parametrize("other", [5, None, "a", [0.0, 1.0], np.zeros(2)])
+def test_sets_combine_with_sets(other: object) -> None:
+    found = Intervals([0.0], [1.0])
+    for combine in (operator.and_, operator.or_, operator.sub):
+        with pytest.raises(TypeError):
+            combine(found, other)
+
+
+@pytest.mark.parametrize("rows", [[1.0, 2.0], [(1.0, 2.0, 3.0, 4.0)], [(1.0,)], [[(1.0, 2.0)]]])
+def test_pairs_are_pairs(rows: list[Any]) -> None:
+    with pytest.raises(ValueError, match="pairs have the shape"):
+        Intervals.from_pairs(rows)
+
+
+def test_edges_of_covered_intervals_are_equally_many() -> None:
+    with pytest.raises(ValueError, match="equally long"):
+        Intervals([0.0], [1.0]).covers([0.0, 0.5], [1.0])
+
+
 @given(pairs, st.integers(-2, SPAN + 2), st.integers(0, SPAN))
 def test_clipping_keeps_what_is_inside(a: list[tuple[int, int]], start: int, length: int) -> None:
     found = intervals(a).clip(start * TICK, (start + length) * TICK)
@@ -110,7 +146,7 @@ def test_clipping_keeps_what_is_inside(a: list[tuple[int, int]], start: int, len
 
 
 @given(pairs, pairs)
-def test_covered_is_what_lies_in_one_interval(
+def test_covered_intervals_lie_in_one_interval_of_the_set(
     a: list[tuple[int, int]], b: list[tuple[int, int]]
 ) -> None:
     found = intervals(a).covers([p[0] * TICK for p in b], [p[1] * TICK for p in b])
@@ -128,7 +164,7 @@ def test_dilation_moves_the_edges_of_each_interval(
     assert intervals(a).dilate(before * TICK) == intervals(a).dilate(before * TICK, before * TICK)
 
 
-def test_what_is_eroded_away_vanishes() -> None:
+def test_an_interval_eroded_to_nothing_vanishes() -> None:
     found = Intervals([0.0, 5.0, 10.0], [1.0, 7.0, 10.5]).dilate(-0.5)
     assert list(found) == [(5.5, 6.5)]
 
@@ -154,14 +190,14 @@ def test_coalescing_fills_short_gaps(a: list[tuple[int, int]], gap: int) -> None
 
 
 @given(st.integers(-(10**12), 10**12), st.integers(1, 1000), st.integers(1, 1000))
-def test_a_gap_in_milliseconds_is_what_it_is_on_paper(first: int, gap: int, length: int) -> None:
+def test_gaps_in_milliseconds_are_filled_exactly(first: int, gap: int, length: int) -> None:
     starts = first + (gap + length) * np.arange(20)
     found = Intervals(starts / 1000, (starts + length) / 1000)
     assert len(found.coalesce(gap / 1000)) == 1
     assert found.coalesce((gap - 0.5) / 1000) == found
 
 
-def test_coalescing_refuses_what_is_no_gap() -> None:
+def test_coalescing_refuses_negative_gaps_and_nan() -> None:
     found = Intervals([0.0, 2.0], [1.0, 3.0])
     assert list(found.coalesce(np.inf)) == [(0.0, 3.0)]
     assert Intervals.empty().coalesce(1.0) == Intervals.empty()
@@ -263,7 +299,7 @@ def test_windows_with_a_partial_one_cover_the_set(
     assert Intervals(inner, outer) & found == Intervals(inner, outer)
 
 
-def test_subdividing_refuses_what_is_no_length() -> None:
+def test_subdividing_refuses_impossible_lengths() -> None:
     found = Intervals([0.0], [1.0])
     for bad in (0.0, -1.0, np.nan, np.inf):
         with pytest.raises(ValueError, match="positive"):

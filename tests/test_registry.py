@@ -1,7 +1,10 @@
-"""The registry: what it lists, and what a wrong entry is told."""
+"""The registry: its entries, and the messages about wrong ones."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,7 +49,7 @@ def test_a_dandiset_that_is_not_listed_is_discovered() -> None:
     assert spec.id == "discovered"
 
 
-def test_an_unknown_name_is_told_what_there_is() -> None:
+def test_the_message_about_an_unknown_name_lists_those_that_there_are() -> None:
     with pytest.raises(RecipeError, match="mc_maze_small"):
         Manifest.load().named(["mc_mase"])
 
@@ -69,6 +72,52 @@ def test_a_wrong_entry_is_one_line_that_names_it(tmp_path: Path, text: str, said
     message = str(caught.value)
     assert said in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff\xfe datasets: []", "is not UTF-8 text (at byte 0)"),
+        ("datasets: [{id: a, title: Zoë}]".encode("latin-1"), "is not UTF-8 text (at byte 28)"),
+        (b"datasets: [{id: a, title: 2024-99-99}]", "is not YAML"),
+        (b"[" * 5000, "is not YAML"),
+        (b"datasets: {1: 2, [1]: 3}", "is not YAML"),
+        (b"a: &a [*a]", "datasets: field required"),
+        (b"\x00", "is not YAML"),
+        (b"", "mapping with the key datasets"),
+        (b"null", "mapping with the key datasets"),
+        (b"datasets: 5", "datasets: input should be a valid tuple"),
+        (b"datasets: [5]", "entry 1: input should be"),
+    ],
+)
+def test_any_bytes_are_a_registry_or_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(RecipeError) as caught:
+        Manifest.load(path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_registry_is_utf_8_whatever_the_locale(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes("datasets: [{id: a, title: Läufer ∆x}]".encode(encoding))
+    program = "import sys, neurobrick.registry as r, pathlib; \
+sys.stdout.buffer.write(r.Manifest.load(pathlib.Path(sys.argv[1])).datasets[0].title.encode())"
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8=0", "-c", program, path],
+        env={**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.decode() == "Läufer ∆x"
+
+
+@pytest.mark.parametrize("place", ["nowhere.yaml", ""])
+def test_a_registry_that_is_not_there_is_one_line(tmp_path: Path, place: str) -> None:
+    with pytest.raises(RecipeError, match="cannot read the registry"):
+        Manifest.load(tmp_path / place)
 
 
 def test_a_spec_that_changes_what_is_stored_changes_its_fingerprint() -> None:

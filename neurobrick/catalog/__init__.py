@@ -1,8 +1,7 @@
-"""Sessions, units, trials and behavior of a whole corpus as Parquet, beside its stores.
+"""The catalogue: sessions, units, trials and behavior of a whole corpus, as Parquet files.
 
-The catalogue is derived: `build` reads the stores and replaces it as a whole, so it can always be
-made again. `Dataset` opens a corpus from `sessions.parquet` alone, one file, which holds all that
-is needed to read any store.
+`build` makes it from the stores and replaces it as a whole, so it can be made again at any time.
+`Dataset` opens a corpus from `sessions.parquet` alone, which also holds the index of every store.
 """
 
 from neurobrick.catalog.build import build, dump, generation_of, join, stores

@@ -1,4 +1,4 @@
-"""Filters of tables as text: `area == "M1" and rate_hz > 1`, read and never evaluated as code.
+"""Filters of tables as text: `area == "M1" and rate_hz > 1`. A filter is never run as code.
 
     condition   a comparison, a match, or the bare name of a boolean column; `not`, `and`, `or`
                 and parentheses as in Python
@@ -10,13 +10,13 @@
                 col("SNR max") > 2
     literal     "text", 1, -2.5, True, None
 
-A missing value (null) neither matches nor fails: as in SQL, polars and Arrow, and other than in
-`pandas.DataFrame.query`, a row with a null `area` is in none of `area == "M1"`, `area != "M1"`,
-`area not in ["M1"]` and `not area == "M1"`. `area is None`, also written `area == None`, finds
-it, and so does `area in ["M1", None]`; nothing is in an empty list, and all is `not in []`.
-`and` and `or` are Kleene's: an unknown `or` a true condition is true.
-NaN is a number that compares as in IEEE 754: every comparison with it is false but `!=`, so
-that `rate_hz != rate_hz` finds it; `not in` finds it too, `is None` does not.
+A comparison with a missing value (null) is unknown, as in SQL, polars and Arrow, and unlike
+`pandas.DataFrame.query`. A row with a null `area` matches none of `area == "M1"`, `area != "M1"`,
+`area not in ["M1"]` and `not area == "M1"`. It matches `area is None`, also written
+`area == None`, and `area in ["M1", None]`. No row matches `in []`, every row matches `not in []`.
+`and` and `or` are those of Kleene's logic: unknown `or` true is true.
+NaN is a number and compares as in IEEE 754: every comparison with it is false except `!=`. So
+`rate_hz != rate_hz` finds NaN; `not in` finds it too, and `is None` does not.
 
 Text orders by code point. Two Unicode forms of a text are equal: `ë` as one letter, as keyboards
 type it, and as `e` with a combining diaeresis, as macOS names files. Numbers compare in the wider
@@ -39,10 +39,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from neurobrick.catalog.names import composed, same_name
-from neurobrick.errors import FilterError
+from neurobrick.errors import FilterError, listed
 
-# Arrow's time to bind an expression grows with the square of its terms: 500 take about 0.1 s.
-# The texts of an `in` are one term together.
+# The time in which Arrow binds an expression grows with the square of its terms: 500 take about
+# 0.1 s. All texts of an `in` are one term.
 LONGEST = 10_000
 MOST_TERMS = 500
 DEEPEST = 100
@@ -76,13 +76,13 @@ _UNREADABLE = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
 
 
 def parse(text: str | pc.Expression, columns: Collection[str]) -> pc.Expression:
-    """The Arrow expression that `text` says, over a table with these columns.
+    """`text` as an Arrow expression over a table with these columns.
 
-    An Expression is returned as it is. Types are not known here: see `apply`.
+    An Expression is returned unchanged. Types of columns are not known here; see `apply`.
 
-    Raises FilterError, with the place in the text and what to write, for text that is empty, too
-    long or too deep, that names no column of `columns`, or that holds anything but the language
-    above.
+    Raises FilterError for text that is empty, too long or nested too deeply, that names a column
+    not in `columns`, or that is not in the language above. The message gives the place in the text
+    and what to write instead.
     """
     if isinstance(text, pc.Expression):
         return text
@@ -107,10 +107,10 @@ def parse(text: str | pc.Expression, columns: Collection[str]) -> pc.Expression:
 
 
 def apply(table: pa.Table, text: str | pc.Expression) -> pa.Table:
-    """The rows of `table` that match, in their order, with its schema.
+    """The rows of `table` that match, in their order, with the table's schema.
 
-    Raises FilterError as `parse` does, and with the columns' types where the filter does not fit
-    them, such as a column of text compared with a number.
+    Raises FilterError as `parse` does, and for a filter that does not fit the types of the columns,
+    such as text compared with a number.
     """
     expression = parse(text, table.column_names)
     try:
@@ -128,7 +128,7 @@ def apply(table: pa.Table, text: str | pc.Expression) -> pa.Table:
 
 @dataclass(frozen=True)
 class _Reader:
-    """One text on its way to an expression; every node that it does not know is an error."""
+    """Translates the syntax tree of one filter. Any node that it does not know is an error."""
 
     text: str
     columns: Collection[str]
@@ -159,8 +159,8 @@ class _Reader:
 
     def pair(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Any:
         if isinstance(op, ast.In | ast.NotIn):
-            found = self.member(left, right)
-            return found if isinstance(op, ast.In) else ~found
+            is_member = self.member(left, right)
+            return is_member if isinstance(op, ast.In) else ~is_member
         sides = [self.operand(left), self.operand(right)]
         if not any(isinstance(side, pc.Expression) for side in sides):
             self.fail(left, "is compared with another literal; compare a column")
@@ -194,8 +194,8 @@ class _Reader:
         if texts:
             # is_in is false for null; text != itself is never true, and null for null.
             form = _composed(column, *texts)
-            listed = pa.array([composed(text) for text in texts])
-            cases += [form.isin(listed) | (column != column)]
+            members = pa.array([composed(text) for text in texts])
+            cases += [form.isin(members) | (column != column)]
         if None in values:
             cases += [column.is_null()]
         return _joined(operator.or_, cases) if cases else pc.scalar(False)
@@ -204,9 +204,8 @@ class _Reader:
         if not isinstance(node.func, ast.Attribute):
             self.unknown(node)
         if node.func.attr not in _MATCHES:
-            there = ", ".join(_MATCHES)
             near = _nearest(node.func.attr, _MATCHES)
-            self.fail(node.func, f"is no match that there is{near}; there is: {there}")
+            self.fail(node.func, f"is no match{near}; there is: {listed(_MATCHES)}")
         column = pc.field(self.column(node.func.value))
         match node:
             case ast.Call(args=[ast.Constant(value=str())], keywords=[]):
@@ -272,8 +271,7 @@ class _Reader:
         if not near and isinstance(node, ast.Name):
             meant = _SPELLED.get(name.lower(), f'"{name}" for a text')
             near = f" (for a literal, write {meant})"
-        there = ", ".join(sorted(self.columns)) or "none"
-        self.fail(node, f"is no column{near}; there is: {there}")
+        self.fail(node, f"is no column{near}; there is: {listed(sorted(self.columns))}")
 
     def unknown(self, node: ast.expr) -> NoReturn:
         mark = node.op if isinstance(node, ast.BinOp | ast.UnaryOp) else node
@@ -307,7 +305,7 @@ def _tree(text: str) -> ast.expr:
 
 
 def _terms(tree: ast.expr) -> int:
-    """Names and literals that Arrow sees, where the texts of an `in` go in one."""
+    """The number of terms for Arrow: names and literals, without texts."""
     return sum(
         isinstance(node, ast.Name)
         or (isinstance(node, ast.Constant) and not isinstance(node.value, str))
@@ -316,7 +314,7 @@ def _terms(tree: ast.expr) -> int:
 
 
 def _joined(join: Callable[[Any, Any], Any], expressions: list[Any]) -> Any:
-    """One balanced tree, so that Arrow recurses as deep as the logarithm of their number."""
+    """One balanced tree of all, so that Arrow recurses only to the logarithm of their number."""
     if len(expressions) <= 2:
         return functools.reduce(join, expressions)
     half = len(expressions) // 2
@@ -324,8 +322,8 @@ def _joined(join: Callable[[Any, Any], Any], expressions: list[Any]) -> Any:
 
 
 def _scalar(value: Any) -> Any:
-    # Arrow narrows a literal 1.5 to 32 bits, and then no longer compares whole numbers above
-    # 2**24 with it; it leaves the type of a cast as it is.
+    # Arrow narrows a literal 1.5 to 32 bits, which cannot hold whole numbers above 2**24. It keeps
+    # the type of a cast.
     return pc.scalar(value).cast(pa.float64()) if isinstance(value, float) else value
 
 
@@ -359,13 +357,13 @@ def _encodes(text: str) -> bool:
 
 
 def _mentioned(expression: pc.Expression, schema: pa.Schema) -> list[pa.Field]:
-    """Fields whose name stands in the expression's text: at least those that it uses."""
-    said = str(expression)
-    return [f for f in schema if re.search(rf"(?<!\w){re.escape(f.name)}(?!\w)", said)]
+    """Fields whose name is in the expression's text: at least those that it uses."""
+    text = str(expression)
+    return [f for f in schema if re.search(rf"(?<!\w){re.escape(f.name)}(?!\w)", text)]
 
 
 def _nearest(name: str, names: Collection[str]) -> str:
-    lowered = {there.lower(): there for there in names}
+    lowered = {known.lower(): known for known in names}
     near = difflib.get_close_matches(name.lower(), lowered, n=1)
     return f" (did you mean {lowered[near[0]]!r}?)" if near else ""
 
@@ -382,5 +380,5 @@ def _too_deep(text: str) -> str:
 
 
 def _shown(value: object) -> str:
-    shown = repr(value) if isinstance(value, str) else str(value)
+    shown = repr(value) if isinstance(value, str) else " ".join(str(value).split())
     return shown if len(shown) <= 80 else f"{shown[:76]} ..."

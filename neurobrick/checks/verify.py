@@ -1,7 +1,7 @@
 """Verification of a corpus: bytes against their manifests, counts against the registry.
 
-Unlike `validate`, which finds data that were wrong from the start, this finds what changed or is
-missing since.
+This finds what changed or is missing since the stores were written. `validate` finds data that were
+wrong from the start.
 """
 
 from __future__ import annotations
@@ -28,38 +28,40 @@ MOST_THREADS = 8  # checksums take a core each, and a disk seldom feeds more
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What the catalogue says of one session."""
+    """One session, as the catalogue describes it."""
 
-    dataset: str
+    dataset: str  # what its id begins with
     provenance: Provenance
-    units: int
-    spikes: int
+    units: int  # how many
+    spikes: int  # how many
 
 
 def stores_in(storage: Storage, catalog: Catalog | None) -> dict[str, str]:
-    """Where the stores of a corpus are, by session id: those that its catalogue lists, and where
-    the storage can tell, those that it does not list."""
-    listed = {}
+    """The paths of the stores of a corpus, by session id.
+
+    All stores that are there; where the storage cannot list its files, those of the catalogue.
+    """
+    in_catalog = {}
     if catalog is not None:
         ids = catalog.sessions["session"].to_pylist()
-        listed = {session_id: catalog.store(session_id).path for session_id in ids}
+        in_catalog = {session_id: catalog.store(session_id).path for session_id in ids}
     if not storage.lists:
-        return listed
+        return in_catalog
     if storage.is_remote:
         end = f"{SUFFIX}/{MANIFEST}"
-        there = {n.removesuffix(f"/{MANIFEST}") for n in storage.files() if n.endswith(end)}
+        paths = {n.removesuffix(f"/{MANIFEST}") for n in storage.files() if n.endswith(end)}
     else:
-        there = {f"{session_id}{SUFFIX}" for session_id in local_stores(Path(storage.url))}
-    found = {session_id: path for session_id, path in listed.items() if path in there}
-    for path in sorted(there - set(found.values())):
-        found[path.removesuffix(SUFFIX)] = path
-    return dict(sorted(found.items()))
+        paths = {f"{session_id}{SUFFIX}" for session_id in local_stores(Path(storage.url))}
+    stores = {session_id: path for session_id, path in in_catalog.items() if path in paths}
+    for path in sorted(paths - set(stores.values())):
+        stores[path.removesuffix(SUFFIX)] = path
+    return dict(sorted(stores.items()))
 
 
 def damages(storage: Storage, stores: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """Each session's id and faults, in order, several stores read at a time.
+    """Each session's id and its faults, in order; several stores are read at a time.
 
-    A store whose manifest cannot be read is a fault, too.
+    A manifest that cannot be read is a fault, too.
     """
 
     def faults(path: str) -> list[str]:
@@ -81,20 +83,20 @@ def against_catalog(
     damaged: Collection[str],
     catalog: Catalog | StoreError,
 ) -> list[Finding]:
-    """Where the catalogue and the stores differ: sessions that are listed without a whole store,
-    stores that are not listed, and stores, but for `damaged` ones, that are others than those that
-    are listed."""
+    """How the catalogue and the stores differ.
+
+    A session is listed and has no whole store; a store is not listed; or a store, unless it is
+    `damaged`, was replaced since it was listed.
+    """
     if isinstance(catalog, StoreError):
         return [Finding("error", "catalog", str(catalog))]
     advice = f"any run of neurobrick prepare --root {storage.url} makes the catalogue anew"
     if storage.is_remote:
         advice = "push the corpus again"
-    listed = set(catalog.sessions["session"].to_pylist())
-    faults = [
-        f"{name} is listed, but there is no whole store of it" for name in listed - set(stores)
-    ]
-    faults += [f"{name} has a store, but is not listed" for name in set(stores) - listed]
-    for name in (listed & set(stores)) - set(damaged):
+    ids = set(catalog.sessions["session"].to_pylist())
+    faults = [f"{name} is listed, but there is no whole store of it" for name in ids - set(stores)]
+    faults += [f"{name} has a store, but is not listed" for name in set(stores) - ids]
+    for name in (ids & set(stores)) - set(damaged):
         with suppress(FileNotFoundError):
             if storage.read(f"{stores[name]}/{MANIFEST}") != catalog.store(name).manifest:
                 faults.append(f"{name} has another store than the one that is listed")
@@ -112,11 +114,11 @@ def _tables(storage: Storage, catalog: Catalog) -> list[str]:
 
 
 def against_registry(specs: Sequence[DatasetSpec], catalog: Catalog) -> list[Finding]:
-    """What `specs` expect of their datasets, against the sessions that the catalogue lists.
+    """The counts that `specs` expect, against the sessions that the catalogue lists.
 
-    Only files of the version that a spec pins, and that its globs let through, are counted. As long
-    as fewer sessions are there than expected, that is a fact and no fault, and nothing else is
-    compared; the same goes for a dataset whose number of sessions the registry does not know.
+    Only files of the version that a spec pins, and that its globs let through, are counted. A
+    dataset with fewer sessions than expected is no fault; then nothing else is compared. Nor is
+    anything compared where the registry does not know the number of sessions.
     """
     prepared = [
         _Prepared(
@@ -127,7 +129,7 @@ def against_registry(specs: Sequence[DatasetSpec], catalog: Catalog) -> list[Fin
         )
         for row in catalog.sessions.to_pylist()
     ]
-    return [found for spec in specs for found in _compared(spec, prepared)]
+    return [finding for spec in specs for finding in _compared(spec, prepared)]
 
 
 def _belongs(session: _Prepared, spec: DatasetSpec) -> bool:

@@ -2,8 +2,8 @@
 
 Exit status: 0 all done; 1 something failed, and the last lines say what and why; 2 wrong usage.
 
-Every module of this package imports what its commands need when they run, so that help and
-completion answer at once.
+The modules of this package import libraries only when a command runs, so that help and completion
+answer at once.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="neurobrick")
 def main() -> None:
-    """Bring recordings of neurons and behavior into one store, and slice it.
+    """Bring recordings of neurons and behavior into one kind of store, and slice them.
 
     \b
     neurobrick prepare dandiset 000128       download, harmonize, store
     neurobrick inspect 000128                what it holds, and what would be kept of it
-    neurobrick list                          what is there
+    neurobrick list                          the sessions that are there
     neurobrick plot SESSION 12 14            look at two seconds of it
     """
 

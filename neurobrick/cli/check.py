@@ -39,9 +39,14 @@ MARKS = {"error": "[red]✗[/]", "warning": "[yellow]⚠[/]", "info": "[dim]·[/
 def verify(sessions: tuple[str, ...], root: str, registry: Path | None, as_json: bool) -> None:
     """Check that every file of the stores is as it was written, and the corpus complete.
 
+    \b
+    neurobrick verify                        everything under data/
+    neurobrick verify 000128/sub-Jenkins     one session
+    neurobrick verify --root s3://bucket/corpus
+
     Files are compared with the sizes and checksums in their store's manifest. Without a SESSION,
-    the catalogue is compared with the stores, and every dataset that is wholly prepared at the
-    version that the registry pins with what the registry expects of it.
+    the catalogue is compared with the stores as well, and the counts that the registry expects
+    with those of each dataset that is wholly prepared at the registry's version.
     """
     from neurobrick.catalog import Catalog
     from neurobrick.checks.finding import Finding
@@ -72,7 +77,9 @@ def verify(sessions: tuple[str, ...], root: str, registry: Path | None, as_json:
     corpus: list[Finding] = []
     if not sessions:
         corpus += [Finding("error", name, text) for name, text in closed.datasets.items()]
-        corpus += against_catalog(storage, stores, [n for n in faults if faults[n]], catalog)
+        if not closed.datasets:
+            damaged_names = [name for name in faults if faults[name]]
+            corpus += against_catalog(storage, stores, damaged_names, catalog)
         if known is not None and not corpus:
             corpus += against_registry(Manifest.load(registry).datasets, known)
     by_subject: dict[str, list[tuple[str, str]]] = {}
@@ -96,13 +103,17 @@ def verify(sessions: tuple[str, ...], root: str, registry: Path | None, as_json:
 @root_option
 @json_option
 def validate(sessions: tuple[str, ...], root: Path, as_json: bool) -> None:
-    """Check that the data of the stores can be what they say they are.
+    """Check that the data of the stores are plausible.
 
-    Every promise of the format, then physics: firing rates, refractory violations, units that
-    are there twice, velocities against the positions they belong to, dead columns, uneven clocks,
-    trials and spikes outside the recorded time, empty splits.
+    \b
+    neurobrick validate                      everything under data/
+    neurobrick validate 000128/sub-Jenkins   one session
 
-    ✗ contradicts itself, ⚠ is odd, · is worth knowing; the exit status is 1 only for ✗.
+    First every promise of the format. Then physics: firing rates, refractory violations, units
+    that are there twice, velocities against the positions they belong to, dead columns, uneven
+    clocks, trials and spikes outside the recorded time, empty splits.
+
+    ✗ contradicts itself, ⚠ is odd, · is worth knowing. The exit status is 1 only for ✗.
     """
     from neurobrick import catalog
     from neurobrick.checks.finding import Finding

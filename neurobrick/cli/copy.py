@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 @root_option
 @json_option
 def push(url: str, sessions: tuple[str, ...], root: Path, as_json: bool) -> None:
-    """Copy the corpus to object storage, such as s3://bucket/corpus.
+    """Copy the corpus to object storage at URL.
 
-    All of it, or the SESSIONs that are named; globs such as '000128/*' name several. What is there
-    already is not sent again, a push that was broken off goes on, and what is only there stays.
-    Everyone who may read URL can then open it: neurobrick list --root URL, Dataset(URL).
+    \b
+    neurobrick push s3://bucket/corpus                   all of data/
+    neurobrick push s3://bucket/corpus '000128/*'        some sessions
+
+    Files that are there already are not sent again, and a push that was broken off goes on.
+    Sessions that are only there stay. Everyone who may read URL can then open the corpus:
+    neurobrick list --root URL, or Dataset(URL) in Python.
 
     Credentials are found as AWS's own programs find them: AWS_PROFILE, AWS_ACCESS_KEY_ID,
     ~/.aws, or the machine's role. AWS_ENDPOINT_URL names another S3 than Amazon's.
@@ -48,11 +52,15 @@ def push(url: str, sessions: tuple[str, ...], root: Path, as_json: bool) -> None
 @root_option
 @json_option
 def pull(url: str, sessions: tuple[str, ...], root: Path, as_json: bool) -> None:
-    """Copy a corpus from URL (s3://…, https://…) to this machine.
+    """Copy a corpus from URL to this machine.
 
-    All of it, or the SESSIONs that are named; globs such as '000128/*' name several. Every file is
-    checked as it arrives, what is here already is not fetched again, and a pull that was broken off
-    goes on. To only look at some of it, no pull is needed: neurobrick plot … --root URL.
+    \b
+    neurobrick pull s3://bucket/corpus                   all of it, to data/
+    neurobrick pull https://host/corpus '000128/*'       some sessions
+
+    Every file is checked as it arrives. Files that are here already are not fetched again, and a
+    pull that was broken off goes on. To look at a few sessions, no pull is needed:
+    neurobrick plot … --root URL.
     """
     from neurobrick import transfer
 

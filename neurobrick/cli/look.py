@@ -32,10 +32,15 @@ def _filter_option(table: str, example: str) -> Callable[[Any], Any]:
 @_filter_option("behavior", 'name == "hand_vel"')
 @json_option
 def list_sessions(root: str, where: str | None, as_json: bool, **filters: str | None) -> None:
-    """The sessions of a corpus: units, spikes, duration, behavior.
+    """List the sessions of a corpus: units, spikes, duration, behavior.
 
-    With filters, those that have units, trials or behavior that match each of them. A filter names
-    columns of the catalogue: comparisons, in, and, or, not, is None, name.startswith("x").
+    \b
+    neurobrick list
+    neurobrick list --where 'duration > 600' --units 'area == "M1"'
+    neurobrick list --root s3://bucket/corpus --json
+
+    With filters, only sessions that match all of them are listed. A filter compares columns of the
+    catalogue: ==, <, in, and, or, not, is None, name.startswith("x").
     """
     from neurobrick.dataset.dataset import Dataset
     from neurobrick.display import describe
@@ -53,16 +58,21 @@ def list_sessions(root: str, where: str | None, as_json: bool, **filters: str | 
 @corpus_option
 @json_option
 def info(session: str, root: str, as_json: bool) -> None:
-    """What SESSION holds, where it comes from, and what of its file was left, and why."""
+    """Show what SESSION holds, where it comes from, and what of its file was left, and why.
+
+    \b
+    neurobrick info 000128/sub-Jenkins_ses-full_desc-train
+    neurobrick info local/recording --json
+    """
     from neurobrick.dataset.dataset import Dataset
     from neurobrick.display import describe
     from neurobrick.display.console import console
 
-    found = Dataset(root)[session]
+    recording = Dataset(root)[session]
     if as_json:
-        click.echo(found.metadata.model_dump_json(indent=1))
+        click.echo(recording.metadata.model_dump_json(indent=1))
         return
-    console().print(describe.session(found), markup=False, soft_wrap=True)
+    console().print(describe.session(recording), markup=False, soft_wrap=True)
 
 
 @click.command()
@@ -74,15 +84,19 @@ def info(session: str, root: str, as_json: bool) -> None:
     "--output",
     "-o",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where the picture goes; its ending says the format (png, svg, pdf).  [default:"
+    help="File of the picture; its ending is the format (png, svg, pdf).  [default:"
     " neurobrick.png]",
 )
 @click.option("--window", is_flag=True, help="Open a window to zoom and pan in; write no file.")
 def plot(session: str, t0: float, t1: float, root: str, output: Path | None, window: bool) -> None:
     """Draw the spikes and the behavior of SESSION from T0 to T1 seconds.
 
-    Units are sorted by brain area where the recording names areas; trials are shaded; the strip
-    below says what is train, valid and test, and what is scored.
+    \b
+    neurobrick plot local/recording 10 20 -o look.png
+    neurobrick plot local/recording 10 20 --window
+
+    Units are sorted by brain area where the recording names areas. Trials are shaded. The strip
+    below shows train, valid and test, and the time in which decoding is scored.
     """
     from neurobrick.dataset.dataset import Dataset
     from neurobrick.display import plots
@@ -91,10 +105,10 @@ def plot(session: str, t0: float, t1: float, root: str, output: Path | None, win
         raise click.UsageError(f"T0 must be before T1, not {t0:g} and {t1:g}")
     if window and output:
         raise click.UsageError("--window opens a window, --output writes a file: choose one")
-    found = Dataset(root)[session]
+    recording = Dataset(root)[session]
     if window:
-        plots.show(found, t0, t1)
+        plots.show(recording, t0, t1)
         return
     output = output or Path("neurobrick.png")
-    plots.save(found, t0, t1, output)
+    plots.save(recording, t0, t1, output)
     click.echo(f"wrote {output}")

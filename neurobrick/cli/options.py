@@ -1,8 +1,10 @@
-"""Options and arguments that several commands share, and what a shell offers to complete them."""
+"""Options and arguments that several commands share, and the words that a shell completes."""
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -23,8 +25,16 @@ def complete_session(
     except StoreError:
         return []
     ids = sessions["session"].to_pylist()
+    begun = unicodedata.normalize("NFC", incomplete)
     given = context.params.get("sessions") or ()
-    return [CompletionItem(i) for i in ids if i.startswith(incomplete) and i not in given]
+    return [CompletionItem(name) for name in ids if name.startswith(begun) and name not in given]
+
+
+def composed(_: click.Context, __: click.Parameter, names: Any) -> Any:
+    """Names in composed Unicode, as session ids are; a Mac may give them decomposed."""
+    if isinstance(names, str):
+        return unicodedata.normalize("NFC", names)
+    return tuple(unicodedata.normalize("NFC", name) for name in names)
 
 
 def complete_dataset(
@@ -74,7 +84,11 @@ instance_option = click.option(
     help="A DANDI API other than the archive's own; also NEUROBRICK_DANDI_API.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-session_argument = click.argument("session", shell_complete=complete_session)
+session_argument = click.argument("session", callback=composed, shell_complete=complete_session)
 sessions_argument = click.argument(
-    "sessions", nargs=-1, metavar="[SESSION…]", shell_complete=complete_session
+    "sessions",
+    nargs=-1,
+    metavar="[SESSION…]",
+    callback=composed,
+    shell_complete=complete_session,
 )

@@ -15,17 +15,21 @@ import click
     type=click.Choice(["000128", "000688"]),
     default="000128",
     show_default=True,
-    help="The dandiset whose layout the files have.",
+    help="Dandiset with the layout of the files.",
 )
 @click.option(
-    "--sessions", type=click.IntRange(1, 1000), default=4, show_default=True, help="In all."
+    "--sessions",
+    type=click.IntRange(1, 1000),
+    default=4,
+    show_default=True,
+    help="Of all subjects.",
 )
 @click.option(
     "--subjects",
     type=click.IntRange(1, 8),
     default=1,
     show_default=True,
-    help="Monkeys that the sessions are dealt to, each tuned in its own way.",
+    help="Monkeys among which the sessions are divided; each is tuned in its own way.",
 )
 @click.option(
     "--units", type=click.IntRange(1, 500), default=60, show_default=True, help="Units a session."
@@ -49,9 +53,14 @@ def simulate(
     minutes: float,
     seed: int,
 ) -> None:
-    """Write motor-cortex sessions with known ground truth to FOLDER, as a dandiset of NWB files.
+    """Write simulated motor-cortex sessions to FOLDER, as a dandiset of NWB files.
 
-    Says for each the R² at which an oracle, who knows how every unit is tuned, decodes velocity.
+    \b
+    neurobrick simulate simulated
+    neurobrick simulate simulated --sessions 2 --units 30 --minutes 10
+
+    The ground truth is known: for each session, the R² is printed with which an oracle decodes
+    velocity. The oracle knows the tuning of every unit.
     """
     from neurobrick.display.console import console, duration
     from neurobrick.simulate import SimulatedSession
@@ -78,8 +87,12 @@ def simulate(
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot write {error.filename or folder}: {error.strerror or error}"
+        ) from error
     mean = sum(session.oracle_r2.mean for session in written) / len(written)
     show.print(
-        f"an oracle that knows how every unit is tuned decodes hand velocity with R² {mean:.3f};"
+        f"an oracle that knows the tuning of every unit decodes hand velocity with R² {mean:.3f};"
         f" wrote {folder}/{layout}"
     )

@@ -6,6 +6,7 @@ and kept read-only in a cache with a budget in bytes. Every later slice is a vie
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import pairwise
@@ -64,7 +65,7 @@ class Dataset:
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         disk_cache_bytes: int | None = None,
     ) -> None:
-        self.root: str | Path = root if "://" in str(root) else Path(root).absolute()
+        self.root = _absolute(root)
         self._storage = open_storage(self.root, disk_cache_bytes)
         self._cache = Cache(cache_bytes)
         self._narrow_to(Catalog(self._storage))
@@ -212,6 +213,8 @@ class Dataset:
         self, split: str | None, within: Mapping[str, Intervals] | None
     ) -> dict[str, Intervals]:
         """The times of each session in which windows may lie."""
+        if within is not None and not isinstance(within, Mapping):
+            raise TypeError(f"within maps session ids to Intervals, unlike {type(within).__name__}")
         limits = None if within is None else {self._written(id): t for id, t in within.items()}
         places = {}
         for session_id in self._ids:
@@ -275,3 +278,17 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.root)!r}, {len(self)} sessions)"
+
+
+def _absolute(root: str | Path) -> str | Path:
+    """A URL as it is, a folder as an absolute path. Raises StoreError for what can be no path."""
+    if "://" in str(root):
+        return root
+    path = Path(root).absolute()
+    try:
+        valid = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        valid = False
+    if not valid:
+        raise StoreError(f"{str(root)!r} is no name of a folder")
+    return path

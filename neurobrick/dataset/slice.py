@@ -169,6 +169,7 @@ class Slice:
         """
         if not 0 < width < np.inf:
             raise ValueError(f"a bin's width must be positive and finite, not {width}")
+        width = float(width)
         # A window of 1 s holds 50 bins of 0.02 s, whatever 1 / 0.02 rounds to.
         bins = np.floor((self.t1 - self.t0) / width + 1e-9)
         if not bins < MOST_BINS:

@@ -91,6 +91,8 @@ class Windows:
         negative seed, and when no stretch is long enough.
         """
         check_order(order)
+        if not isinstance(stretches, Mapping):
+            raise TypeError(f"stretches is a mapping, unlike {type(stretches).__name__}")
         if seed < 0:
             raise ValueError(f"a seed is 0 or more, not {seed}")
         step = length if step is None else step

@@ -1,4 +1,4 @@
-"""What every command's output shares: the console, sizes and durations, a bar for long checks."""
+"""What the output of all commands shares: the console, sizes and durations, a bar for checks."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from rich.table import Table
 
 Item = TypeVar("Item")
 
-UNBROKEN = 10_000  # columns, where output is piped and nobody looks at its width
+UNBROKEN = 10_000  # columns of a piped output: no line is broken
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that does not break lines when its output is piped."""
-    found = Console(stderr=stderr, highlight=False)
-    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=UNBROKEN)
+    """A console of standard output or error; it breaks no lines when its output is piped."""
+    terminal = Console(stderr=stderr, highlight=False)
+    if terminal.is_terminal:
+        return terminal
+    return Console(stderr=stderr, highlight=False, width=UNBROKEN)
 
 
 def watched(show: Console, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """`items` as they come; a bar below what is printed to `show`, where that is a terminal."""
+    """`items` as they come; on a terminal, a bar below the lines that are printed to `show`."""
     columns = (SpinnerColumn(), TextColumn(what), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=show, transient=True, disable=not show.is_terminal) as bar:
         yield from bar.track(items, total=total)
@@ -36,7 +38,7 @@ def print_table(show: Console, table: Table) -> None:
 
 
 def size(n_bytes: float) -> str:
-    """Bytes in the unit that a person would choose, in powers of 1000."""
+    """Bytes as `12 B`, `3.4 kB`, `5.6 MB`, `7.8 GB` or `9.01 TB`, in powers of 1000."""
     for unit in ("B", "kB", "MB", "GB"):
         if n_bytes < 1000:
             return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"

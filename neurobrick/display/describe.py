@@ -13,12 +13,12 @@ from neurobrick.dataset.session import Session
 from neurobrick.display.console import duration, size
 from neurobrick.intervals import Intervals
 
-MOST_ALIKE = 20  # lines that differ in a number or a path only, before the rest is counted
-SHOWN_ALIKE = 2
+MOST_ALIKE = 20  # lines that differ only in a number; if there are more, they are counted
+SHOWN_ALIKE = 2  # of them that are still shown
 
 
 def sessions_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """What `neurobrick list` shows of the catalogue's sessions, one row each."""
+    """The table of `neurobrick list`: one row for each session of the catalogue."""
     table = Table(box=None, pad_edge=False)
     names = ("session", "subject", "units", "spikes", "duration", "size")
     cells = [
@@ -33,7 +33,7 @@ def sessions_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         for row in rows
     ]
     for k, name in enumerate(names):
-        # An id is there to be copied, a number to be read: neither may be cut.
+        # Ids are copied and numbers are read, so neither may be cut.
         widest = max(len(cell) for cell in (name, *(line[k] for line in cells)))
         table.add_column(name, justify="right" if k > 1 else "left", min_width=widest)
     table.add_column("behavior (target first)", overflow="fold")
@@ -43,18 +43,19 @@ def sessions_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def session(found: Session) -> str:
-    """What `neurobrick info` says of a session."""
-    about, source = found.metadata, found.metadata.provenance
+def session(recording: Session) -> str:
+    """The text of `neurobrick info`."""
+    about, source = recording.metadata, recording.metadata.provenance
     lines = [
-        found.id,
+        recording.id,
         f"  subject     {about.subject.id or 'not named'},"
         f" {about.subject.species or 'species not given'}",
         f"  recorded    {about.session_start_time or 'date not given'},"
-        f" {duration(found.domain.duration)}",
-        f"  neurons     {found.n_units} units, {found.n_spikes:,} spikes{_areas(found)}",
-        f"  target      {found.target or 'none'}",
-        f"  evaluation  {_part(found.evaluation, found.domain)}",
+        f" {duration(recording.domain.duration)}",
+        f"  neurons     {recording.n_units} units, {recording.n_spikes:,} spikes"
+        f"{_areas(recording)}",
+        f"  target      {recording.target or 'none'}",
+        f"  evaluation  {_part(recording.evaluation, recording.domain)}",
     ]
     if about.description:
         lines.insert(1, f"  about       {' '.join(about.description.split())}")
@@ -67,13 +68,13 @@ def session(found: Session) -> str:
         lines.append(f"    {size(read)} of it read, without a download")
     lines.append(f"    read by neurobrick {source.neurobrick}, spec {source.spec_hash[:12]}…")
     lines.append("  behavior")
-    for name, behavior in found.behavior.items():
+    for name, behavior in recording.behavior.items():
         rate = f"{behavior.rate:g} Hz" if behavior.rate else "irregular"
         lines.append(f"    {name}  {behavior.shape}, {behavior.unit}, {rate}")
     lines.append("  intervals")
-    lines += [f"    {name}  {table.num_rows} rows" for name, table in found.intervals.items()]
+    lines += [f"    {name}  {table.num_rows} rows" for name, table in recording.intervals.items()]
     lines.append("  splits")
-    lines += [f"    {name}  {_part(v, found.domain)}" for name, v in found.splits.items()]
+    lines += [f"    {name}  {_part(v, recording.domain)}" for name, v in recording.splits.items()]
     for title, rows in (
         ("notes", list(about.notes)),
         ("left in the file", [f"{left.path}: {left.reason}" for left in about.left]),
@@ -85,9 +86,10 @@ def session(found: Session) -> str:
 
 
 def collapsed(rows: Iterable[str]) -> list[str]:
-    """`rows`, but of more than 20 that differ only in a number the first two and how many more.
+    """`rows`, shortened: of more than 20 rows that differ only in a number, the first two and a
+    count of the others.
 
-    Rows alike are kept together, in the order of their first.
+    Rows that are alike stand together, where the first of them stood.
     """
     alike: dict[str, list[str]] = {}
     for row in rows:
@@ -108,11 +110,11 @@ def _part(part: Intervals, whole: Intervals) -> str:
     return f"{duration(part.duration)} ({share:.0%}) in {len(part)} stretches"
 
 
-def _areas(found: Session) -> str:
+def _areas(recording: Session) -> str:
     """How many units each brain area has, where the file names areas."""
-    if "area" not in found.units.column_names:
+    if "area" not in recording.units.column_names:
         return ""
     counts: dict[str, int] = {}
-    for area in found.units["area"].to_pylist():
+    for area in recording.units["area"].to_pylist():
         counts[str(area or "no area")] = counts.get(str(area or "no area"), 0) + 1
     return f" ({', '.join(f'{n} {area}' for area, n in sorted(counts.items()))})"

@@ -1,4 +1,4 @@
-"""Pictures of a session: spikes above, behavior below, what is scored and learned from beneath."""
+"""Pictures of a session: spikes above, behavior below, and a strip of splits and evaluation."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ INK = "#222222"
 # Okabe & Ito's colors, which the color-blind can tell apart; black is for spikes.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SPLIT_COLORS = {"train": "#9ecae1", "valid": "#fdd0a2", "test": "#fb6a4a"}
-TRIAL_NAMES = ("trials", "epochs")  # what is shaded: the first that the session has
-NAMING_COLUMNS = ("label", "tags")  # what an epoch is called; trials have numbers
-MOST_LABELS = 25  # trials in the window, above which their numbers would run into each other
-MOST_LINES = 12  # columns of a behavior, above which it is drawn as an image
-MOST_MARKS = 50_000  # spikes, above which a raster is an image of counts
+TRIAL_NAMES = ("trials", "epochs")  # the first of these tables that a session has is shaded
+NAMING_COLUMNS = ("label", "tags")  # columns with the name of an epoch; trials have numbers
+MOST_LABELS = 25  # trials in the window; the numbers of more would overlap
+MOST_LINES = 12  # columns of a behavior; more are drawn as an image
+MOST_MARKS = 50_000  # spikes of a raster; more are drawn as an image of counts
 IMAGE_BINS = 1000
 DPI = 150
 HEADLESS = ("agg", "cairo", "pdf", "pgf", "ps", "svg")  # back-ends of matplotlib without windows
 
 
 def save(session: Session, t0: float, t1: float, path: Path) -> None:
-    """Draw `session` from `t0` to `t1` s to `path`; its ending says the format.
+    """Draw `session` from `t0` to `t1` s to the file `path`; its ending is the format.
 
-    Raises NeurobrickError when matplotlib is not installed, does not know the ending, or the disk
-    does not take the file.
+    Raises NeurobrickError when matplotlib is not installed or does not know the ending, or when the
+    file cannot be written.
     """
     try:
         from matplotlib.figure import Figure
@@ -81,8 +81,11 @@ def _no_matplotlib() -> NeurobrickError:
 
 
 def draw(session: Session, t0: float, t1: float, figure: Figure) -> None:
-    """Draw `session` from `t0` to `t1` s into the empty `figure`: a raster, one panel a behavior,
-    the target on top, and a strip of splits and evaluation."""
+    """Draw `session` from `t0` to `t1` s into the empty `figure`.
+
+    A raster on top, then one panel for each behavior, the target first, then a strip of splits and
+    evaluation.
+    """
     window = session.slice(t0, t1)
     behavior = {name: window.behavior[name] for name in window.behavior}
     infos = window.behavior_info
@@ -108,7 +111,8 @@ def draw(session: Session, t0: float, t1: float, figure: Figure) -> None:
 
 
 def _raster(ax: Axes, window: Slice) -> None:
-    """One row a unit, from the top; sorted by area, each with a color, where there are areas."""
+    """One row for each unit, from the top. Where there are areas, units are sorted by area, and
+    each area has a color."""
     spikes, n_units = window.spikes, window.units.num_rows
     areas = _areas(window.units)
     order = np.argsort(areas, kind="stable") if areas is not None else np.arange(n_units)
@@ -144,7 +148,7 @@ def _counts(
     span: tuple[float, float],
     n_units: int,
 ) -> None:
-    """More spikes than marks can show: the darker, the more of a unit's in a bin of time."""
+    """An image for more spikes than marks can show: the darker, the more spikes in a bin."""
     counts, _, _ = np.histogram2d(
         rows, times, bins=(n_units, IMAGE_BINS), range=((0, n_units), span)
     )
@@ -156,7 +160,7 @@ def _counts(
 
 
 def _areas(units: pa.Table) -> NDArray[Any] | None:
-    """Every unit's brain area, (n_units,) str; None where the recording names none."""
+    """The brain area of each unit, (n_units,) str; None where the recording names no areas."""
     if "area" not in units.column_names:
         return None
     areas = np.array([str(area or "no area") for area in units["area"].to_pylist()])
@@ -166,7 +170,7 @@ def _areas(units: pa.Table) -> NDArray[Any] | None:
 def _traces(
     ax: Axes, name: str, series: BehaviorSlice, info: BehaviorInfo, *, is_target: bool
 ) -> None:
-    """A line a column, broken where nothing was recorded; an image where there are many."""
+    """A line for each column, broken at gaps; an image where there are many columns."""
     stamps, values = _broken_at_gaps(series.timestamps, series.values)
     unit = f"\n({info.unit})" if info.unit else ""
     ax.set_ylabel(f"{name}{unit}", fontweight="bold" if is_target else "normal")
@@ -192,7 +196,7 @@ def _traces(
 
 
 def _strip(ax: Axes, session: Session, window: Slice) -> None:
-    """Two thin bars: what is train, valid and test; and, below, what is scored."""
+    """Two thin bars: train, valid and test; and, below, the time in which decoding is scored."""
     here = Intervals([window.t0], [window.t1])
     parts = [
         (name, part, SPLIT_COLORS.get(name), (0.5, 0.5)) for name, part in session.splits.items()
@@ -212,12 +216,12 @@ def _strip(ax: Axes, session: Session, window: Slice) -> None:
 
 
 def _shade(axes: list[Axes], session: Session, window: Slice) -> None:
-    """Every second trial a little darker, and what each is called above the first panel."""
-    found = next((name for name in TRIAL_NAMES if name in session.intervals), None)
-    if found is None:
+    """Shade every second trial a little darker; write names or numbers above the first panel."""
+    name = next((name for name in TRIAL_NAMES if name in session.intervals), None)
+    if name is None:
         return
-    table = session.intervals[found]
-    starts, stops = (np.asarray(table[name], np.float64) for name in ("start", "stop"))
+    table = session.intervals[name]
+    starts, stops = (np.asarray(table[c], np.float64) for c in ("start", "stop"))
     rows = np.flatnonzero((starts < window.t1) & (stops > window.t0))
     names = next((table[c].to_pylist() for c in NAMING_COLUMNS if c in table.column_names), None)
     first = np.maximum(starts[rows], window.t0)
@@ -231,21 +235,21 @@ def _shade(axes: list[Axes], session: Session, window: Slice) -> None:
     if len(rows) > MOST_LABELS:
         return
     for row, middle in zip(rows.tolist(), (first + length / 2).tolist(), strict=True):
-        text = f"{found.removesuffix('s')} {row}" if names is None else _said(names[row])
+        text = f"{name.removesuffix('s')} {row}" if names is None else _label(names[row])
         axes[0].text(
             middle, 1.01, text, ha="center", color="gray", fontsize="x-small",
             transform=axes[0].get_xaxis_transform(),
         )  # fmt: skip
 
 
-def _said(name: Any) -> str:
+def _label(name: Any) -> str:
     return ", ".join(map(str, name)) if isinstance(name, list) else str(name)
 
 
 def _broken_at_gaps(
     stamps: NDArray[np.float64], values: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
-    """A NaN between samples that are far apart, so that no line is drawn where nothing was."""
+    """The samples with a NaN wherever two are far apart, so that no line is drawn over a gap."""
     if len(stamps) < 3:
         return stamps, values
     steps = np.diff(stamps)

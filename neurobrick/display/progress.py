@@ -182,7 +182,7 @@ def not_chosen(passed_over: Sequence[PassedOver]) -> list[str]:
 
 
 def plan_table(jobs: Sequence[Job]) -> Table:
-    """What a dry run shows: each asset, its bytes, and the session that it would become."""
+    """The table of a dry run: each asset, its bytes, and the session that it would become."""
     table = Table("asset", "session", box=None, pad_edge=False)
     table.add_column("size", justify="right")
     for job in jobs:

@@ -89,7 +89,7 @@ def _in_si(
     """`data * conversion + offset`, then to SI.
 
     Returns the values (n, d), their unit, and how they were made of the file's numbers. They are
-    computed in float64, and kept as float32 where that tells all numbers of the file apart.
+    computed in float64, and kept as float32 where that has the precision of the file.
     """
     conversion = raw.conversion if spec.conversion is None else spec.conversion
     offset, unit = raw.offset, spec.unit or raw.unit
@@ -121,9 +121,10 @@ def _in_si(
 
 
 def _fits_float32(data: Array, values: NDArray[np.float64], step: float, offset: float) -> bool:
-    """Whether float32 tells apart all numbers that `data` can hold, scaled by `step` to `values`.
+    """Whether float32, of 24 bits and up to 3.4e38, holds `values` with the precision of `data`.
 
-    float32 has 24 bits, and ends at 3.4e38.
+    `values` are `data` in steps of `step`, plus `offset`. Steps between whole numbers have to stay
+    apart. An offset to float32 data takes digits from small values.
     """
     known = values[np.isfinite(values)]
     largest = float(np.abs(known).max()) if known.size else 0.0

@@ -16,6 +16,7 @@ from neurobrick.registry import BehaviorSpec
 # Discovery takes a faster or larger series for a raw signal, and leaves it. A spec can keep it.
 MAX_RATE = 5000.0  # Hz
 MAX_BYTES = 2**30
+MAX_COLUMNS = 4096  # values of one sample; a behavior has fewer
 
 # The usual decoding targets, the most usual first. A name that ends in one of them is meant.
 USUAL_TARGETS = ("hand_vel", "finger_vel", "cursor_vel", "velocity", "hand_pos", "position")
@@ -43,6 +44,7 @@ def choose(
             reason = _left_by_discovery(series)
         else:
             reason = None if series.path in specs else "not listed in the spec"
+        reason = reason or _too_wide(series, specs.get(series.path))
         if reason is None:
             kept.append(series)
         else:
@@ -77,6 +79,17 @@ def _left_by_discovery(series: RawSeries) -> str | None:
     except (CorruptFile, UnsupportedFile) as error:
         return str(error)
     return None
+
+
+def _too_wide(series: RawSeries, spec: BehaviorSpec | None) -> str | None:
+    """Why a series with very many values a sample is not kept; None if it has fewer."""
+    turned = spec is not None and "transpose" in spec.repairs
+    shape = series.shape[::-1] if turned else series.shape
+    width = prod(shape[1:])
+    if width <= MAX_COLUMNS:
+        return None
+    hint = "" if turned else "; if its time lies along the last axis: repairs: [transpose]"
+    return f"{width:,} values a sample{hint}"
 
 
 def target(

@@ -30,9 +30,10 @@ SHORT = 0.1
 def spans_in_file(recording: Recording) -> Iterator[float]:
     """The length in seconds of each clock of the file except that of the spikes.
 
-    Clocks that have to be read for it come last.
+    Clocks that have to be read for it come last. The time of a series with a rate is its longest
+    axis: perhaps the file has it along the last one.
     """
-    yield from (series.shape[0] / series.rate for series in recording.series if series.rate)
+    yield from (max(series.shape) / series.rate for series in recording.series if series.rate)
     for table in recording.tables:
         ends = (table.columns.get(name) for name in ("start_time", "stop_time"))
         times = [c.values.reshape(-1) for c in ends if c and not isinstance(c.values, list)]

@@ -1,7 +1,7 @@
 """What a file holds, what would be kept of it, why not the rest, and the spec that says the same.
 
-Nothing is written. Of a file elsewhere, only what describes its arrays is read, so that what only
-their values show, such as a clock that restarts, is not known yet.
+Nothing is written. Of a remote file, only the descriptions of its arrays are read. Facts that only
+the values show, such as a clock that restarts, are then not known yet.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ from neurobrick.schema import Left, Provenance
 
 @dataclass(frozen=True)
 class Kept:
-    """An object of the file that a store would hold: where, as what, and what it is like."""
+    """An object of the file that a store would hold."""
 
-    path: str
+    path: str  # in the file
     kind: Literal["units", "behavior", "intervals"]
-    name: str
-    text: str
+    name: str  # in the store
+    text: str  # its size, unit, rate or columns, in words
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a file holds; `refused` says why it could not be prepared, if it could not."""
+    """What a file holds."""
 
     file: str
-    about: Mapping[str, str]
+    about: Mapping[str, str]  # the subject, and attributes of the file
     kept: tuple[Kept, ...]
     left: tuple[Left, ...]
     notes: tuple[str, ...]
-    refused: str | None
-    target: str | None
-    trials: str | None
+    refused: str | None  # why it could not be prepared; None if it could
+    target: str | None  # behavior that decoders would predict
+    trials: str | None  # interval table from which splits would be drawn
 
 
 def inspect(
     recording: Recording, spec: DatasetSpec, file: str, provenance: Provenance | None = None
 ) -> Inspection:
-    """Take stock of an open recording under `spec`.
+    """What an open recording holds, under `spec`.
 
-    With a provenance, it is harmonized as `prepare` would, without one nothing but descriptions is
+    With a provenance it is harmonized, as `prepare` would do. Without one, only descriptions are
     read.
     """
     ledger = Ledger(left=list(recording.left))
@@ -71,12 +71,14 @@ def inspect(
     kept = [*_units(recording), *(Kept(s.path, "behavior", n, _series(s)) for s, _, n in chosen)]
     kept += _tables(recording)
     left = list(session.metadata.left if session else ledger.left)
-    gone = {one.path for one in left}
-    names = [n for series, _, n in chosen if series.path not in gone and not series.beside]
+    left_paths = {each.path for each in left}
+    names = [
+        name for series, _, name in chosen if series.path not in left_paths and not series.beside
+    ]
     return Inspection(
         file=file,
         about={**recording.subject, **recording.attributes},
-        kept=tuple(one for one in kept if one.path not in gone),
+        kept=tuple(each for each in kept if each.path not in left_paths),
         left=tuple(left),
         notes=tuple(session.metadata.notes if session else ()),
         refused=refused,
@@ -85,28 +87,28 @@ def inspect(
     )
 
 
-def as_yaml(found: Inspection, spec: DatasetSpec, n_files: int) -> str:
+def as_yaml(inspection: Inspection, spec: DatasetSpec, n_files: int) -> str:
     """The registry entry that says what discovery chose under `spec`, to paste and edit."""
     entry = spec.model_dump(mode="json", exclude_defaults=True)
-    if spec.target is None and found.target is not None:
-        entry["target"] = found.target
-    if spec.splits.trials is None and spec.splits.blocks is None and found.trials is not None:
-        entry["splits"] = {**entry.get("splits", {}), "trials": {"table": found.trials}}
-    series = [one for one in found.kept if one.kind == "behavior"]
+    if spec.target is None and inspection.target is not None:
+        entry["target"] = inspection.target
+    has_splits = spec.splits.trials is not None or spec.splits.blocks is not None
+    if not has_splits and inspection.trials is not None:
+        entry["splits"] = {**entry.get("splits", {}), "trials": {"table": inspection.trials}}
     blocks = [_block({name: value}) for name, value in entry.items()]
+    series = [{"path": k.path, "name": k.name} for k in inspection.kept if k.kind == "behavior"]
     if series and not spec.behavior:
-        keep = [{"path": one.path, "name": one.name} for one in series]
-        # A list holds for every file of the dataset: one that lacks a series would be refused.
+        # A list holds for every file of the dataset, and a file that lacks a series is refused.
         sign = "# " if n_files > 1 else ""
         blocks.append("# Drop what you do not want; without this list, all is kept.")
-        blocks += [f"{sign}{line}" for line in _block({"behavior": keep}).splitlines()]
+        blocks += [f"{sign}{line}" for line in _block({"behavior": series}).splitlines()]
     lines = [line for block in blocks for line in block.splitlines()]
     body = "\n".join(f"{'    ' if k else '  - '}{line}" for k, line in enumerate(lines))
     return f"datasets:\n{body}\n"
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lists and mappings that are short on one line; dandisets' numbers always in quotes."""
+    """Writes text that looks like a number, such as a dandiset's, always in quotes."""
 
     def represent_str_quoted(self, text: str) -> yaml.Node:
         style = '"' if re.fullmatch(r"[\d.]+", text) else None
@@ -117,6 +119,7 @@ _Dumper.add_representer(str, _Dumper.represent_str_quoted)
 
 
 def _block(entry: Mapping[str, object]) -> str:
+    """One key of an entry as YAML; a short list or mapping stands on one line."""
     nested = any(isinstance(value, list | dict) for value in entry.values())
     return yaml.dump(
         entry,
@@ -163,4 +166,4 @@ def _columns(columns: Mapping[str, RawColumn]) -> str:
 
 
 def _trials(kept: list[Kept]) -> str | None:
-    return next((one.name for one in kept if one.name == "trials"), None)
+    return next((each.name for each in kept if each.name == "trials"), None)

@@ -15,7 +15,7 @@ from neurobrick.readers.stream import RangeFile, Reader
 from neurobrick.registry import DatasetSpec
 from neurobrick.schema import READABLE_VERSIONS, ByteRange, Provenance, SessionData, check
 from neurobrick.sources.asset import Asset
-from neurobrick.splits import split
+from neurobrick.splits import split, unmatched
 from neurobrick.storage.zarr_files import Files
 from neurobrick.store import read_attributes, write_store
 
@@ -90,10 +90,21 @@ def read_session(job: Job, where: Where) -> SessionData:
         streamed = provenance.model_copy(update={"streamed": tuple(read)})
         metadata = session.metadata.model_copy(update={"provenance": streamed})
         session = replace(session, metadata=metadata)
-    splits = split(job.spec.splits, job.session_id, session.domain, session.intervals)
-    session = replace(session, splits=splits)
+    session = _divided(session, job.spec)
     check(session)
     return session
+
+
+def _divided(session: SessionData, spec: DatasetSpec) -> SessionData:
+    """The session with its splits, and a note for each rule of `spec` that matches no row."""
+    tables = session.intervals
+    splits = split(spec.splits, session.metadata.id, session.domain, tables)
+    reasons = {"splits": unmatched(spec.splits, tables)}
+    if spec.evaluation:
+        reasons["evaluation"] = spec.evaluation.unmatched(tables)
+    notes = tuple(f"{key}: {reason}" for key, reason in reasons.items() if reason)
+    metadata = session.metadata.model_copy(update={"notes": (*session.metadata.notes, *notes)})
+    return replace(session, splits=splits, metadata=metadata)
 
 
 def place_of(asset: Asset, where: Where) -> FileLocation:

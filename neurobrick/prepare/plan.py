@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from neurobrick.sources.asset import Asset, composed, matches, refusal
 from neurobrick.sources.source import Source
 
 ENDINGS = (".zarr", ".nwb", ".h5", ".hdf5", ".mat")
+UNFIT = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")  # control characters, \\, lone surrogates
 
 Status = Literal["prepared", "unchanged", "skipped", "failed"]
 
@@ -107,8 +109,9 @@ def session_id(dataset: str, path: str) -> str:
 
     The tail is a last part, after `_`, that holds no `-`: `sub-A_ses-1_behavior+ecephys.nwb` is
     `sub-A_ses-1`. A name without any `-` keeps all its parts. Endings are known in upper case too.
+    Characters that no file name should hold become `_`.
     """
-    stem = composed(PurePosixPath(path).name)
+    stem = UNFIT.sub("_", composed(PurePosixPath(path).name))
     for ending in ENDINGS:
         if stem.lower().endswith(ending):
             stem = stem[: -len(ending)]

@@ -74,6 +74,8 @@ def row_ends(group: Group, name: str, length: int | None) -> NDArray[np.int64] |
     if index.kind != "number":
         raise CorruptFile(f"{index.path} is no index: it holds {index.kind}")
     ends = as_whole(index.read().reshape(-1))
+    if index.unwritten() and ends.any():
+        raise CorruptFile(f"{index.path} lacks some of its chunks: fetch it again")
     if ends.dtype.kind not in "iu":
         raise CorruptFile(f"{index.path} is no index: it holds {index.dtype}, not whole numbers")
     limit = np.iinfo(np.int64).max if length is None else length

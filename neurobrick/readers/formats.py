@@ -1,4 +1,4 @@
-"""Where a recording's bytes are, and which reader reads them: HDF5 or Zarr, NWB or another."""
+"""Open a recording, wherever its bytes are: HDF5 or Zarr, NWB or another layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from neurobrick.readers.zarr.tree import open_zarr
 from neurobrick.registry import UnitsSpec
 from neurobrick.storage.zarr_files import Files, LocalFiles
 
-# A file or a Zarr folder here; a file elsewhere, of which it reads ranges; a Zarr elsewhere.
+# Where a recording is: a file or a Zarr folder on this machine, ranges of a file elsewhere, or the
+# files of a Zarr store elsewhere.
 FileLocation = Path | RangeFile | Files
 
 
@@ -25,10 +26,13 @@ FileLocation = Path | RangeFile | Files
 def open_recording(
     place: FileLocation, name: str, units: UnitsSpec | None = None
 ) -> Iterator[Recording]:
-    """Open a recording called `name` and take stock of it; it is valid while it is open.
+    """Open a recording and list what it holds. The result is valid inside the `with` block.
+
+    `name` is the recording's in messages. `units` are the spec's choices about units tables.
 
     Raises UnsupportedFile when no reader knows it, CorruptFile when it breaks off or contradicts
-    itself, SourceError when what is elsewhere cannot be had piece by piece.
+    itself, SourceError when its bytes cannot be had: locked, not readable, or, elsewhere, not given
+    piece by piece.
     """
     if isinstance(place, RangeFile):
         opened: AbstractContextManager[Tree] = open_hdf5(place, name, place.fetch)
@@ -43,7 +47,7 @@ def open_recording(
 
 
 def _read(tree: Tree, name: str, units: UnitsSpec) -> Recording:
-    """Take stock of an open file, whatever its layout."""
+    """List what an open file holds, whatever its layout."""
     root = tree.root
     if is_nwb(root):
         return read_nwb(tree, units.tables, units.keep)

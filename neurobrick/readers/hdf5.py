@@ -1,8 +1,8 @@
 """An HDF5 file as a tree that never leaves the file.
 
-h5py follows external links, virtual sources and external raw storage without a word, so that a
-file could name any other on the machine. Here every link is looked at before it is followed:
-inside the file it is, with a limit; outside it is not opened at all.
+h5py follows external links, virtual sources and external raw storage without asking, so a file
+could name any other on the machine. Here every link is looked at first. A link inside the file is
+followed, at most MAX_HOPS in a row; a link out of the file is never opened.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def open_hdf5(
 ) -> Iterator[HDF5Tree]:
     """Open a file, or a stream that can seek, called `name` in messages.
 
-    `fetch` is told the byte ranges that are about to be read from a stream.
+    `fetch` is called with the byte ranges that are about to be read from a stream.
 
     Raises UnsupportedFile when it is not HDF5, CorruptFile when it breaks off, SourceError when the
     system does not give it: it is open elsewhere for writing, locked, or may not be read.
@@ -57,21 +57,21 @@ def _refusal(error: OSError, name: str) -> NeurobrickError:
 
     h5py gives an errno where the system refused. Of a file that is not HDF5 it gives none.
     """
-    said = str(error)
-    if "unable to lock file" in said or error.errno in LOCK_ERRORS:
+    message = str(error)
+    if "unable to lock file" in message or error.errno in LOCK_ERRORS:
         return SourceError(
             f"{name} cannot be locked ({os.strerror(error.errno or errno.EAGAIN)}): another program"
             " has it open for writing, or its file system has no locks; where nobody writes it, set"
             " HDF5_USE_FILE_LOCKING=FALSE"
         )
-    if "already open for write" in said:
+    if "already open for write" in message:
         return SourceError(
             f"{name} is open for writing, or its writer crashed: close it there, or run h5clear -s"
             " on it"
         )
     if error.errno is not None:
         return SourceError(f"{name} cannot be read ({os.strerror(error.errno)})")
-    if "truncated" in said:
+    if "truncated" in message:
         return CorruptFile(f"{name} breaks off (truncated): fetch it again")
     return UnsupportedFile(f"{name} is not an NWB file (HDF5 says: {reason(error)})")
 
@@ -94,7 +94,7 @@ class HDF5Tree:
         ranges: list[tuple[int, int]] = []
         for array in arrays:
             if isinstance(array, HDF5Array) and array.kind in ("number", "text"):
-                with suppress(CorruptFile, UnsupportedFile):  # said when it is read, if it is
+                with suppress(CorruptFile, UnsupportedFile):  # raised again when it is read
                     array.check()
                     ranges += array.byte_ranges()
         self._fetch(ranges)
@@ -133,15 +133,15 @@ class HDF5Group:
         return f"a link to {link.path}" if isinstance(link, h5py.SoftLink) else None
 
     def group(self, name: str) -> HDF5Group | None:
-        found = self._resolve(name)
-        return HDF5Group(found) if isinstance(found, h5py.Group) else None
+        target = self._resolve(name)
+        return HDF5Group(target) if isinstance(target, h5py.Group) else None
 
     def array(self, name: str) -> HDF5Array | None:
-        found = self._resolve(name)
+        target = self._resolve(name)
         with boundary(f"{self.path}/{name}"):
-            if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
+            if not isinstance(target, h5py.Dataset) or target.is_virtual or target.external:
                 return None
-            return HDF5Array(found)
+            return HDF5Array(target)
 
     def attribute(self, name: str, default: Any) -> Any:
         return _attribute(self._group, self.path, name, default)
@@ -153,7 +153,7 @@ class HDF5Group:
         return _attribute_names(self._group, self.path)
 
     def _link(self, name: object) -> Any:
-        """The entry `name`; None for a path, of which HDF5 would follow all but the last part."""
+        """The link called `name`. None for a path: HDF5 would follow all but its last part."""
         if not isinstance(name, str) or name in ("", ".") or "/" in name:
             return None
         with boundary(f"{self.path}/{name}"):
@@ -186,7 +186,7 @@ class HDF5Array:
 
     def __init__(self, data: h5py.Dataset, path: str | None = None) -> None:
         self._data = data
-        # HDF5 searches the whole file for the name of what a reference leads to.
+        # Given for the target of a reference: HDF5 would search the whole file for its name.
         self.path: str = (data.name or "").strip("/") if path is None else path
 
     @property
@@ -235,42 +235,48 @@ class HDF5Array:
         return self._texts_of_any_length()
 
     def _texts_of_any_length(self) -> list[str]:
-        """Texts that are kept elsewhere in the file, where many rows can share one: read in parts,
-        so that a few bytes cannot become more than the file holds."""
+        """Texts of any length, which HDF5 keeps apart from the array.
+
+        Many rows can share one text, so they are read in parts: a few bytes must not become more
+        text than the file holds.
+        """
         self.check()
         with boundary(self.path):
-            there = self._data.file.id.get_filesize()
-            rows = int(np.clip(FREE_BYTES // max(there, 1), 16, 4096))
-            found: list[str] = []
+            file_size = self._data.file.id.get_filesize()
+            rows = int(np.clip(FREE_BYTES // max(file_size, 1), 16, 4096))
+            texts: list[str] = []
             size = 0
             for start in range(0, len(self._data), rows):
                 part = self._data[start : start + rows].reshape(-1)
                 size += sum(map(len, part))
-                if size > max(FREE_BYTES, there):
+                if size > max(FREE_BYTES, file_size):
                     raise CorruptFile(f"{self.path} holds more text than the file: not read")
-                found += map(decoded, part)
-            return found
+                texts += map(decoded, part)
+            return texts
+
+    def unwritten(self) -> int:
+        return 0  # `check` refuses an array that lacks chunks
 
     def cells(self) -> list[HDF5Array]:
-        """What each element of an array of references leads to, in C order."""
+        """The arrays that the references in this array lead to, in C order."""
         with boundary(self.path):
-            found = [self._data.file[reference] for reference in self.read().reshape(-1)]
-            for item in found:
+            targets = [self._data.file[reference] for reference in self.read().reshape(-1)]
+            for item in targets:
                 if not isinstance(item, h5py.Dataset) or item.is_virtual or item.external:
                     raise CorruptFile(f"{self.path} holds references that lead to no array")
-            return [HDF5Array(item, f"{self.path}[{k}]") for k, item in enumerate(found)]
+            return [HDF5Array(item, f"{self.path}[{k}]") for k, item in enumerate(targets)]
 
     def byte_ranges(self) -> list[tuple[int, int]]:
-        """Where its bytes are in the file: `[start, stop)` of every chunk, or of the whole."""
+        """`[start, stop)` of its bytes in the file: a range a chunk, or one for the whole array."""
         with boundary(self.path):
             if self._data.chunks is None:
                 start, size = self._data.id.get_offset(), self._data.id.get_storage_size()
                 return [(start, start + size)] if start is not None else []
-            found: list[tuple[int, int]] = []
+            ranges: list[tuple[int, int]] = []
             self._data.id.chunk_iter(
-                lambda chunk: found.append((chunk.byte_offset, chunk.byte_offset + chunk.size))
+                lambda chunk: ranges.append((chunk.byte_offset, chunk.byte_offset + chunk.size))
             )
-            return found
+            return ranges
 
     def _check_size(self) -> None:
         data = self._data
@@ -280,12 +286,13 @@ class HDF5Array:
         bound(self.path, data.shape, size, stored)
         if data.chunks is not None:
             grid = [-(-n // c) for n, c in zip(data.shape, data.chunks, strict=True)]
-            # Chunks at the edges are kept whole, and so is what decoding makes of them.
+            # Chunks at the edges are stored whole, so that decoding makes all of them.
             bound(self.path, tuple(np.multiply(grid, data.chunks).tolist()), size, stored)
-            there, wanted = data.id.get_num_chunks(), prod(grid)
-            if there < wanted:
+            n_written, n_chunks = data.id.get_num_chunks(), prod(grid)
+            if n_written < n_chunks:
                 raise CorruptFile(
-                    f"{self.path} has {there} of its {wanted} chunks, the rest was never written"
+                    f"{self.path} has {n_written} of its {n_chunks} chunks, the rest was never"
+                    " written"
                 )
 
     def _check_filters(self) -> None:
@@ -300,7 +307,7 @@ class HDF5Array:
 
 
 def _available(code: int) -> bool:
-    """Whether HDF5 can decode filter `code`, which importing hdf5plugin may bring about."""
+    """Whether HDF5 can decode filter `code`. Importing hdf5plugin registers filters."""
     with suppress(ImportError):
         importlib.import_module("hdf5plugin")
     return bool(h5py.h5z.filter_avail(code))

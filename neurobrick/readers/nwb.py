@@ -121,13 +121,13 @@ class _Reader:
             self.unit_tables["units"] = units
         elif units is not None:
             self._leave("units", "a units table without spike_times")
-        others = [name for name in root.names() if name not in {*SEARCHED, *ABOUT_THE_FILE}]
+        more = [name for name in root.names() if name not in {*SEARCHED, *ABOUT_THE_FILE}]
         for name in SEARCHED:
             if (group := root.group(name)) is not None:
                 self._leave_arrays(group, name, "")
                 self._walk(group, name, 0)
-        self._walk_names(root, others, "", 0)
-        if arrays := [name for name in others if root.array(name) is not None]:
+        self._walk_names(root, more, "", 0)
+        if arrays := [name for name in more if root.array(name) is not None]:
             self._leave(arrays[0][:40], _arrays_of(arrays, ""))
 
     def _walk(self, group: Group, path: str, depth: int) -> None:
@@ -212,6 +212,10 @@ class _Reader:
         n_spikes = max(times.shape, default=0)
         if times.kind != "number" or not times.shape or prod(times.shape) != n_spikes:
             raise CorruptFile(f"{path}/spike_times holds no times: {times.kind}, {times.shape}")
+        if n_lost := times.unwritten():
+            raise CorruptFile(
+                f"{path}/spike_times lacks {n_lost} chunks, which would be read as zeros: no spikes"
+            )
         ends = row_ends(group, "spike_times", n_spikes)
         if ends is None:
             raise CorruptFile(f"{path} has spike_times without spike_times_index")

@@ -47,7 +47,6 @@ LEFT_MARKS = {
     "bands": "spectral power",
     "electrode": "patch clamp",
 }
-MAX_COLUMNS = 4096  # of one series
 MAX_COMPANIONS = 100  # arrays beside the data of one series
 MAX_WORDS = 300  # letters of one text that goes into a description
 MAX_CODES = 256  # named codes of one series
@@ -81,6 +80,8 @@ def reason_to_leave(group: Group, path: str, names: set[str]) -> str | None:
         return "data without times"
     if stamps is not None and stamps.kind != "number":
         return "its timestamps are not numeric"
+    if stamps is not None and (n_lost := stamps.unwritten()):
+        return f"its timestamps lack {n_lost} chunks"
     return _fault(data)
 
 
@@ -92,8 +93,6 @@ def _fault(data: Array) -> str | None:
         return f"{len(data.shape)}-dimensional"
     if 0 in data.shape:
         return "empty"
-    if prod(data.shape[1:]) > MAX_COLUMNS:
-        return f"{prod(data.shape[1:]):,} values a sample"
     return None
 
 

@@ -2,9 +2,10 @@
 
 Each is a MATLAB 7.3 file, which is HDF5 with every array transposed: `t` (1, k) in s, `cursor_pos`
 and `target_pos` (2, k) in mm, `finger_pos` (3 or 6, k), and two cell arrays, which hold references
-to arrays: `chan_names` (1, n) and `spikes` (u, n), whose first row is what no unit was sorted from.
-An empty cell leads to an array that holds its dimensions and is marked `MATLAB_empty`. What the
-variables mean, and in which units: the record's description.
+to arrays: `chan_names` (1, n) and `spikes` (u, n). The first row of `spikes` has the threshold
+crossings that were not sorted into a unit. An empty cell leads to an array that holds its
+dimensions and is marked `MATLAB_empty`. The record's description says what the variables mean, and
+in which units they are.
 """
 
 from __future__ import annotations
@@ -34,17 +35,18 @@ STEM = re.compile(r"(?P<subject>[a-z]+)_(?P<day>\d{8})_\d+")
 
 @dataclass(frozen=True)
 class _Variable:
-    """Rows `first` to `last` of an array, which are a series of their own."""
+    """Some rows of an array, as a series of their own."""
 
-    array: str
-    name: str
-    columns: tuple[str, ...]
+    array: str  # name of the array in the file
+    name: str  # of the series
+    columns: tuple[str, ...]  # a name for each row
     unit: str
     description: str
-    first: int = 0
+    first: int = 0  # row
 
     @property
     def last(self) -> int:
+        """The row after its last one."""
         return self.first + len(self.columns)
 
 
@@ -63,8 +65,8 @@ SERIES = (
         "finger_orientation",
         ("azimuth", "elevation", "roll"),
         "",
-        "orientation of the hand tracker's sensor, columns 4 to 6 of finger_pos; in which unit is"
-        " not known",
+        "orientation of the hand tracker's sensor, columns 4 to 6 of finger_pos; its unit is not"
+        " known",
         first=3,
     ),
     _Variable("target_pos", "target_pos", ("x", "y"), "mm", "position of the target"),
@@ -80,15 +82,15 @@ def is_odoherty(root: Group) -> TypeGuard[HDF5Group]:
 def read_odoherty(
     root: HDF5Group, name: str, prefetch: Callable[[Iterable[Array]], None] = lambda arrays: None
 ) -> Recording:
-    """Take stock of an open file called `name`, such as indy_20160407_02.mat.
+    """List what an open file called `name`, such as indy_20160407_02.mat, holds.
 
-    `prefetch` is the file's own: many small cells come in few requests, where they are elsewhere.
+    `prefetch` fetches the bytes of arrays in few requests, for a file that is elsewhere.
 
-    Units are a row for each cell that holds spikes: `channel` as the file names it, its `area`,
-    `unit` (0 for the crossings that were not sorted) and `sorted`. Waveforms are never read.
+    The units table has a row for each cell that holds spikes: `channel` as the file names it, its
+    `area`, `unit` (0 for the crossings that were not sorted) and `sorted`. Waveforms are not read.
 
-    Raises UnsupportedFile when a variable is not there, CorruptFile when one is not of the shape
-    that the record gives it, or a cell leads to none.
+    Raises UnsupportedFile when a variable is absent, CorruptFile when a variable has another shape
+    than the record gives it, or a cell leads to no array.
     """
     arrays = {variable: _array(root, variable) for variable in sorted(KNOWN)}
     clock = arrays["t"]
@@ -99,11 +101,11 @@ def read_odoherty(
         for variable in root.names()
         if variable not in KNOWN and not variable.startswith("#")
     ]
-    about, subject = _told_by(name)
+    attributes, subject = _from_name(name)
     return Recording(
         units=_units(arrays["spikes"], _names(arrays["chan_names"]), prefetch),
         series=tuple(one for one in series if one is not None),
-        attributes=about,
+        attributes=attributes,
         subject=subject,
         left=tuple(left),
         prefetch=lambda series: prefetch([array for one in series for array in one.arrays]),
@@ -119,17 +121,17 @@ def _array(root: HDF5Group, name: str) -> HDF5Array:
     return array
 
 
-def _wrong(array: HDF5Array, wanted: str, what: str = "") -> CorruptFile:
-    found = f"{array.kind}, {' × '.join(map(str, array.shape)) or 'a scalar'}"
+def _wrong(array: HDF5Array, expected: str, name: str = "") -> CorruptFile:
+    actual = f"{array.kind}, {' × '.join(map(str, array.shape)) or 'a scalar'}"
     return CorruptFile(
-        f"{what or array.path} should be {wanted}, and is {found}: fetch the file again"
+        f"{name or array.path} should be {expected}, and is {actual}: fetch the file again"
     )
 
 
-def _length(array: HDF5Array, what: str) -> int:
-    """How many numbers a MATLAB vector has; it has two axes, and is checked but not read."""
+def _length(array: HDF5Array, name: str) -> int:
+    """How many numbers a MATLAB vector holds. It has two axes; it is checked and not read."""
     if array.kind != "number" or len(array.shape) != 2 or min(array.shape) != 1:
-        raise _wrong(array, "numbers, 1 × k", what)
+        raise _wrong(array, "numbers, 1 × k", name)
     array.check()
     return prod(array.shape)
 
@@ -138,33 +140,33 @@ def _vector(array: HDF5Array) -> NDArray[np.float64]:
     return array.read().reshape(-1).astype(np.float64)
 
 
-def _series(one: _Variable, array: HDF5Array, clock: HDF5Array, n: int) -> RawSeries | None:
+def _series(variable: _Variable, array: HDF5Array, clock: HDF5Array, n: int) -> RawSeries | None:
     """The series at some rows of `array`; None where the file does not have those rows."""
-    heights = {3, 6} if one.array == "finger_pos" else {2}
+    heights = {3, 6} if variable.array == "finger_pos" else {2}
     if array.kind != "number" or array.shape not in {(height, n) for height in heights}:
-        wanted = " or ".join(f"{height} × {n}" for height in sorted(heights))
-        raise _wrong(array, f"numbers, {wanted} (t has {n} samples)")
-    if one.last > array.shape[0]:
+        shapes = " or ".join(f"{height} × {n}" for height in sorted(heights))
+        raise _wrong(array, f"numbers, {shapes} (t has {n} samples)")
+    if variable.last > array.shape[0]:
         return None
 
     def data() -> NDArray[Any]:
-        return array.read()[one.first : one.last].T
+        return array.read()[variable.first : variable.last].T
 
     return RawSeries(
-        path=one.name,
+        path=variable.name,
         type=str(array.attribute("MATLAB_class", "")),
-        shape=(n, len(one.columns)),
-        unit=one.unit,
+        shape=(n, len(variable.columns)),
+        unit=variable.unit,
         data=data,
         timestamps=lambda: _vector(clock),
-        description=one.description,
-        comments=f"columns=[{','.join(one.columns)}]",
+        description=variable.description,
+        comments=f"columns=[{','.join(variable.columns)}]",
         arrays=(array, clock),
     )
 
 
 def _cells(array: HDF5Array) -> list[HDF5Array]:
-    """What the cells of a MATLAB cell array hold, in C order."""
+    """The arrays that the cells of a MATLAB cell array lead to, in C order."""
     if array.kind != "reference" or len(array.shape) != 2 or prod(array.shape) > MAX_CELLS:
         raise _wrong(array, f"a cell array of at most {MAX_CELLS:,} cells")
     return array.cells()
@@ -200,7 +202,7 @@ def _units(
     ]
     counts = [_length(cell, f"spikes of {names[k]}, unit {unit}") for k, unit, cell in rows]
     claimed = 8 * sum(counts)
-    if claimed > MAX_BYTES:  # where many cells lead to one array, say
+    if claimed > MAX_BYTES:  # many cells can lead to one array
         raise CorruptFile(
             f"the cells of spikes claim {claimed:,} bytes: not read, so that they cannot fill the"
             " memory"
@@ -225,14 +227,14 @@ def _units(
     )
 
 
-def _told_by(name: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Attributes and subject, as a file's name tells them: the files themselves do not."""
+def _from_name(name: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Attributes and subject from the name of a file: the files do not hold them."""
     subject = {"species": "Macaca mulatta"}
     stem = name.rpartition("/")[2].removesuffix(".mat")
     match = STEM.fullmatch(stem)
     if match is None:
         return {}, subject
-    about = {"session_id": stem}
+    attributes = {"session_id": stem}
     with suppress(ValueError):  # eight digits that are no day
-        about["session_start_time"] = date.fromisoformat(match["day"]).isoformat()
-    return about, subject | {"subject_id": match["subject"]}
+        attributes["session_start_time"] = date.fromisoformat(match["day"]).isoformat()
+    return attributes, subject | {"subject_id": match["subject"]}

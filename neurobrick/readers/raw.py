@@ -1,6 +1,6 @@
 """What a recording's file holds, by kind: raw arrays, nothing renamed, nothing scaled.
 
-Readers (`nwb`, `odoherty`) make a Recording, `harmonize` brings it into the schema.
+Readers (`nwb`, `odoherty`) make a Recording. `harmonize` brings it into the schema.
 """
 
 from __future__ import annotations
@@ -20,64 +20,68 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class RawColumn:
-    """One column: `values`, and for ragged ones `ends`, the row boundaries.
+    """One column of a table.
 
-    Of a doubly ragged column, `ends` are boundaries in `inner_ends`, and those are in `values`.
+    A plain column has a value a row. In a ragged one, row k is `values[ends[k - 1]:ends[k]]`. In a
+    doubly ragged one, row k is the lists `ends[k - 1]` to `ends[k]`, and list j is
+    `values[inner_ends[j - 1]:inner_ends[j]]`.
     """
 
-    values: Array | list[str]
-    ends: NDArray[np.int64] | None = None
-    inner_ends: NDArray[np.int64] | None = None
+    values: Array | list[str]  # (n, …) as the file has them, or texts
+    ends: NDArray[np.int64] | None = None  # (n_rows,), not falling; None in a plain column
+    inner_ends: NDArray[np.int64] | None = None  # (n_lists,), if doubly ragged
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """A dynamic table: columns of equal length, by their names in the file."""
+    """A dynamic table."""
 
-    path: str
-    n_rows: int
-    columns: dict[str, RawColumn]
+    path: str  # in the file, without a leading slash
+    n_rows: int  # of every column
+    columns: dict[str, RawColumn]  # by their names in the file
 
 
 @dataclass(frozen=True)
 class RawUnits:
-    """The units table; unit k fired at `spike_times()[ends[k - 1]:ends[k]]`, unsorted as found.
+    """The units table. Unit k fired at `spike_times()[ends[k - 1]:ends[k]]`, as in the file."""
 
-    The times of all units, (n_spikes,), are read when they are called for.
-    """
-
-    table: RawTable
-    ends: NDArray[np.int64]
-    spike_times: Callable[[], NDArray[np.float64]] = field(repr=False)
+    table: RawTable  # its columns without the spike times
+    ends: NDArray[np.int64]  # (n_units,), not falling
+    spike_times: Callable[[], NDArray[np.float64]] = field(repr=False)  # reads (n_spikes,)
     resolution: float | None = None  # of the times, in their unit, as the file declares it
     time_unit: str = ""  # of spike_times, as the file declares it; "" where it declares none
 
     @property
     def n_spikes(self) -> int:
-        """Spikes of all units."""
+        """The number of spikes of all units."""
         return int(self.ends[-1]) if len(self.ends) else 0
 
 
 @dataclass(frozen=True)
 class RawSeries:
-    """A time series as declared; `data` (n,) or (n, d, …) unscaled and `timestamps` (n,) are read
-    when they are called. Timestamps are None where the file gives a rate."""
+    """A time series as the file declares it. Its arrays are read when `data` and `timestamps` are
+    called."""
 
-    path: str
-    type: str
-    shape: tuple[int, ...]
-    unit: str
-    data: Callable[[], Array] = field(repr=False)
+    path: str  # in the file, without a leading slash
+    type: str  # the neurodata_type, "" where it has none
+    shape: tuple[int, ...]  # of data
+    unit: str  # of `data * conversion + offset`
+    data: Callable[[], Array] = field(repr=False)  # reads (n,) or (n, d, …), not scaled
+    # Reads (n,) in `time_unit`; None where the file gives a rate.
     timestamps: Callable[[], NDArray[np.float64]] | None = field(repr=False, default=None)
     conversion: float = 1.0
     offset: float = 0.0
     description: str = ""
     comments: str = ""
-    rate: float | None = None
-    starting_time: float | None = None
+    rate: float | None = (
+        None  # Hz, as the file has it; NaN where it has neither rate nor timestamps
+    )
+    starting_time: float | None = None  # of the first sample, where there is a rate
     time_unit: str = ""  # of timestamps or starting_time, as the file declares it; "" for none
     beside: str = ""  # path of the series that this one stands beside, with its clock; "" for none
-    arrays: tuple[tree.Array, ...] = field(repr=False, default=())  # what reading it reads
+    arrays: tuple[tree.Array, ...] = field(
+        repr=False, default=()
+    )  # the arrays that it is read from
 
     @property
     def name(self) -> str:
@@ -91,22 +95,17 @@ def _nothing(_: Iterable[RawSeries]) -> None:
 
 @dataclass(frozen=True)
 class Recording:
-    """What a file holds, by kind. Valid while the file is open.
+    """What a file holds, by kind. Valid while the file is open."""
 
-    `units` are None where there are none; or, with a `doubt` that says so, where several tables
-    could be meant. `attributes` and `subject` are the file's own words for SessionMetadata and
-    Subject. `prefetch` brings the bytes of several series here at once, where they are not here
-    already.
-    """
-
-    units: RawUnits | None
+    units: RawUnits | None  # None where there are none, or where `doubt` says why none is chosen
     series: tuple[RawSeries, ...] = ()
-    tables: tuple[RawTable, ...] = ()
+    tables: tuple[RawTable, ...] = ()  # of intervals
     electrodes: RawTable | None = None
-    attributes: dict[str, str] = field(default_factory=dict)
-    subject: dict[str, str] = field(default_factory=dict)
-    devices: tuple[str, ...] = ()
-    left: tuple[Left, ...] = ()
-    doubt: str | None = None
+    attributes: dict[str, str] = field(default_factory=dict)  # texts for SessionMetadata
+    subject: dict[str, str] = field(default_factory=dict)  # texts for Subject
+    devices: tuple[str, ...] = ()  # names
+    left: tuple[Left, ...] = ()  # objects that are not read, with reasons
+    doubt: str | None = None  # several units tables could be meant
     spikes_elsewhere: tuple[str, ...] = ()  # objects that hold spikes and are not read
+    # Fetches the bytes of several series in few requests, where they are not on this machine.
     prefetch: Callable[[Iterable[RawSeries]], None] = field(repr=False, default=_nothing)

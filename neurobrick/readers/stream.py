@@ -1,8 +1,19 @@
-"""A file that is elsewhere, as a stream for HDF5: only the bytes that it asks for are fetched.
+"""A file that is elsewhere, as a stream for HDF5: only the bytes that HDF5 reads are fetched.
 
 HDF5's own metadata (object headers, B-trees, heaps) is small and scattered: it comes in blocks, on
-demand. Arrays are large, and where they are is known before they are read: `RangeFile.fetch` is
-told, and brings them in few large requests, side by side.
+demand. Arrays are large, and their places are known before they are read: `RangeFile.fetch` is
+given the places, and fetches them in few large requests, side by side.
+
+Four names belong together. From the network to the reader of NWB they are:
+
+    sources.ranges.RangeReader   asks a server for ranges of one file; the only `Reader` in use
+    Reader                       what this module needs of it: `size`, and `read` of several ranges
+    RangeFile                    a Reader as a binary stream for h5py; it holds pages
+    storage.zarr_files.Files     the same for a Zarr store: many whole files by key, no ranges
+
+remfile (https://github.com/magland/remfile) and fsspec's caches were considered. They fetch when
+HDF5 reads, one chunk after another, and keep no record. Here the chunks of an array are fetched
+together before it is read, and `read_ranges` says which bytes a session was made of, with digests.
 """
 
 from __future__ import annotations
@@ -20,25 +31,25 @@ from neurobrick.errors import TooMuchToStream
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-PAGE = 1 << 16  # bytes; what is fetched, held and let go of is whole pages of the file
-# The others are numbers of pages.
-GAP = 4  # what a request costs: ranges that are nearer than this are fetched as one
-PART = 128  # the longest range that one request asks for
-BLOCK = 16  # what a single read of metadata brings
-AHEAD = 64  # what it brings when reads follow each other
-WINDOW = 1024  # of what is to be read, so much is fetched ahead
-HELD = 2 * WINDOW
+PAGE = 1 << 16  # bytes; pages of the file are fetched, held and dropped whole
+# All others are numbers of pages.
+GAP = 4  # ranges with a smaller gap between them are fetched as one: a request costs as much
+PART = 128  # the longest range of one request
+BLOCK = 16  # fetched for a single read of metadata
+AHEAD = 64  # the most that is fetched when reads follow each other
+WINDOW = 1024  # fetched ahead of reading, of the ranges that `fetch` was given
+HELD = 2 * WINDOW  # held in memory
 
 Range = tuple[int, int]
 
 
 @runtime_checkable
 class Reader(Protocol):
-    """Bytes of a file that is elsewhere."""
+    """Ranges of a file that is elsewhere. `sources.ranges.RangeReader` is one."""
 
     @property
     def size(self) -> int:
-        """Of the whole file, in bytes."""
+        """Size of the whole file, in bytes."""
         ...
 
     def read(self, ranges: Sequence[Range]) -> list[bytes]:
@@ -47,13 +58,13 @@ class Reader(Protocol):
 
 
 class RangeFile(io.RawIOBase):
-    """A file behind a `Reader` as a binary stream; `title` names it in messages.
+    """A file behind a `Reader`, as a binary stream. `title` is its name in messages.
 
-    It holds `HELD` pages, 128 MiB, however much is read, and two `WINDOW`s more while it fetches.
-    Which bytes it fetches depends on what is read in which order, and on nothing else.
+    It holds at most `HELD` pages (128 MiB), and two `WINDOW`s more while it fetches. The bytes that
+    it fetches depend on the reads and their order only.
 
-    Reading raises what the reader raises, and TooMuchToStream when more than half of a file of more
-    than `HELD` pages would be read.
+    Reading raises what the reader raises. It raises TooMuchToStream when more than half of the file
+    would be fetched, if the file has more than `HELD` pages.
     """
 
     def __init__(self, reader: Reader, title: str) -> None:
@@ -61,11 +72,12 @@ class RangeFile(io.RawIOBase):
         self.title = title
         self._reader = reader
         self._at = 0
-        self._pages: dict[int, bytes] = {}  # least recently used first
-        self._plans: dict[int, tuple[list[int], int]] = {}  # page → what is read when, and its turn
-        self._walks: dict[int, int] = {}  # where reads that follow each other end → their length
-        self._fetched = 0
-        self._digests: dict[Range, str] = {}
+        self._pages: dict[int, bytes] = {}  # by number, the least recently used first
+        # The announced reads that a page belongs to, as pages in order, and its place among them.
+        self._plans: dict[int, tuple[list[int], int]] = {}
+        self._walks: dict[int, int] = {}  # end of a walk (see `_block`) → its length in pages
+        self._fetched = 0  # bytes
+        self._digests: dict[Range, str] = {}  # sha256 of every range that was fetched
 
     def readable(self) -> bool:
         return True
@@ -92,8 +104,11 @@ class RangeFile(io.RawIOBase):
         return max(self._at - start, 0)
 
     def fetch(self, ranges: Iterable[Range]) -> None:
-        """Bring here what is about to be read, in this order; of more than `WINDOW` pages, the
-        first, and the others when reading comes to them."""
+        """Fetch `ranges`, which are about to be read in this order.
+
+        Of more than `WINDOW` pages, the first are fetched now, and the others as reading reaches
+        them.
+        """
         plan = list(dict.fromkeys(n for start, stop in ranges for n in self._numbers(start, stop)))
         missing = _runs(sorted(n for n in plan if n not in self._pages))
         self._afford(sum(b - a for a, b in missing) + GAP * len(missing))
@@ -101,8 +116,10 @@ class RangeFile(io.RawIOBase):
         self._load(plan)
 
     def read_ranges(self) -> list[tuple[int, int, str]]:
-        """Start, stop and sha256 of every range that was fetched so far, by where it starts; where
-        bytes were let go of and fetched again, ranges overlap."""
+        """Start, stop and sha256 of every range that was fetched so far, sorted by start.
+
+        Ranges overlap where bytes were dropped and fetched again.
+        """
         return [(start, stop, digest) for (start, stop), digest in sorted(self._digests.items())]
 
     def _numbers(self, start: int, stop: int) -> range:
@@ -118,9 +135,29 @@ class RangeFile(io.RawIOBase):
         return page
 
     def _block(self, number: int) -> range:
-        """What to bring for a page that nobody announced: its block, and more where reads follow
-        each other, as those of a B-tree do whose nodes lie between the chunks of an array. Where
-        the array is too long to be held until it is read, little more than the nodes."""
+        """The pages to fetch when page `number` is read and no `fetch` announced it.
+
+        A single read brings its block. Blocks begin at multiples of `BLOCK`:
+
+            pages    0               16              32              48
+                     |---------------|-------r-------|---------------|
+            fetched                  [16 ......... 32)
+
+        A walk is a run of reads, each less than `AHEAD` pages after the end of what the last one
+        fetched. The nodes of a B-tree are read like this when they lie between the chunks of their
+        array. Each step fetches twice what the walk has fetched so far, up to `AHEAD` pages, and so
+        covers chunks that will be read anyway:
+
+            read 1           r
+            read 2                            r
+            read 3                                                            r
+            fetched          [16 pages ......)[32 pages ....................)[64 pages …
+
+        A walk of more than half a `WINDOW` that skips pages means an array too long to be held
+        until it is read. Then only `GAP` pages are fetched: the node and little more.
+
+        Pages that are held already bound the range on both sides.
+        """
         start = number - number % BLOCK
         end = next((n for n in range(start, start - AHEAD, -1) if n in self._walks), None)
         walked = 0 if end is None else self._walks.pop(end)
@@ -134,25 +171,26 @@ class RangeFile(io.RawIOBase):
         return range(first, min((n for n in held if n > number), default=stop))
 
     def _load(self, numbers: Iterable[int]) -> None:
-        """Fetch the first pages of `numbers` that are not held."""
-        wanted = set(islice((n for n in numbers if n not in self._pages), WINDOW))
+        """Fetch those pages of `numbers` that are not held, at most `WINDOW`."""
+        missing = set(islice((n for n in numbers if n not in self._pages), WINDOW))
         parts = [
             (a, min(a + PART, stop))
-            for start, stop in _runs(sorted(wanted))
+            for start, stop in _runs(sorted(missing))
             for a in range(start, stop, PART)
         ]
         if not parts:
             return
         self._afford(sum(b - a for a, b in parts))
         ranges = [(a * PAGE, min(b * PAGE, self._reader.size)) for a, b in parts]
-        found: dict[int, bytes] = {}
+        pages: dict[int, bytes] = {}
         for (start, stop), data in zip(ranges, self._reader.read(ranges), strict=True):
             self._fetched += stop - start
             self._digests[start, stop] = hashlib.sha256(data).hexdigest()
             for at in range(0, len(data), PAGE):
-                found[(start + at) // PAGE] = data[at : at + PAGE]
-        for number in sorted(found, key=wanted.__contains__):  # what fills gaps is the first to go
-            self._pages[number] = found[number]
+                pages[(start + at) // PAGE] = data[at : at + PAGE]
+        # Pages that only filled gaps come first, so that they are dropped first.
+        for number in sorted(pages, key=missing.__contains__):
+            self._pages[number] = pages[number]
         for number in list(islice(self._pages, max(len(self._pages) - HELD, 0))):
             del self._pages[number]
 
@@ -160,7 +198,7 @@ class RangeFile(io.RawIOBase):
         size = self._reader.size
         if size > HELD * PAGE and self._fetched + pages * PAGE > size / 2:
             raise TooMuchToStream(
-                f"{self.title}: what is kept takes more than half of its {size:,} bytes: fetch it"
+                f"{self.title}: this would read more than half of its {size:,} bytes: fetch it"
                 " whole"
             )
 
@@ -177,10 +215,10 @@ def _runs(numbers: Sequence[int]) -> list[Range]:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """No garbage is collected meanwhile.
+    """Garbage collection is off.
 
-    h5py reads with its lock held. A thread of the reader that came to collect an h5py object would
-    wait for that lock, and the holder of the lock for the thread.
+    h5py holds its lock while it reads. If a thread of the reader collected an h5py object, it would
+    wait for that lock, and the holder of the lock would wait for the thread.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -1,8 +1,8 @@
-"""A file as a tree of groups and arrays, whatever its format: what discovery walks.
+"""A file as a tree of groups and arrays, whatever its format.
 
-`hdf5` and `zarr2` make such trees. Neither leaves its file: an entry that leads elsewhere is named
-by `Group.link` and never followed, and nothing pickled is decoded. What a file claims is bounded
-here, before a byte of it is read.
+`hdf5` and `zarr` make such trees, and `nwb` walks them. No tree leaves its file: an entry that
+leads elsewhere is named by `Group.link` and never followed, and nothing pickled is decoded. The
+sizes that a file claims are bounded here, before a byte of them is read.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from neurobrick.errors import CorruptFile, NeurobrickError, SourceError
 Kind = Literal["number", "text", "reference", "other"]
 
 MAX_BYTES = 8 * 2**30  # of one decoded array; the largest spike_times of the archive is 1 GB
-# Past a first allowance, more than deflate ever makes of recorded numbers is a bomb, not data.
-FREE_BYTES = 64 * 2**20
-MAX_RATIO = 250
-MAX_NAME = 200  # of the 255 bytes that file systems grant
+FREE_BYTES = 64 * 2**20  # that an array may claim, however few bytes are stored
+MAX_RATIO = 250  # claimed to stored bytes; deflate never reaches it on recorded numbers
+MAX_NAME = 200  # bytes; file systems allow 255
 
 
 class Array(Protocol):
-    """An array in a file; nothing of it is read until asked."""
+    """An array in a file. Its values are read by `read` and `texts` only."""
 
     @property
     def path(self) -> str:
@@ -41,7 +40,7 @@ class Array(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Its type; of no meaning unless `kind` is number."""
+        """The type of its elements. It has a meaning only where `kind` is number."""
         ...
 
     @property
@@ -65,11 +64,18 @@ class Array(Protocol):
         ...
 
     def read(self) -> NDArray[Any]:
-        """All of it, checked first. Raises CorruptFile when it cannot be read."""
+        """All values, in `shape`. Raises what `check` raises, and CorruptFile for damaged bytes."""
         ...
 
     def texts(self) -> list[str]:
-        """All of it, flat, as text."""
+        """All values as texts, flat, in C order. Raises what `read` raises."""
+        ...
+
+    def unwritten(self) -> int:
+        """How many of its chunks are not in the file, where the format reads them as fill values.
+
+        0 where the format lets `check` refuse such an array.
+        """
         ...
 
 
@@ -83,11 +89,11 @@ class Group(Protocol):
 
     @property
     def identity(self) -> Hashable:
-        """The same for two paths to one group."""
+        """Equal for two paths to the same group."""
         ...
 
     def names(self) -> list[str]:
-        """Its entries, in the file's order."""
+        """The names of its entries."""
         ...
 
     def __contains__(self, name: object) -> bool: ...
@@ -124,27 +130,27 @@ class Tree(Protocol):
     def root(self) -> Group: ...
 
     def prefetch(self, arrays: Iterable[Array]) -> None:
-        """Bring the bytes of `arrays` here in few requests, where they are not here already."""
+        """Fetch the bytes of `arrays` in few requests, where they are not on this machine."""
         ...
 
 
 def find(group: Group, path: str) -> Group | None:
-    """The group at `path`, a name or several with slashes, below `group`."""
-    found: Group | None = group
+    """The group at `path` below `group`: names with slashes between. None if there is none."""
+    here: Group | None = group
     for name in path.split("/"):
-        found = found.group(name) if found is not None else None
-    return found
+        here = here.group(name) if here is not None else None
+    return here
 
 
 def too_long(name: str) -> bool:
-    """Whether no file can be called `name`, as a store's are, percent-encoded."""
+    """Whether `name`, percent-encoded as stores do, is too long for the name of a file."""
     return len(quote(name)) + 2 * name.count(".") > MAX_NAME
 
 
 def bound(path: str, shape: tuple[int, ...], itemsize: int, stored: int) -> None:
-    """Raise CorruptFile for an array that claims more than its `stored` bytes can hold.
+    """Raise CorruptFile when an array claims more bytes than its `stored` bytes can decode to.
 
-    Zero `stored` bytes of a claim that is not empty means that the array was never written.
+    An array that is not empty and has no stored bytes was never written.
     """
     claimed = prod(shape) * itemsize
     if claimed and not stored:
@@ -158,7 +164,8 @@ def bound(path: str, shape: tuple[int, ...], itemsize: int, stored: int) -> None
 
 @contextmanager
 def boundary(what: str) -> Iterator[None]:
-    """What libraries raise of a file, as CorruptFile; as SourceError where the system refuses."""
+    """Turn the exceptions of h5py, zarr and numcodecs into CorruptFile, and those of the system
+    into SourceError. `what` names the object that is being read."""
     try:
         yield
     except NeurobrickError:
@@ -182,7 +189,7 @@ def reason(error: Exception) -> str:
 
 
 def first(value: Any, default: Any) -> Any:
-    """An attribute's value as one number or text: files keep scalars as arrays, too."""
+    """The value of an attribute as one number or text. Some files keep a scalar as an array."""
     if isinstance(value, np.ndarray):
         value = value.reshape(-1)[0] if value.size else default
     elif isinstance(value, list):
@@ -193,7 +200,7 @@ def first(value: Any, default: Any) -> Any:
 
 
 def decoded(value: object) -> str:
-    """Text of a file, whatever its bytes are."""
+    """A value of a file as text. Bytes that are no UTF-8 are replaced."""
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
     return value if isinstance(value, str) else str(value)

@@ -3,10 +3,12 @@
     simulate(Path("sim"), layout="000128", sessions=4)
 
 writes `sim/000128/draft/sub-…/….nwb`, a `dandiset.yaml`, and `simulation.json`, which holds every
-unit's true parameters and, for each session, the decoding R2 that an oracle reaches on it: one that
-knows the true rate functions and the statistics of the hand, and decodes its velocity from the
-spikes that were written (`oracle`). How the hand moves: `kinematics`; how units fire: `population`;
-how subjects differ: `subjects`. A corpus too large for this is made session by session: `sessions`.
+unit's true parameters and, for each session, the decoding R2 of an oracle. The oracle knows the
+true rate functions and the statistics of the hand. It decodes the hand's velocity from the spikes
+that were written (`oracle`).
+
+How the hand moves is in `kinematics`, how units fire in `population`, how subjects differ in
+`subjects`. `sessions` makes one session at a time, for a corpus that is too large for `simulate`.
 """
 
 from __future__ import annotations
@@ -33,20 +35,17 @@ MOST_SUBJECTS, MOST_UNITS = 8, 500
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedSession:
-    """One session as it was written.
-
-    `session` is the id it will have once prepared, `duration_s` its length in seconds. `oracle_r2`
-    is over all samples of rewarded trials, `oracle_r2_reaching` over the part of these in which the
-    registry scores decoders of the dandiset: 000128 from 0.25 s before to 0.45 s after the onset of
-    the movement, 000688 from the go cue to the trial's end.
-    """
+    """One session as it was written."""
 
     path: Path
-    session: str
+    session: str  # the id of the session once it is prepared
     n_units: int
     n_spikes: int
     duration_s: float
-    oracle_r2: R2
+    oracle_r2: R2  # over all samples of rewarded trials
+    # Over the part of rewarded trials in which the registry scores decoders of the dandiset: in
+    # 000128 from 0.25 s before to 0.45 s after the onset of the movement, in 000688 from the go cue
+    # to the end of the trial.
     oracle_r2_reaching: R2
 
 
@@ -61,13 +60,17 @@ def simulate(
     seed: int = 0,
     progress: Callable[[SimulatedSession], None] | None = None,
 ) -> list[SimulatedSession]:
-    """Write `sessions` sessions in all, dealt to the `subjects` in turn, over what is there.
+    """Write `sessions` sessions in all, dealt to the `subjects` in turn.
 
-    Each subject has its own statistics of tuning, and its units persist in part from one session to
-    its next. A session depends on neither `sessions` nor `subjects`: the first four of eight are
-    the four of four. `progress` is called with each session when its file is in place.
+    Files of the same names are replaced.
 
-    Raises ValueError for an argument out of range.
+    Each subject has its own statistics of tuning. Part of its units persist from one session to the
+    next. A session depends on neither `sessions` nor `subjects`: the first four sessions of eight
+    are the same as all sessions of four. `progress` is called with each session when its file is in
+    place.
+
+    Returns the sessions in the order of their numbers. Raises ValueError for an argument out of
+    range.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout is one of {', '.join(LAYOUTS)}, not {layout!r}")
@@ -111,7 +114,7 @@ def simulate(
 def _describe(
     simulation: Simulation, number: int, recording: Recording, path: Path
 ) -> SimulatedSession:
-    """A session as it was written, with what an oracle reads from it."""
+    """A session as it was written, with the scores of the oracle."""
     layout, motion = simulation.layout, recording.motion
     decoded = oracle.decode(
         recording.population, recording.spikes, recording.observed, motion, layout.task.reach_speed
@@ -136,7 +139,7 @@ def _score(decoded: FloatArray, motion: Kinematics, times: list[tuple[float, flo
 
 
 def _record(root: Path, session: SimulatedSession, recording: Recording) -> dict[str, Any]:
-    """What simulation.json says of a session."""
+    """The entry of a session in simulation.json."""
     array = recording.population
     return {
         "path": session.path.relative_to(root).as_posix(),
@@ -163,7 +166,7 @@ def _dandiset_yaml(layout: layouts.Layout) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a small file whole or not at all."""
+    """Write a small file as a whole: a reader never sees a part of it."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(content)
     partial.replace(path)

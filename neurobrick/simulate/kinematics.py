@@ -1,9 +1,9 @@
-"""Delayed reaches of a hand in the plane, at 1 kHz, with what a motor cortex would plan.
+"""Delayed reaches of a hand in the plane, at 1 kHz, with the plans of a motor cortex.
 
 A session is a list of strokes: minimum-jerk displacements (Flash & Hogan 1985, J. Neurosci. 5:1688)
-with a skewed clock and a bow to one side. A reach is a main stroke that ends a little off and a
-corrective one; the way back, and what the hand does between trials, are strokes as well. To these
-come sway, noise that grows with speed, and in what is recorded tremor, which no unit encodes.
+with a skewed clock and a bow to one side. A reach is a main stroke that ends a little off the
+target, and a corrective one. The way back and movements between trials are strokes, too. Sway and a
+noise that grows with speed are added. The recorded hand also has tremor, which no unit encodes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
-Place = tuple[float, float]
+Point = tuple[float, float]  # x, y in m
 Result = Literal["R", "A", "F", "I"]
 
 SAMPLE_RATE = 1000  # Hz
@@ -24,7 +24,7 @@ SWAY = 0.8e-3  # m RMS, below 1.2 Hz
 TREMOR = 0.06e-3  # m RMS, 7 to 11 Hz
 WOBBLE = 0.008  # m RMS for each m/s of speed, 0.8 to 4 Hz (Harris & Wolpert 1998, Nature 394:780)
 
-# What the hand is doing: at rest, at rest with a plan, or in one of six parts of a stroke.
+# Phases of the hand: at rest, at rest with a plan, or in one of six parts of a stroke.
 RESTING, PLANNING, MOVING = 0, 1, 2
 STROKE_PARTS = 6
 N_PHASES = MOVING + STROKE_PARTS
@@ -32,22 +32,17 @@ N_PHASES = MOVING + STROKE_PARTS
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """How one laboratory's reaching task runs; lengths in m, times in s.
+    """The reaching task of one laboratory. Pairs are ranges."""
 
-    `directions` is the number of equally spaced targets, 0 for anywhere; `between` the range of the
-    time from a trial's end to the next one's start, or None where the recording skips to the next
-    tenth of a second; `barriers` the chance that a reach is bowed around an obstacle; `reach_speed`
-    a typical peak speed in m/s, in units of which units are tuned to velocity.
-    """
-
-    distance: tuple[float, float]
-    directions: int
-    barriers: float
-    delay: tuple[float, float]
-    movement: tuple[float, float]
+    distance: tuple[float, float]  # m from the centre to the target
+    directions: int  # number of equally spaced targets; 0 for targets anywhere
+    barriers: float  # probability that a reach is bowed around an obstacle
+    delay: tuple[float, float]  # s from the target to the go cue
+    movement: tuple[float, float]  # s of a reach
+    # s from the end of a trial to the next start; None: the next tenth of a second
     between: tuple[float, float] | None
-    failures: float
-    reach_speed: float
+    failures: float  # probability that a trial is not rewarded
+    reach_speed: float  # m/s, a typical peak; the unit of velocity that tuning is in
 
 
 MAZE = Task(
@@ -74,65 +69,57 @@ CENTER_OUT = Task(
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One attempt: times in s from the session's start (NaN: did not happen), places in m.
-
-    `direction` is the angle of the target; `decoys` are shown with it and not reached for;
-    `barriers` are boxes (x, y, half width, half height). `result` is R (rewarded), A (aborted
-    before the go cue), F (the reach missed) or I (no reach).
-    """
+    """One attempt. Times are in s from the session's start; NaN: did not happen."""
 
     start: float
     stop: float
     target_on: float
     go_cue: float
     move_onset: float
-    delay: float
-    target: Place
-    direction: float
-    decoys: tuple[Place, ...]
-    barriers: tuple[tuple[float, float, float, float], ...]
-    result: Result
+    delay: float  # s from the target to the go cue
+    target: Point
+    direction: float  # rad, of the target
+    decoys: tuple[Point, ...]  # shown with the target, not reached for
+    barriers: tuple[tuple[float, float, float, float], ...]  # m: x, y, half width, half height
+    result: Result  # R: rewarded, A: aborted before the go cue, F: reach missed, I: no reach
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kinematics:
-    """A session's motion, sampled at `SAMPLE_RATE` from 0 s; `TAIL` seconds longer than `duration`.
+    """A session's motion, sampled at `SAMPLE_RATE` from 0 s to `TAIL` seconds after its end."""
 
-    `position`, `velocity` (n, 2): the intended hand, m and m/s. `plan` (n, 2): what is prepared,
-    the vector to the target in m between target onset and movement, else 0. `phase` (n,): below
-    `N_PHASES`. `recorded`, `recorded_velocity` (n, 2): with tremor. `gaze` (n, 2): m.
-    """
-
-    duration: float
-    position: FloatArray
-    velocity: FloatArray
-    plan: FloatArray
-    phase: NDArray[np.int64]
-    recorded: FloatArray
-    recorded_velocity: FloatArray
-    gaze: FloatArray
+    duration: float  # s
+    position: FloatArray  # (n, 2) m, the intended hand
+    velocity: FloatArray  # (n, 2) m/s, the intended hand
+    plan: FloatArray  # (n, 2) m, the vector to the target from its onset to the movement, else 0
+    phase: NDArray[np.int64]  # (n,) below N_PHASES
+    recorded: FloatArray  # (n, 2) m, the hand with tremor
+    recorded_velocity: FloatArray  # (n, 2) m/s, the hand with tremor
+    gaze: FloatArray  # (n, 2) m
     trials: tuple[Trial, ...]
 
 
 @dataclass(frozen=True)
 class _Stroke:
-    start: float
-    length: float
-    displacement: FloatArray
-    bow: float
-    skew: float
+    """One movement of the hand."""
+
+    start: float  # s
+    length: float  # s
+    displacement: FloatArray  # (2,) m
+    bow: float  # m off the straight line
+    skew: float  # of the clock; 0 for a symmetric speed
 
 
 class _Script:
-    """A session as it is written down: strokes, plans, glances, and where the hand is by now."""
+    """The strokes, plans and glances of a session so far, and where the hand is."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
         self.hand = np.zeros(2)
         self.free = 0.0  # when the last stroke ends
         self.strokes: list[_Stroke] = []
-        self.plans: list[tuple[float, float, FloatArray]] = []
-        self.glances: list[tuple[float, FloatArray]] = [(0.0, np.zeros(2))]
+        self.plans: list[tuple[float, float, FloatArray]] = []  # start and stop in s, target in m
+        self.glances: list[tuple[float, FloatArray]] = [(0.0, np.zeros(2))]  # s, point in m
 
     def stroke(self, start: float, length: float, to: FloatArray, bow: float = 0.0) -> None:
         """Move the hand to `to` within `length` seconds, `bow` metres off the straight line."""
@@ -142,7 +129,7 @@ class _Script:
         self.free = max(self.free, start + length)
 
     def go_to(self, start: float, length: float, to: FloatArray, bow: float, miss: float) -> None:
-        """A main stroke that ends off by about `miss` of the way, then one that corrects it."""
+        """A main stroke that misses by about the share `miss` of the way, then a corrective one."""
         way = to - self.hand
         off = self.rng.normal(0.0, miss, 2)
         aim = to + way * (off[0] - 0.5 * miss) + np.array([-way[1], way[0]]) * off[1]
@@ -153,7 +140,7 @@ class _Script:
             )
 
     def go_home(self, start: float, room: float) -> None:
-        """Back to the centre, sometimes by way of somewhere else, more often with `room` (s) to."""
+        """Back to the centre. A detour is likelier where there is more time (`room`, s)."""
         rng = self.rng
         start = max(start, self.free)
         if room > 1.3 or rng.random() < 0.15:
@@ -166,7 +153,7 @@ class _Script:
 
 
 def reaches(task: Task, minutes: float, rng: np.random.Generator) -> Kinematics:
-    """A session of `task`: as many whole trials as fit into `minutes`, at least one."""
+    """A session of `task`: the whole trials that fit into `minutes`, at least one."""
     script = _Script(rng)
     trials: list[Trial] = []
     start = 0.0 if task.between is None else round(rng.uniform(*task.between), 3)
@@ -184,7 +171,7 @@ def reaches(task: Task, minutes: float, rng: np.random.Generator) -> Kinematics:
 
 
 def _trial(task: Task, script: _Script, start: float) -> Trial:
-    """One attempt from `start`, written into the script."""
+    """One attempt from `start` (s). Its strokes, plan and glances are added to the script."""
     rng = script.rng
     turn = rng.integers(task.directions) / task.directions if task.directions else rng.random()
     direction, distance = 2 * np.pi * turn, rng.uniform(*task.distance)
@@ -225,7 +212,7 @@ def _trial(task: Task, script: _Script, start: float) -> Trial:
         go_cue=round(go_cue, 3),
         move_onset=round(move_onset, 3),
         delay=round(delay, 3),
-        target=_place(target),
+        target=_point(target),
         direction=float(direction),
         decoys=decoys,
         barriers=barriers,
@@ -235,20 +222,20 @@ def _trial(task: Task, script: _Script, start: float) -> Trial:
 
 def _obstacles(
     task: Task, rng: np.random.Generator, target: FloatArray
-) -> tuple[float, tuple[tuple[float, float, float, float], ...], tuple[Place, ...]]:
-    """How far the reach is bowed (m), the barriers that make it so, and decoys behind barriers."""
+) -> tuple[float, tuple[tuple[float, float, float, float], ...], tuple[Point, ...]]:
+    """The bow of the reach in m, the barriers that it avoids, and decoys behind barriers."""
     bow = float(rng.normal(0.0, 0.004))
     if rng.random() >= task.barriers:
         return bow, (), ()
     bow += rng.choice((-1.0, 1.0)) * rng.uniform(0.3, 0.5) * float(np.hypot(*target))
-    barriers = ((*_place(0.5 * target), 0.012, 0.012), (*_place(1.3 * target), 0.02, 0.008))
+    barriers = ((*_point(0.5 * target), 0.012, 0.012), (*_point(1.3 * target), 0.02, 0.008))
     if rng.random() < 0.5:
         return bow, barriers, ()
     left = np.array([-target[1], target[0]])
-    return bow, barriers, (_place(left), _place(-left))
+    return bow, barriers, (_point(left), _point(-left))
 
 
-def _place(xy: FloatArray) -> Place:
+def _point(xy: FloatArray) -> Point:
     return float(xy[0]), float(xy[1])
 
 
@@ -279,7 +266,8 @@ def _render(script: _Script, trials: tuple[Trial, ...]) -> Kinematics:
 
 
 def _strokes(strokes: list[_Stroke], n: int) -> tuple[FloatArray, NDArray[np.int64]]:
-    """Their sum (n, 2), and which part of the fastest one each sample is in, -1 for none."""
+    """The sum of the strokes (n, 2), and for each sample the part of the fastest stroke that it is
+    in, -1 for none."""
     position, ended = np.zeros((n, 2)), np.zeros((n + 1, 2))
     part, fastest = np.full(n, -1), np.zeros(n)
     for stroke in strokes:
@@ -300,7 +288,7 @@ def _strokes(strokes: list[_Stroke], n: int) -> tuple[FloatArray, NDArray[np.int
 
 
 def _plan(script: _Script, n: int) -> FloatArray:
-    """Preparation: rises about 0.2 s after the target's onset, and gives way to the movement."""
+    """The plan (n, 2): it rises about 0.2 s after the target's onset and falls at the movement."""
     plan = np.zeros((n, 2))
     t = np.arange(n) / SAMPLE_RATE
     for shown, over, target in script.plans:
@@ -312,7 +300,7 @@ def _plan(script: _Script, n: int) -> FloatArray:
 
 
 def _gaze(script: _Script, n: int) -> FloatArray:
-    """Fixations joined by saccades of 40 ms, with a millimetre of wander."""
+    """The gaze (n, 2): fixations, saccades of 40 ms between them, and a millimetre of drift."""
     times: list[float] = []
     places: list[FloatArray] = []
     before = script.glances[0][1]
@@ -326,14 +314,14 @@ def _gaze(script: _Script, n: int) -> FloatArray:
 
 
 def _ramp(x: FloatArray) -> FloatArray:
-    """0 below 0, 1 above 1, smooth between."""
+    """0 below 0, 1 above 1, smooth in between."""
     x = np.clip(x, 0.0, 1.0)
     return x * x * (3 - 2 * x)
 
 
 def _band_noise(rng: np.random.Generator, n: int, low: float, high: float) -> FloatArray:
     """Gaussian noise (n, 2) of unit RMS an axis between two frequencies (Hz), with soft edges."""
-    length = 1 << max(13, (n - 1).bit_length())  # a length that is quick to transform
+    length = 1 << max(13, (n - 1).bit_length())  # a power of 2: a fast transform
     frequency = np.arange(round(4 * high / SAMPLE_RATE * length)) * (SAMPLE_RATE / length)
     gain = 1 / (1 + (low / np.maximum(frequency, 1e-9)) ** 8) / (1 + (frequency / high) ** 8)
     spectrum = rng.standard_normal((2, len(gain))) + 1j * rng.standard_normal((2, len(gain)))

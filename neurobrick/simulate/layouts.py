@@ -39,35 +39,32 @@ TARGET_HALF_WIDTH = 1.0  # cm, of the center-out targets
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """What of a simulated session gets written. `observed` (m, 2): starts and stops in s."""
+    """The parts of a simulated session that are written to its file."""
 
     motion: Kinematics
     population: Population
-    spikes: list[FloatArray]
-    observed: FloatArray
-    rng: np.random.Generator
+    spikes: list[FloatArray]  # of each unit, (n,) s
+    observed: FloatArray  # (m, 2) starts and stops in s
+    rng: np.random.Generator  # for labels of the file
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """One dandiset's way of laying out a session; `day` counts from 0.
-
-    `session_name` is the file's session entity and `session_id` what the file itself says; `gaps`
-    tells whether recording stops between trials; `scored` is the part of a rewarded trial, start
-    and stop in s, on which decoders of this dandiset are compared (as in data_manifest.yaml).
-    """
+    """How one dandiset lays out its sessions. Days count from 0."""
 
     dandiset: str
     title: str
     task: Task
-    subjects: tuple[str, ...]
+    subjects: tuple[str, ...]  # their names
     first_day: datetime
-    session_name: Callable[[datetime], str]
-    tail: str
-    session_id: Callable[[str, str], str]
-    gaps: bool
+    session_name: Callable[[datetime], str]  # day → session entity of the file's name
+    tail: str  # of the file's name, before the modality
+    session_id: Callable[[str, str], str]  # subject, session name → session_id in the file
+    gaps: bool  # recording stops between trials
+    # The start and stop, in s, of the part of a rewarded trial on which decoders of this dandiset
+    # are compared, as in data_manifest.yaml.
     scored: Callable[[Trial], tuple[float, float]]
-    fill: Callable[[NWBFile, Recording], None]
+    fill: Callable[[NWBFile, Recording], None]  # writes the contents
 
     def start(self, day: int) -> datetime:
         """When the session of a day begins."""
@@ -84,7 +81,7 @@ class Layout:
 
 
 def observed_times(layout: Layout, motion: Kinematics) -> FloatArray:
-    """When something is recorded: starts and stops (m, 2) in s."""
+    """The times of recording: starts and stops (m, 2) in s."""
     if layout.gaps:
         return np.array([(trial.start, trial.stop) for trial in motion.trials])
     return np.array([(0.0, motion.duration)])
@@ -93,7 +90,7 @@ def observed_times(layout: Layout, motion: Kinematics) -> FloatArray:
 def write(
     path: Path, layout: Layout, subject: int, day: int, identifier: str, recording: Recording
 ) -> None:
-    """Write one NWB file, over whatever is at `path`."""
+    """Write one NWB file. A file at `path` is replaced."""
     from pynwb import NWBHDF5IO, NWBFile
     from pynwb.file import Subject
 
@@ -289,9 +286,9 @@ def _table(name: str, description: str, columns: list[tuple[str, str, Any]]) -> 
 
 
 def _vectors(columns: list[tuple[str, str, Any]]) -> list[Any]:
-    """Columns of a table from (name, description, values); a list of arrays makes a ragged one.
+    """Columns of a table from (name, description, values). A list of arrays makes a ragged one.
 
-    Whole arrays: hdmf checks the type of every single element of a list.
+    They are passed as whole arrays: of a list, hdmf checks the type of every single element.
     """
     from hdmf.common import VectorData, VectorIndex
 
@@ -323,7 +320,7 @@ def _add_electrodes(nwb: NWBFile, columns: dict[str, tuple[str, list[Any]]]) -> 
 def _add_units(
     nwb: NWBFile, recording: Recording, ids: NDArray[np.int64], columns: list[tuple[str, str, Any]]
 ) -> None:
-    """The units table; those with gaps in the recording also get the times they were observed."""
+    """The units table. Where the recording has gaps, with the times of observation of each unit."""
     from hdmf.common import DynamicTableRegion, ElementIdentifiers, VectorIndex
     from pynwb.misc import Units
 
@@ -352,12 +349,12 @@ def _observed_rows(observed: FloatArray) -> NDArray[np.int64]:
 
 
 def _stepped(values: FloatArray, step: float) -> FloatArray:
-    """Rounded to a power of two, as a tracker's resolution would; what is left compresses well."""
+    """Rounded to a power of two, like the resolution of a tracker. Such values compress well."""
     return np.rint(values / step) * step
 
 
 def _packed(values: FloatArray) -> Any:
-    """Data that will be compressed on disk."""
+    """`values`, to be compressed in the file."""
     from hdmf.backends.hdf5.h5_utils import H5DataIO
 
     return H5DataIO(values, compression="gzip", compression_opts=1, shuffle=True)

@@ -1,10 +1,10 @@
-"""The velocity that someone who knew how the spikes were made would read from them.
+"""An upper reference for decoders: the hand's velocity, decoded with the true model of the spikes.
 
-The oracle is given each unit's true rate function (tuning, lag, gain, recovery after a spike) and
-the statistics of the true hand; of a session's hand itself it sees nothing but the spikes. Its
-state is the hand's position, velocity and acceleration and what is planned: preparatory activity is
-a part of what it explains. Its prior is a switching linear-Gaussian process, one linear dynamics
-for each phase of `kinematics` (rest, plan, six parts of a stroke), fitted on the true states.
+The oracle knows each unit's true rate function (tuning, lag, gain, recovery after a spike) and the
+statistics of the true hand. Of the hand in a session it sees the spikes only. Its state is the
+hand's position, velocity, acceleration and plan, so that it also explains preparatory activity. Its
+prior is a switching linear-Gaussian process, with one linear dynamics for each phase of
+`kinematics` (rest, plan, six parts of a stroke), fitted on the true states.
 
 1. Spikes are moved by their unit's lag and counted in 40 ms bins; a count is Poisson given the
    state, with the time that the unit was ready to fire as its exposure.
@@ -13,7 +13,7 @@ for each phase of `kinematics` (rest, plan, six parts of a stroke), fitted on th
    1988, IEEE Trans. Autom. Control 33:780) and a backward pass (Kim 1994, J. Econom. 60:1), then
    the smoothed states under dynamics blended by these probabilities.
 4. A linear read-out of the velocity from these states, fitted over the other four fifths of the
-   session, which mends what blending blurs.
+   session. It corrects the blur of the blended dynamics.
 
 A session is cut into overlapping stretches, which are smoothed side by side. Bins of 20 ms would
 give the same R2 for twice the work.
@@ -31,7 +31,7 @@ from neurobrick.simulate.kinematics import N_PHASES, SAMPLE_RATE, FloatArray, Ki
 from neurobrick.simulate.population import N_FEATURES, REACH, SPEED_FLOOR, Population, lost_exposure
 
 BIN = 0.04  # s
-CORE, MARGIN = 150, 40  # bins of a stretch that count, and on either side that only support them
+CORE, MARGIN = 150, 40  # bins of a stretch that are used, and bins on either side for context
 PACE = 0.1  # s; the state counts acceleration in reach speeds in that time
 N_STATES = 8  # x, y, vx, vy, ax, ay, plan x, plan y
 SEEN = [0, 1, 2, 3, 6, 7]  # the states that units are tuned to
@@ -40,7 +40,7 @@ FOLDS, FOLD_LENGTH = 5, 100  # bins
 
 
 class R2(NamedTuple):
-    """Coefficients of determination of the hand's velocity, an axis each and their mean."""
+    """Coefficients of determination of the hand's velocity: of each axis, and their mean."""
 
     x: float
     y: float
@@ -49,40 +49,39 @@ class R2(NamedTuple):
 
 @dataclass(frozen=True)
 class _Counts:
-    """Spikes in bins of the hand's time, (n_bins, n_units): how many, the s of readiness that each
-    unit had, and its log rate at the centre of the workspace."""
+    """Spikes in bins of the hand's time."""
 
-    spikes: FloatArray
-    exposure: FloatArray
-    base: FloatArray
-    tuning: FloatArray
+    spikes: FloatArray  # (n_bins, n_units) counts
+    exposure: FloatArray  # (n_bins, n_units) s in which the unit was ready to fire
+    base: FloatArray  # (n_bins, n_units) log rate at the centre of the workspace
+    tuning: FloatArray  # (n_units, 7) change of the log rate with each of `population.features`
 
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What the spikes say of the states: precision (n, 8, 8) and precision times mean (n, 8)."""
+    """The likelihood of the states given the spikes, as a Gaussian."""
 
-    precision: FloatArray
-    linear: FloatArray
+    precision: FloatArray  # (n, 8, 8)
+    linear: FloatArray  # (n, 8) precision times mean
 
 
 @dataclass(frozen=True)
 class _Dynamics:
-    """x' = matrix x + offset + noise; one for each phase, or for each bin (that it leads into)."""
+    """x' = matrix x + offset + noise; k counts phases, or the bins of x'."""
 
-    matrix: FloatArray
-    offset: FloatArray
-    noise: FloatArray
+    matrix: FloatArray  # (k, 8, 8)
+    offset: FloatArray  # (k, 8)
+    noise: FloatArray  # (k, 8, 8) covariance
 
 
 @dataclass(frozen=True)
 class _Prior:
-    """Dynamics of each phase, chances to pass from one to another, the states' mean and spread."""
+    """The model of the states before any spike is seen."""
 
-    dynamics: _Dynamics
-    passing: FloatArray
-    mean: FloatArray
-    spread: FloatArray
+    dynamics: _Dynamics  # of each phase
+    passing: FloatArray  # (n_phases, n_phases) probabilities of the next phase, a row each
+    mean: FloatArray  # (8,)
+    spread: FloatArray  # (8, 8) covariance
 
 
 def r2(decoded: FloatArray, true: FloatArray) -> R2:
@@ -101,8 +100,8 @@ def decode(
 ) -> FloatArray:
     """The hand's velocity (n, 2) in m/s at `SAMPLE_RATE` from 0 s to the session's end.
 
-    `spikes` are what was recorded during `observed` (m, 2), starts and stops in s; `motion` is used
-    for its statistics only.
+    `spikes` were recorded during `observed` (m, 2), starts and stops in s. Only statistics of
+    `motion` are used.
     """
     counts = _counts(population, spikes, observed, motion.duration)
     states, phases = _true_states(motion, reach_speed, len(counts.spikes))
@@ -125,7 +124,7 @@ def decode(
 def _counts(
     population: Population, spikes: list[FloatArray], observed: FloatArray, duration: float
 ) -> _Counts:
-    """Spikes on the hand's clock: each unit's are later by its lag."""
+    """Spikes on the hand's clock: those of a unit are moved later by its lag."""
     n = int(np.ceil(duration / BIN))
     edges, centres = np.arange(n + 1) * BIN, (np.arange(n) + 0.5) * BIN
     recorded = np.concatenate([[0.0], np.cumsum(observed[:, 1] - observed[:, 0])])
@@ -156,7 +155,8 @@ def _true_states(
 
 
 def _fit(states: FloatArray, phases: NDArray[np.int64], n_phases: int) -> _Prior:
-    """Least squares a phase (the one that is led into), drawn to what fits the whole session."""
+    """Dynamics of each phase of the later bin, by least squares, regularized towards the fit of the
+    whole session."""
     before = np.column_stack([states[:-1], np.ones(len(states) - 1)])
     penalty = np.diag(3.0 * np.mean(before**2, axis=0))
     common = np.linalg.lstsq(before, states[1:], rcond=None)[0]
@@ -208,7 +208,7 @@ def _linearize(counts: _Counts, states: FloatArray) -> _Evidence:
 
 
 def _step(counts: _Counts, old: FloatArray, new: FloatArray) -> FloatArray:
-    """From old to new states, only part of the way where log rates would change by much."""
+    """From old to new states; only part of the way where a log rate would change by too much."""
     change = np.abs(_drive(new, counts.tuning) - _drive(old, counts.tuning)).max(axis=1)
     part = np.minimum(1.0, LARGEST_STEP / np.maximum(change, 1e-9))
     return old + part[:, None] * (new - old)
@@ -297,7 +297,7 @@ def _phase_probabilities(evidence: _Evidence, prior: _Prior) -> FloatArray:
 def _predict(
     chance: FloatArray, mean: FloatArray, spread: FloatArray, prior: _Prior
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """One bin on: what comes from all phases, as one Gaussian for each phase that is led into."""
+    """One bin ahead: the mixture over all phases, as one Gaussian for each next phase."""
     joint = chance[:, :, None] * prior.passing
     chance = joint.sum(axis=1)
     origin = (joint / chance[:, None]).swapaxes(1, 2)
@@ -313,7 +313,7 @@ def _predict(
 def _update(
     precision: FloatArray, linear: FloatArray, mean: FloatArray, spread: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Take in the evidence on the seen states: its log support, and the new mean and spread."""
+    """Add the evidence on the seen states. Returns its log likelihood, the new mean and spread."""
     across = spread[..., SEEN]
     expected = mean[..., SEEN]
     pull = (precision @ expected[..., None])[..., 0]
@@ -329,7 +329,7 @@ def _update(
 
 
 def _read_out(estimate: FloatArray, probability: FloatArray, states: FloatArray) -> FloatArray:
-    """Estimated states whose velocity and acceleration are mended by cross-fitted least squares."""
+    """Estimated states, with velocity and acceleration corrected by cross-fitted least squares."""
     n = len(estimate)
     around = np.pad(estimate, ((5, 5), (0, 0)), mode="edge")
     lagged = [around[k : k + n] for k in range(11)]
@@ -337,12 +337,12 @@ def _read_out(estimate: FloatArray, probability: FloatArray, states: FloatArray)
     inputs = np.column_stack([*lagged, gated, np.ones(n)])
     moving = slice(2, 6)
     fold = np.arange(n) // FOLD_LENGTH % FOLDS
-    mended = estimate.copy()
+    corrected = estimate.copy()
     for k in range(FOLDS):
         x, error = inputs[fold != k], (states - estimate)[fold != k, moving]
         weights = np.linalg.solve(x.T @ x + 0.3 * np.eye(x.shape[1]), x.T @ error)
-        mended[fold == k, moving] += inputs[fold == k] @ weights
-    return mended
+        corrected[fold == k, moving] += inputs[fold == k] @ weights
+    return corrected
 
 
 def _velocity_at(t: FloatArray, states: FloatArray) -> FloatArray:

@@ -7,7 +7,7 @@ A unit's intensity is log-linear,
 with features = position, velocity, speed and plan of the intended hand, a slow gain, and a recovery
 that is 0 for 1.5 ms after a spike and then 1 - exp(-(x - 1.5 ms) / 3 ms) (the free firing rate and
 recovery function of Berry & Meister 1998, J. Neurosci. 18:2200). A spike time is a whole number of
-ticks of a 30 kHz clock. How units are distributed is their subject's (`subjects`).
+ticks of a 30 kHz clock. `subjects` says how the parameters of units are distributed.
 """
 
 from __future__ import annotations
@@ -38,52 +38,48 @@ IDS = np.array([1000 * a + 10 * e + u for u in (1, 2, 3) for a in (1, 2) for e i
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
-    """The units of one session and what they are tuned to; one row a unit, rows sorted by id.
+    """The units of one session and their tuning: one row a unit, sorted by id."""
 
-    `id` (n,): array, electrode and unit on it, kept as long as the unit is found again. `neuron`
-    (n,): an identity that nothing else ever gets. `log_rate` (n,): log of the rate in Hz at rest in
-    the centre. `lag` (n,): s by which a unit leads the hand. `tuning` (n, 7): change of the log
-    rate with each of `features`. `gain` (n, m): what drifts of the log rate, every `GAIN_KNOTS` s.
-    """
-
-    id: NDArray[np.int64]
-    neuron: NDArray[np.int64]
-    log_rate: FloatArray
-    lag: FloatArray
-    tuning: FloatArray
-    gain: FloatArray
+    id: NDArray[np.int64]  # (n,) array, electrode and unit on it; kept while the unit is recorded
+    neuron: NDArray[np.int64]  # (n,) an identity that is never used again
+    log_rate: FloatArray  # (n,) log of the rate in Hz, at rest in the centre
+    lag: FloatArray  # (n,) s by which a unit leads the hand
+    tuning: FloatArray  # (n, 7) change of the log rate with each of `features`
+    gain: FloatArray  # (n, m) slow change of the log rate, at knots every `GAIN_KNOTS` s
 
     def __len__(self) -> int:
         return len(self.id)
 
     def gain_of(self, unit: int, t: FloatArray) -> FloatArray:
-        """What drifts of one unit's log rate, at times `t` in s."""
+        """The slow change of one unit's log rate, at times `t` in s."""
         return np.interp(t, np.arange(self.gain.shape[1]) * GAIN_KNOTS, self.gain[unit])
 
 
 def features(motion: Kinematics, reach_speed: float) -> FloatArray:
-    """What units are tuned to, (n, 7): position and plan in units of `REACH`, velocity and speed in
-    units of `reach_speed` (m/s)."""
+    """The variables that units are tuned to, (n, 7).
+
+    Position and plan are in units of `REACH`, velocity and speed in units of `reach_speed` (m/s).
+    """
     velocity = motion.velocity / reach_speed
     speed = np.sqrt(np.sum(velocity**2, axis=1) + SPEED_FLOOR**2) - SPEED_FLOOR
     return np.column_stack([motion.position / REACH, velocity, speed, motion.plan / REACH])
 
 
 def first_session(subject: Subject, n: int, minutes: float, rng: np.random.Generator) -> Population:
-    """`n` units; at most as many as there are `IDS`."""
+    """`n` units, at most `len(IDS)`."""
     return _sorted(_new_units(subject, n, IDS, 0, minutes, rng))
 
 
 def next_session(
     subject: Subject, before: Population, n: int, minutes: float, rng: np.random.Generator
 ) -> Population:
-    """The same arrays on another day: `n` units, most of them those of before, slightly changed.
+    """The same arrays on another day: `n` units, most of them recorded `before`, slightly changed.
 
-    The tuning of those turns by 8 degrees (SD) and scales by 8 %, their rates change by 12 %, their
-    lags by 3 ms.
+    The tuning of a unit that stays turns by 8 degrees (SD) and scales by 8 %, its rate changes by
+    12 %, its lag by 3 ms.
     """
     chance = rng.random(len(before))
-    # Where one leaves, one comes: the newest then has the highest number of all that ever were.
+    # At least one unit is new, so that the newest has the highest number of all that ever were.
     room = n if n >= len(before) else n - 1
     staying = min(room, int(np.sum(chance < subject.staying)))
     stays = np.sort(np.argsort(chance)[:staying])
@@ -129,7 +125,7 @@ def draw_spikes(
 
 
 def lost_exposure(since: FloatArray) -> FloatArray:
-    """Seconds that the recovery costs within `since` s (not negative) of a spike: its integral."""
+    """The integral of 1 - recovery from a spike to `since` s (not negative) after it: s lost."""
     return np.minimum(since, ABSOLUTE) + RELATIVE * -np.expm1(
         -np.maximum(since - ABSOLUTE, 0) / RELATIVE
     )
@@ -143,9 +139,9 @@ def _new_units(
     minutes: float,
     rng: np.random.Generator,
 ) -> Population:
-    """`n` units nobody saw before, on `free` ids, numbered from `neuron`.
+    """`n` units that were never recorded before, on `free` ids, numbered from `neuron`.
 
-    Resting rates are log-normal, but some units are nearly silent; preferred directions of
+    Resting rates are log-normal, except that some units are nearly silent. Preferred directions of
     position and plan are only loosely related to those of velocity.
     """
     log_rate = np.log(subject.rate) + 0.8 * rng.standard_normal(n)
@@ -171,12 +167,12 @@ def _new_units(
 
 
 def _lags(lag: FloatArray) -> FloatArray:
-    """Whole milliseconds in a plausible range."""
+    """Lags in s, as whole milliseconds in a plausible range."""
     return np.asarray(np.clip(lag, 0.0, LONGEST_LAG).round(3), dtype=np.float64)
 
 
 def _drift(subject: Subject, n: int, minutes: float, rng: np.random.Generator) -> FloatArray:
-    """Knots of a random walk, mean 0 a unit."""
+    """A random walk a unit (n, m), at knots; the mean of each is 0."""
     steps = rng.standard_normal((n, int(60 * minutes / GAIN_KNOTS) + 3))
     walk = np.cumsum(subject.drift * steps, axis=1)
     return np.asarray(walk - walk.mean(axis=1, keepdims=True), dtype=np.float64)
@@ -195,7 +191,7 @@ def _sorted(*parts: Population) -> Population:
 def _poisson(rate: FloatArray, samples: FloatArray, rng: np.random.Generator) -> NDArray[np.int64]:
     """Distinct ticks of a Poisson process of `rate` (Hz, one value a sample): time rescaling.
 
-    `samples` are the numbers of the samples' edges, of which there is one more.
+    `samples` are the numbers of the samples' edges, one more than `rate` has values.
     """
     expected = np.zeros(len(samples))
     np.cumsum(rate, out=expected[1:])
@@ -206,8 +202,9 @@ def _poisson(rate: FloatArray, samples: FloatArray, rng: np.random.Generator) ->
 
 
 def _refractory(ticks: NDArray[np.int64], rng: np.random.Generator) -> FloatArray:
-    """Thin candidate spikes by the recovery since the last one that was kept; seconds."""
-    # A candidate survives with probability recovery(x) exactly when x exceeds such a waiting time.
+    """Thin candidate spikes by the recovery since the last spike that was kept. Returns seconds."""
+    # A candidate x after that spike is kept if x exceeds a random waiting time. The probability of
+    # that is recovery(x).
     waits = (ABSOLUTE + RELATIVE * rng.standard_exponential(len(ticks))) * CLOCK
     kept = []
     last = -CLOCK
@@ -219,5 +216,5 @@ def _refractory(ticks: NDArray[np.int64], rng: np.random.Generator) -> FloatArra
 
 
 def _polar(length: FloatArray, angle: FloatArray) -> FloatArray:
-    """Vectors (n, 2)."""
+    """Vectors (n, 2) of a length and an angle in rad."""
     return length[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])

@@ -1,4 +1,4 @@
-"""Which sessions a simulation has, and how any one of them comes about."""
+"""The sessions of a simulation, and how each of them is made."""
 
 from __future__ import annotations
 
@@ -14,36 +14,35 @@ from neurobrick.simulate.layouts import Layout, Recording
 from neurobrick.simulate.population import Population
 from neurobrick.simulate.subjects import Subject, another
 
-# Independent streams of random numbers for the parts of a session, and for what a subject is.
+# Independent streams of random numbers: for the parts of a session, and for the subject.
 MOTION, UNITS, SPIKES, LABELS, SUBJECT = range(5)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Simulation:
-    """As many sessions as `units` has numbers, dealt to the `subjects` in turn.
+    """Sessions, dealt to the subjects in turn.
 
-    `units` are those of each session, `minutes` is the length of all. A session follows from
-    its subject, its day and the seed, whatever the number of subjects and sessions; its units from
-    those of the subject's days before, as well.
+    A session depends on its subject, its day and the seed, and not on the number of subjects and
+    sessions. Its units also depend on the units of the subject's earlier days.
     """
 
     layout: Layout
-    subjects: int
-    units: Sequence[int]
-    minutes: float
+    subjects: int  # how many
+    units: Sequence[int]  # number of units of each session
+    minutes: float  # length of each session
     seed: int
 
-    def place(self, number: int) -> tuple[int, int]:
-        """Subject and day of a session; all count from 0."""
+    def subject_and_day(self, number: int) -> tuple[int, int]:
+        """Subject and day of session `number`. All of them count from 0."""
         day, subject = divmod(number, self.subjects)
         return subject, day
 
     def name(self, number: int) -> str:
         """The id that a session will have once prepared."""
-        return f"{self.layout.dandiset}/{self.layout.stem(*self.place(number))}"
+        return f"{self.layout.dandiset}/{self.layout.stem(*self.subject_and_day(number))}"
 
     def subject(self, subject: int) -> Subject:
-        """What sets a subject apart: the first is the same for every seed."""
+        """How a subject's units are distributed. The first subject is the same for every seed."""
         return another(self._rng(subject, 0, SUBJECT)) if subject else Subject()
 
     def populations(self) -> Iterator[Population]:
@@ -51,7 +50,7 @@ class Simulation:
         subjects = [self.subject(subject) for subject in range(self.subjects)]
         last: dict[int, Population] = {}
         for number, n in enumerate(self.units):
-            subject, day = self.place(number)
+            subject, day = self.subject_and_day(number)
             who, rng = subjects[subject], self._rng(subject, day, UNITS)
             last[subject] = (
                 population.next_session(who, last[subject], n, self.minutes, rng)
@@ -62,9 +61,10 @@ class Simulation:
 
     def record(self, number: int, units: Population) -> Recording:
         """A session's motion, and the spikes of its `units` while it was observed."""
-        place, task = self.place(number), self.layout.task
-        motion = kinematics.reaches(task, self.minutes, self._rng(*place, MOTION))
-        rng = self._rng(*place, SPIKES)
+        subject, day = self.subject_and_day(number)
+        task = self.layout.task
+        motion = kinematics.reaches(task, self.minutes, self._rng(subject, day, MOTION))
+        rng = self._rng(subject, day, SPIKES)
         spikes = population.draw_spikes(units, motion, task.reach_speed, rng)
         observed = layouts.observed_times(self.layout, motion)
         return Recording(
@@ -72,12 +72,12 @@ class Simulation:
             population=units,
             spikes=[_within(times, observed) for times in spikes],
             observed=observed,
-            rng=self._rng(*place, LABELS),
+            rng=self._rng(subject, day, LABELS),
         )
 
     def write(self, folder: Path, number: int, recording: Recording) -> Path:
         """Write a session's file into the dandiset's `folder`, whole or not at all."""
-        subject, day = self.place(number)
+        subject, day = self.subject_and_day(number)
         path = folder / self.layout.path(subject, day)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.partial")
@@ -95,6 +95,6 @@ class Simulation:
 
 
 def _within(times: FloatArray, observed: FloatArray) -> FloatArray:
-    """The times inside the observed intervals, of which the first starts at 0."""
+    """The times inside the observed intervals. The first interval starts at 0."""
     row = np.searchsorted(observed[:, 0], times, side="right") - 1
     return times[times < observed[row, 1]]

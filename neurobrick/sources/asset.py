@@ -28,6 +28,13 @@ class Asset:
     dandiset: str | None = None
     version: str | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for an entry that no listing should have."""
+        if not isinstance(self.path, str) or not isinstance(self.location, str):
+            raise ValueError(f"an asset without a path: {self.path!r}")
+        if not isinstance(self.size, int) or self.size < 0:
+            raise ValueError(f"an asset of {self.size!r} bytes: {self.path!r}")
+
     @property
     def is_remote(self) -> bool:
         """Whether it lies on another machine."""

@@ -20,10 +20,10 @@ from pydantic import Field
 from neurobrick.errors import SourceError, listed
 from neurobrick.sources.asset import Asset, may_hold_recording
 from neurobrick.sources.dandi_client import api_url, archive_client, check_server
-from neurobrick.sources.download import download, place
-from neurobrick.sources.ranges import RangeReader
 from neurobrick.sources.source import Gained, SourceSpec, uncounted
-from neurobrick.sources.transport import Patience, Web, patient
+from neurobrick.sources.web.download import download, place
+from neurobrick.sources.web.ranges import RangeReader
+from neurobrick.sources.web.transport import UNEXPECTED, Patience, Web, patient
 from neurobrick.sources.zarr_asset import ZarrAsset
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class DandiSource:
             raise SourceError(self._foreign()) from error
         except requests.RequestException as error:
             raise self._web.complaint(error, absent) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except UNEXPECTED as error:  # an answer that is not as the API's
             raise SourceError(self._foreign()) from error
 
     def _foreign(self) -> str:

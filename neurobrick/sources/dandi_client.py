@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from neurobrick.errors import SourceError
-from neurobrick.sources.transport import Patience, patient
+from neurobrick.sources.web.transport import Patience, patient
 
 if TYPE_CHECKING:
     from dandi.dandiapi import DandiAPIClient

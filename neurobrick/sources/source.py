@@ -17,8 +17,8 @@ from neurobrick.sources.asset import Asset
 
 if TYPE_CHECKING:
     from neurobrick.schema import Provenance
-    from neurobrick.sources.ranges import RangeReader
-    from neurobrick.sources.transport import Patience
+    from neurobrick.sources.web.ranges import RangeReader
+    from neurobrick.sources.web.transport import Patience
     from neurobrick.storage.zarr_files import Files
 
 # Called with each number of bytes gained, and with a negative one for bytes that proved wrong.

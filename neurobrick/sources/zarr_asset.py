@@ -22,9 +22,9 @@ from zarr_checksum.generators import ZarrArchiveFile
 from neurobrick.errors import CorruptFile, SourceError
 from neurobrick.sources.asset import Asset
 from neurobrick.sources.digests import zarr_checksum_of
-from neurobrick.sources.download import download, part_of, place, unwritable
 from neurobrick.sources.source import Gained, uncounted
-from neurobrick.sources.transport import Web, blocks, persevere, side_by_side
+from neurobrick.sources.web.download import download, part_of, place, unwritable
+from neurobrick.sources.web.transport import UNEXPECTED, Web, blocks, persevere, side_by_side
 
 
 class Entry(NamedTuple):
@@ -82,17 +82,21 @@ class ZarrAsset:
         """The listing, compared with the archive's digest of the asset."""
         entries: dict[str, Entry] = {}
         page = self._asset.location
-        while page:
-            answer = self._web.json(page, self._absent)
-            try:
+        try:
+            while page:
+                answer = self._web.json(page, self._absent)
+                before = len(entries)
                 for file in answer["results"]:
-                    entries[file["Key"]] = Entry(file["Size"], file["ETag"].strip('"'))
+                    entry = Entry(int(file["Size"]), file["ETag"].strip('"'))
+                    entries[str(file["Key"])] = entry
+                if answer["next"] and len(entries) == before:
+                    raise ValueError("a page without a new file is followed by another")
                 page = answer["next"]
-            except (KeyError, TypeError, AttributeError) as error:
-                raise SourceError(
-                    f"{self._web.server} does not list the files of {self._asset.path} as a DANDI "
-                    "API does: check the address"
-                ) from error
+        except UNEXPECTED as error:
+            raise SourceError(
+                f"{self._web.server} does not list the files of {self._asset.path} as a DANDI API"
+                " does: check the address"
+            ) from error
         if self._asset.checksum:
             got = compute_zarr_checksum(
                 ZarrArchiveFile(Path(key), *entry) for key, entry in entries.items()
@@ -120,8 +124,8 @@ class ZarrAsset:
             if got == file.md5:
                 return data
         raise SourceError(
-            f"{file.path}: expected md5 {file.md5}, got {got}, also when asked again: tell the "
-            "archive if it stays so"
+            f"{file.path}: expected md5 {file.md5}, got {got}, also from a second request: tell "
+            "the archive if it stays so"
         )
 
     def _whole(self, file: Asset) -> bytes:

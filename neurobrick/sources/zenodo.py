@@ -12,10 +12,10 @@ from pydantic import Field
 
 from neurobrick.errors import SourceError
 from neurobrick.sources.asset import Asset, may_hold_recording
-from neurobrick.sources.download import download, place
-from neurobrick.sources.ranges import RangeReader
 from neurobrick.sources.source import Gained, SourceSpec, uncounted
-from neurobrick.sources.transport import Patience, Web, patient
+from neurobrick.sources.web.download import download, place
+from neurobrick.sources.web.ranges import RangeReader
+from neurobrick.sources.web.transport import UNEXPECTED, Patience, Web, patient
 
 if TYPE_CHECKING:
     from neurobrick.schema import Provenance
@@ -102,7 +102,7 @@ class ZenodoSource:
                 )
             self._describe(answer)
             files = [_asset(file) for file in answer["files"]]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except UNEXPECTED as error:
             raise SourceError(
                 f"{self.url} does not answer as a Zenodo API: check the address"
             ) from error

@@ -177,12 +177,13 @@ def baselines(
 
     def fit(session: int) -> dict[str, Guess]:
         guesses: dict[str, Guess] = {}
-        recording = BinnedSession.of(corpus, session)
+        recording = None
         for name in plan.names:
             if name in failed:
                 continue
             tried = partial(progress.advance, STAGE, 1, f"{name} of {ids[session]}")
             try:
+                recording = recording or BinnedSession.of(corpus, session)
                 guesses[name] = METHODS[name].decode(recording, settings, seed, tried)
             except Exception as error:  # the run is trained: nothing here may lose it
                 with lock:

@@ -6,8 +6,8 @@ after the other: every bin width with the first hidden width and dropout of the 
 other hidden widths, then the other dropouts, each with the best so far. Everything random is a
 function of the seed.
 
-A long recording would take hours. So an epoch ends after `EPOCH_STEPS` steps, on windows drawn anew
-each time, and training after `MOST_STEPS` steps.
+A long recording would take hours. So an epoch ends after `Network.epoch_steps` steps, on windows
+drawn anew each time, and training after `Network.most_steps` steps.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ from neurobrick_model.randomness import Purpose, keys, mix, step_key, uniform
 from neurobrick_model.recipe.settings import BaselineSettings
 
 EPOCHS = 100  # at most
-EPOCH_STEPS = 500  # at most
-MOST_STEPS = 10_000  # of one network
 PATIENCE = 8  # epochs without a smaller validation error
 ROWS = 1024  # windows that are decoded at once, or from which mean and deviation are taken
 # Smallest deviation of a square-rooted count: a unit that hardly fires is not amplified.
@@ -86,11 +84,12 @@ def shortened(kind: type[Network], size: SessionSize, settings: BaselineSettings
     """What the bound on steps leaves out of training on a session; empty if nothing."""
     windows, _ = kind.window_shape(size.train, size.seconds, min(settings.bins), settings.lags)
     steps = -(-windows // kind.batch)
-    if steps <= EPOCH_STEPS:
+    if steps <= kind.epoch_steps:
         return ""
     return (
-        f"up to {steps:,} steps would pass over all of {size.id}; an epoch is cut to "
-        f"{EPOCH_STEPS:,} steps, on other windows each time, and training to {MOST_STEPS:,} steps"
+        f"an epoch over all of {size.id} would take up to {steps:,} steps; epochs end after "
+        f"{kind.epoch_steps:,} steps, on other windows each time, and training after "
+        f"{kind.most_steps:,} steps"
     )
 
 
@@ -148,7 +147,7 @@ def fit(
     waited = steps = 0
     for epoch in range(EPOCHS):
         key = step_key(seed, epoch)
-        at_most = min(EPOCH_STEPS, MOST_STEPS - steps)
+        at_most = min(kind.epoch_steps, kind.most_steps - steps)
         for rows in _order(key, len(windows), value.device).split(kind.batch)[:at_most]:
             steps += 1
             guess = network(
@@ -162,7 +161,7 @@ def fit(
         waited += 1
         if error <= best.error:
             best, waited = replace(now, network=copy.deepcopy(network), error=error), 0
-        if waited == PATIENCE or steps == MOST_STEPS:
+        if waited == PATIENCE or steps == kind.most_steps:
             break
     return best
 

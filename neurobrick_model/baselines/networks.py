@@ -49,6 +49,8 @@ class Network(nn.Module):
 
     batch: ClassVar[int]  # windows a step
     rate: ClassVar[float]  # learning rate
+    epoch_steps: ClassVar[int]  # steps an epoch, at most
+    most_steps: ClassVar[int]  # steps of training, at most
     readout: nn.Linear
 
     def __init__(self, units: int, bins: int, d: int, width: int, dropout: float) -> None:
@@ -72,6 +74,8 @@ class MLP(Network):
 
     batch = 256
     rate = 1e-3
+    epoch_steps = 500
+    most_steps = 10_000
 
     def __init__(self, units: int, bins: int, d: int, width: int, dropout: float) -> None:
         super().__init__(units, bins, d, width, dropout)
@@ -101,6 +105,8 @@ class GRU(Network):
 
     batch = 32
     rate = 2e-3
+    epoch_steps = 200
+    most_steps = 4_000
 
     def __init__(self, units: int, bins: int, d: int, width: int, dropout: float) -> None:
         super().__init__(units, bins, d, width, dropout)

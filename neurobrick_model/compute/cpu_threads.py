@@ -1,8 +1,9 @@
-"""A team: the cores of a CPU, each of which computes a share of a batch by itself.
+"""Threads of a CPU, each of which computes a share of a batch by itself.
 
-Torch would share out every single operation instead. Most operations of a small decoder are so
-short that its threads would then spend more time on waiting for each other than on computing; and
-where another process takes a core for a while, all would wait for that one, at each operation.
+Torch would divide every single operation among its threads instead. Most operations of a small
+decoder are so short that the threads would spend more time waiting for each other than computing.
+And where another process takes a core for a while, all threads would wait for that core at every
+operation.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ Result = TypeVar("Result")
 
 
 class CpuThreads:
-    """`size` threads, on each of which torch uses no others."""
+    """`count` threads. Torch uses no further threads inside of each."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._pool = ThreadPoolExecutor(size, "neurobrick-team")
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._pool = ThreadPoolExecutor(count, "neurobrick-cpu")
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """What `function` gives for each of `items`, in their order. Until the last one is taken,
-        torch uses one thread wherever it is called: the number is common to all of a process."""
+        """`function(item)` of each of `items`, in their order.
+
+        Until the last result is taken, torch uses one thread in the whole process: the number of
+        its threads cannot be set for some of them alone.
+        """
         usual = torch.get_num_threads()
         torch.set_num_threads(1)
         try:

@@ -1,4 +1,4 @@
-"""Free memory of a device, of this machine, or of the container it runs in."""
+"""Free memory: of a GPU, of this machine, or of the container that the process runs in."""
 
 from __future__ import annotations
 
@@ -7,38 +7,42 @@ from pathlib import Path
 import torch
 
 CGROUP = Path("/sys/fs/cgroup")
+UNLIMITED = 2**62  # bytes
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on `device`; of a CPU, what the machine or its container has left."""
+    """Bytes that are free on `device`. For a CPU: what the machine, or the container, has left."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    lines = Path("/proc/meminfo")
-    if not lines.exists():  # macOS and Windows do not say so; they swap rather than kill
-        return 2**62
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():  # macOS and Windows have none; they swap rather than kill
+        return UNLIMITED
     available = next(
         int(line.split()[1]) * 1024
-        for line in lines.read_text().splitlines()
+        for line in meminfo.read_text().splitlines()
         if line.startswith("MemAvailable:")
     )
     return min(available, container_room())
 
 
 def container_room(group: Path = CGROUP) -> int:
-    """Bytes that the control group (v2) in this folder still allows; no limit counts as 2^62.
+    """Bytes that the control group (version 2) in the folder `group` still allows; `UNLIMITED` when
+    there is no limit.
 
-    The cache of files that were read counts as used there, but gives way to who asks for memory.
+    The group counts its page cache as used. The kernel gives that up when memory is needed, so it
+    counts as free here.
     """
     try:
         limit = (group / "memory.max").read_text().strip()
         used = int((group / "memory.current").read_text())
-        told = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        lines = (group / "memory.stat").read_text().splitlines()
     except OSError:
-        return 2**62
-    cached = int(told["inactive_file"]) + int(told["active_file"])
-    return 2**62 if limit == "max" else int(limit) - used + cached
+        return UNLIMITED
+    statistics = dict(line.split() for line in lines)
+    cached = int(statistics["inactive_file"]) + int(statistics["active_file"])
+    return UNLIMITED if limit == "max" else int(limit) - used + cached
 
 
 def gigabytes(n: int) -> str:
-    """Bytes as people say them."""
+    """`n` bytes in words: `3.2 GB`, `41.0 MB`."""
     return f"{n / 1e9:.1f} GB" if n >= 1e8 else f"{n / 1e6:.1f} MB"

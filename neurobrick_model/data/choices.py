@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from neurobrick import Dataset, FilterError, RecipeError, Session
+from neurobrick import Dataset, FilterError, IntervalRule, RecipeError, Session, matching
 from neurobrick.errors import listed
 from neurobrick_model.data.readouts import Inherited, Readout
 from neurobrick_model.data.targets import axes, unit_of
-from neurobrick_model.recipe.settings import DataSettings, ReadoutSettings
+from neurobrick_model.recipe.settings import DataSettings, EvaluationSettings, ReadoutSettings
 
 
 def select_sessions(dataset: Dataset, globs: Sequence[str]) -> list[str]:
@@ -112,3 +112,37 @@ def check_alike(
             f"{name!r} has {first.shape[1]} axes in {sessions[0].id}, but the decoder that is "
             f"adapted has {len(inherited.target[0])}: set data.target to a behavior with as many"
         )
+
+
+def check_rules(
+    sessions: Sequence[Session], settings: DataSettings, evaluation: EvaluationSettings
+) -> None:
+    """Raises RecipeError for a rule that matches no row in any of the sessions that it is for.
+
+    Sessions without such rows beside others that have them are no error.
+    """
+    for key, (rule, globs) in _rules(settings, evaluation).items():
+        if isinstance(rule, IntervalRule):
+            ids = matching([session.id for session in sessions], globs, may_be_none=True)
+            reason = rule.unmatched_in(s.intervals for s in sessions if s.id in ids)
+            if reason:
+                raise RecipeError(f"{key}: {reason}")
+
+
+def _rules(
+    settings: DataSettings, evaluation: EvaluationSettings
+) -> dict[str, tuple[object, Sequence[str]]]:
+    """Every rule of a recipe by its key, with the globs of the sessions that it is for."""
+    rules: dict[str, tuple[object, Sequence[str]]] = {}
+    if settings.splits is not None:
+        rules["data.splits.within"] = (settings.splits.within, "*")
+        if settings.splits.blocks is None:
+            rules["data.splits.trials"] = (settings.splits.trials, "*")
+    for number, weight in enumerate(settings.weights.rules):
+        rules[f"data.weights.rules.{number}.during"] = (weight.during, weight.sessions)
+    for name, readout in settings.readouts.items():
+        rules[f"data.readouts.{name}.during"] = (readout.during, "*")
+    for name, during in evaluation.during.items():
+        rules[f"evaluation.during.{name}"] = (during, "*")
+    rules["evaluation.trials"] = (evaluation.trials, "*")
+    return rules

@@ -22,6 +22,7 @@ from neurobrick_model.data import placement, targets
 from neurobrick_model.data.anatomy import Anatomy
 from neurobrick_model.data.choices import (
     check_alike,
+    check_rules,
     choose_readout,
     choose_target,
     select_sessions,
@@ -85,6 +86,7 @@ class Corpus:
         sessions = [dataset[id] for id in ids]
         names = [choose_target(session, settings.target) for session in sessions]
         check_alike(sessions, names, settings, inherited)
+        check_rules(sessions, settings, evaluation or EvaluationSettings())
         home = _choose_home(sessions, names, settings, device, say)
         requests = [
             read_scoring_request(session, evaluation or EvaluationSettings())

@@ -117,10 +117,9 @@ def read(
     if settings.column is not None:
         return _read_column(session, settings, target)
     behavior = settings.behavior or name
-    if behavior not in session.behavior:
-        values, missing = None, f"it has no behavior {behavior!r}"
-        known = np.zeros(len(target.times), np.bool_)
-    else:
+    known: NDArray[np.bool_] = np.zeros(len(target.times), np.bool_)
+    values, missing = None, f"it has no behavior {behavior!r}"
+    if behavior in session.behavior:
         series = session.slice(*session.span).behavior[behavior]
         stamps = np.asarray(series.timestamps, dtype=np.float64)
         values = interpolated(target.times, stamps, np.asarray(series.values, dtype=np.float64))

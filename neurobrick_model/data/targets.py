@@ -17,7 +17,6 @@ from torch import Tensor
 
 from neurobrick import (
     BehaviorInfo,
-    FilterError,
     HarmonizeError,
     IntervalRule,
     Intervals,
@@ -245,7 +244,7 @@ def _weights(
     that the session's tables do not fit."""
     weights = np.full(len(times), settings.elsewhere, dtype=np.float32)
     for number, rule in enumerate(settings.rules):
-        if not _matches(session.id, rule.sessions):
+        if not matching([session.id], rule.sessions, may_be_none=True):
             continue
         inside = session.evaluation
         if isinstance(rule.during, IntervalRule):
@@ -258,13 +257,3 @@ def _weights(
                 ) from error
         weights[inside.contains(times)] = rule.weight
     return weights
-
-
-def _matches(session_id: str, globs: Sequence[str]) -> bool:
-    """Whether a session's id matches any of `globs`."""
-    for glob in globs:
-        try:
-            return bool(matching([session_id], [glob]))
-        except FilterError:  # this glob is for other sessions
-            continue
-    return False

@@ -1,4 +1,4 @@
-"""Slices and batches of slices as torch tensors, for models other than this package's own."""
+"""Slices and batches of slices as torch tensors, for models of your own."""
 
 from __future__ import annotations
 
@@ -18,30 +18,25 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class SampleTensors:
-    """One behavior: `timestamps` float64 (n,) in seconds on the session's clock; `values` (n, d)
-    in SI, of the float type of the store. Window k's samples are rows
-    `offsets[k]:offsets[k + 1]`, int64 (windows + 1,).
-    """
+    """The n samples of one behavior; window k has rows `offsets[k]:offsets[k + 1]`."""
 
-    timestamps: Tensor
-    values: Tensor
-    offsets: Tensor
+    timestamps: Tensor  # (n,) float64, s on the session's clock
+    values: Tensor  # (n, d) SI, of the store's float type
+    offsets: Tensor  # (windows + 1,) int64
 
 
 @dataclass(frozen=True, eq=False)
 class Tensors:
-    """`spike_times` float64 (n,) in seconds on the session's clock, sorted within a window;
-    `spike_units` int32 (n,), rows of the session's units table. Window k's spikes are rows
-    `spike_offsets[k]:spike_offsets[k + 1]`, int64 (windows + 1,).
+    """The n spikes of some windows; window k has rows `spike_offsets[k]:spike_offsets[k + 1]`.
 
-    Times are float64 because float32, an hour into a session, resolves a quarter of a millisecond:
-    subtract the window's start before they are cast.
+    Times are float64: an hour into a session, float32 resolves only a quarter of a millisecond.
+    Subtract the window's start before you cast them.
     """
 
-    spike_times: Tensor
-    spike_units: Tensor
-    spike_offsets: Tensor
-    behavior: Mapping[str, SampleTensors]
+    spike_times: Tensor  # (n,) float64, s on the session's clock, sorted within a window
+    spike_units: Tensor  # (n,) int32, rows of the session's units table
+    spike_offsets: Tensor  # (windows + 1,) int64
+    behavior: Mapping[str, SampleTensors]  # by name
 
 
 def tensors(
@@ -50,11 +45,11 @@ def tensors(
     *,
     device: torch.device | str | None = None,
 ) -> Tensors:
-    """The spikes of a slice, which is a batch of one window, or of a batch of slices, and the
-    behaviors called `behavior`, on `device` (the CPU if None).
+    """The spikes and the behaviors called `behavior` of a slice, or of a batch of slices.
 
-    A slice is copied, for it is a view of what later slices read too. The spikes of a batch are
-    its own: on the CPU, the tensors are its arrays, and what is written to one is in the other.
+    They are on `device`, the CPU if None. A slice is a batch of one window. The arrays of a slice
+    are shared with other slices, so they are copied. Those of a batch are its own: on the CPU, its
+    tensors share their memory.
 
     Raises KeyError when a session lacks one of the behaviors.
     """
@@ -64,23 +59,23 @@ def tensors(
         spikes = (windows.spike_times, windows.spike_units, windows.spike_offsets)
         series = {name: windows.behavior(name) for name in behavior}
     else:
-        found = windows.spikes
-        spikes = (found.times, found.units, np.array([0, len(found)]))
+        times, units = windows.spikes.times, windows.spikes.units
+        spikes = (times, units, np.array([0, len(times)]))
         series = {}
         for name in behavior:
             samples = windows.behavior[name]
             series[name] = (samples.timestamps, samples.values, np.array([0, len(samples)]))
 
     def tensor(array: Array) -> Tensor:
-        # What is read-only is shared, and torch has no read-only tensors.
-        owned = array if array.flags.writeable else array.copy()
-        return torch.from_numpy(owned).to(device)
+        # A read-only array is shared, and torch has no read-only tensors.
+        writeable = array if array.flags.writeable else array.copy()
+        return torch.from_numpy(writeable).to(device)
 
-    times, units, offsets = (tensor(array) for array in spikes)
+    spike_times, spike_units, spike_offsets = (tensor(array) for array in spikes)
     return Tensors(
-        spike_times=times,
-        spike_units=units,
-        spike_offsets=offsets,
+        spike_times=spike_times,
+        spike_units=spike_units,
+        spike_offsets=spike_offsets,
         behavior={
             name: SampleTensors(*(tensor(array) for array in arrays))
             for name, arrays in series.items()

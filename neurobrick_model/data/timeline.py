@@ -1,9 +1,9 @@
-"""The timeline: spikes of many sessions on one time axis, and windows cut out by the batch.
+"""The timeline: spikes of many sessions on one time axis, from which batches of windows are cut.
 
 Sessions lie one after another on *corpus time*, which counts whole ticks of 2^-24 s (60 ns). Whole
-numbers are exact, alike on every device, and small: of a spike the low 32 bits of its tick are
-kept, as those tell times within four minutes of each other apart, and its unit's row in its own
-session. That is six bytes a spike; a thousand million of them fit on one card.
+numbers are exact and the same on every device. A spike takes six bytes: the low 32 bits of its
+tick, and the row of its unit in its own session. The low bits suffice, since they repeat only after
+256 s (four minutes), and the index knows the spike's time to 1/32 s.
 """
 
 from __future__ import annotations
@@ -21,28 +21,31 @@ from torch import Tensor
 from neurobrick import Intervals, RecipeError
 from neurobrick_model.randomness import uniform
 
-TICKS = 2**24  # a second
+TICKS = 2**24  # in a second
 BIN_BITS = 19  # a bin of the index is 2^19 ticks, 1/32 s
-GAP_BINS = 32  # between sessions, so that no bin holds spikes of two
-MOST_UNITS = 2**16  # of a session
+GAP_BINS = 32  # empty bins between sessions, so that no bin holds spikes of two
+MOST_UNITS = 2**16  # of a session: a unit's row is kept in 16 bits
 
 
 def ticks(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Seconds as whole ticks, the nearest."""
+    """Seconds (n,) as the nearest whole ticks (n,)."""
     return np.rint(seconds * TICKS).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The sessions that a decoder knows, and how many units each has. The units of all sessions
-    follow each other: unit row `u` of session row `s` is row `first_unit[s] + u`."""
+    """The sessions and units that a decoder knows: the rows of its embedding tables.
 
-    sessions: tuple[str, ...]
-    units: tuple[int, ...]
+    The units of all sessions follow each other: row `u` of the units table of session `s` is
+    vocabulary row `first_unit[s] + u`.
+    """
+
+    sessions: tuple[str, ...]  # session ids
+    units: tuple[int, ...]  # number of units of each session
 
     @cached_property
     def first_unit(self) -> tuple[int, ...]:
-        """The first vocabulary row of every session."""
+        """The vocabulary row of each session's first unit."""
         return tuple(np.cumsum([0, *self.units[:-1]]).tolist())
 
     @property
@@ -53,17 +56,17 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Spans:
-    """Stretches of time: `start` and `stop` (n,) int64 corpus ticks, `session` (n,) int64."""
+    """n half-open stretches of time."""
 
-    start: Tensor
-    stop: Tensor
-    session: Tensor
+    start: Tensor  # (n,) int64, corpus ticks
+    stop: Tensor  # (n,) int64, corpus ticks
+    session: Tensor  # (n,) int64, vocabulary row
 
     @classmethod
     def gather(
         cls, parts: Sequence[tuple[int, NDArray[np.int64], NDArray[np.int64]]], device: torch.device
     ) -> Spans:
-        """Of parts, each (session row, starts, stops) in corpus ticks."""
+        """The spans of `parts`, each (session row, starts, stops) in ticks."""
         return cls(
             flat([start for _, start, _ in parts], device),
             flat([stop for _, _, stop in parts], device),
@@ -81,12 +84,12 @@ class Spans:
         return Spans(self.start.to(device), self.stop.to(device), self.session.to(device))
 
     def draw(self, length: int, windows: Tensor, n: int, key: Tensor) -> Spans:
-        """Random windows of `length` ticks, each wholly inside one of the spans.
+        """Random windows of `length` ticks, each wholly inside one of the spans: b spans.
 
-        `windows` (b,) are the numbers, of all `n` of a batch, of those to draw, `key` (b,) a random
-        key of each. Spans are drawn in proportion to their length, and the n draws spread evenly
-        over the total time, so that a batch covers the corpus as evenly as it can. A span that is
-        shorter than `length` is given whole.
+        A batch has `n` windows, `windows` (b,) are the numbers of those to draw, and `key` (b,)
+        their random keys. Spans are drawn in proportion to their length. The n draws are spread
+        evenly over the total time, so that a batch covers the corpus as evenly as it can. A span
+        that is shorter than `length` is returned whole.
         """
         room = self.stop - self.start
         ends = torch.cumsum(room, 0)
@@ -100,25 +103,24 @@ class Spans:
 
 @dataclass(frozen=True)
 class CutSpikes:
-    """Spikes of b windows, one window after the other: `counts` (b,) int64 of each; `time` (n,)
-    int32, ticks from its start; `unit` (n,) int16, as in `PackedSpikes`."""
+    """The n spikes of b windows, one window after the other."""
 
-    counts: Tensor
-    time: Tensor
-    unit: Tensor
+    counts: Tensor  # (b,) int64, spikes of each window
+    time: Tensor  # (n,) int32, ticks from the window's start
+    unit: Tensor  # (n,) int16, as in `PackedSpikes`
 
     @property
     def window(self) -> Tensor:
-        """The window of each spike, (n,) int64."""
+        """The number of each spike's window, (n,) int64."""
         return torch.repeat_interleave(self.counts, output_size=len(self.time))
 
     @property
     def row(self) -> Tensor:
-        """The row of its unit in the session's units table, (n,) int64."""
+        """The row of each spike's unit in its session's units table, (n,) int64."""
         return unsigned(self.unit)
 
     def to(self, device: torch.device) -> CutSpikes:
-        """The same on `device`, sent from pinned memory to a card, so that it computes on."""
+        """The same on `device`. To a GPU they are sent from pinned memory, while it computes."""
         parts = [self.counts, self.time, self.unit]
         if device.type == "cuda" and not self.time.is_cuda:
             parts = [part.pin_memory() for part in parts]
@@ -127,16 +129,13 @@ class CutSpikes:
 
 @dataclass(frozen=True)
 class PackedSpikes:
-    """Spikes of many sessions in order of corpus time: `tick` (n,) int32, the low bits of each
-    spike's tick; `unit` (n,) int16, its row in its session's units table, as an unsigned number;
-    `before` (bins + 1,) int64, how many spikes come before each bin; `base` (sessions,) int64, what
-    corpus time adds to a session's own ticks; `domain`, what was recorded."""
+    """The n spikes of many sessions, in order of corpus time, with an index by bins of 1/32 s."""
 
-    tick: Tensor
-    unit: Tensor
-    before: Tensor
-    base: Tensor
-    domain: Spans
+    tick: Tensor  # (n,) int32, low bits of the spike's corpus tick
+    unit: Tensor  # (n,) int16, row of its session's units table, as an unsigned number
+    before: Tensor  # (bins + 1,) int64, number of spikes before each bin
+    base: Tensor  # (sessions,) int64, corpus tick minus the session's own tick
+    domain: Spans  # when the sessions were recorded
 
     @classmethod
     def gather(
@@ -145,7 +144,7 @@ class PackedSpikes:
         n_sessions: int,
         device: torch.device,
     ) -> PackedSpikes:
-        """Lay recordings, each (session row, spike times, unit rows, domain), end to end."""
+        """Pack `recordings`, each (session row, spike times in s, unit rows, domain)."""
         store = SpikeStore(n_sessions, sum(len(time) for _, time, _, _ in recordings))
         for row, time, unit, domain in recordings:
             store.add(row, time, unit, domain)
@@ -156,7 +155,7 @@ class PackedSpikes:
 
     @property
     def device(self) -> torch.device:
-        """Where the spikes lie."""
+        """The device that holds the spikes."""
         return self.tick.device
 
     @property
@@ -165,24 +164,24 @@ class PackedSpikes:
         return sum(x.numel() * x.element_size() for x in (self.tick, self.unit, self.before))
 
     def cut(self, windows: Spans) -> CutSpikes:
-        """The spikes of all windows at once. Windows are half-open, as everywhere.
+        """The spikes of all `windows`, which are half-open.
 
-        The index gives whole bins, of which what lies outside the window is then left out.
+        The index gives whole bins; spikes outside of the window are then left out.
         """
         owner, row = ragged(
             self.before[windows.start >> BIN_BITS],
             self.before[((windows.stop - 1) >> BIN_BITS) + 1],
         )
-        time = self.tick[row] - low_bits(windows.start)[owner]  # right as it wraps around
+        time = self.tick[row] - low_bits(windows.start)[owner]  # correct, as int32 wraps
         inside = (time >= 0) & (time < (windows.stop - windows.start)[owner])
         counts = torch.bincount(owner[inside], minlength=len(windows))
         return CutSpikes(counts, time[inside], self.unit[row[inside]])
 
     def of_session(self, session: int) -> tuple[Tensor, Tensor]:
         """All spikes of one session: corpus ticks (m,) int64, sorted, and unit rows (m,) int64."""
-        mine = self.domain.session == session
-        first = int(self.domain.start[mine].min()) >> BIN_BITS
-        last = (int(self.domain.stop[mine].max()) - 1 >> BIN_BITS) + 1
+        spans = self.domain[self.domain.session == session]
+        first = int(spans.start.min()) >> BIN_BITS
+        last = (int(spans.stop.max()) - 1 >> BIN_BITS) + 1
         counts = self.before[first : last + 1].diff()
         bins = torch.arange(first, last, device=self.device).repeat_interleave(counts)
         rows = slice(int(self.before[first]), int(self.before[last]))
@@ -192,10 +191,10 @@ class PackedSpikes:
 
 
 class SpikeStore:
-    """Spikes as they are read, session by session, each packed at once: no more than the packed
-    corpus and one session are held.
+    """Packs spikes session by session, as they are read, so that memory holds the packed corpus and
+    one session at most.
 
-    Args: how many sessions there will be, and how many spikes at most.
+    Args: the number of sessions, and the largest number of spikes.
     """
 
     def __init__(self, n_sessions: int, n_spikes: int) -> None:
@@ -233,17 +232,17 @@ class SpikeStore:
         bins = int((last - first) >> BIN_BITS) + 1
         at = tick + base
         self._counts.append(np.bincount((at - self._cursor) >> BIN_BITS, minlength=bins))
-        own = slice(self._n, self._n + len(at))
-        self._n = own.stop
-        self._tick[own] = at.astype(np.int32)  # the low bits
-        self._unit[own] = unit.astype(np.uint16).view(np.int16)
+        rows = slice(self._n, self._n + len(at))
+        self._n = rows.stop
+        self._tick[rows] = at.astype(np.int32)  # the low bits
+        self._unit[rows] = unit.astype(np.uint16).view(np.int16)
         self._domains.append((row, start + base, stop + base))
         gap = np.zeros(GAP_BINS, dtype=np.int64)
         self._counts.append(gap)
         self._cursor += (bins + GAP_BINS) << BIN_BITS
 
     def finish(self, device: torch.device) -> PackedSpikes:
-        """What was added, on `device`."""
+        """The packed spikes, on `device`."""
         counts = np.concatenate([np.zeros(1, dtype=np.int64), *self._counts])
         return PackedSpikes(
             tick=torch.from_numpy(self._tick[: self._n]).to(device),
@@ -255,7 +254,7 @@ class SpikeStore:
 
 
 def unsigned(unit: Tensor) -> Tensor:
-    """Unit rows as int64, from int16 that stands for unsigned numbers."""
+    """Unit rows as int64, from int16 with the bits of an unsigned number."""
     return unit.long() & (MOST_UNITS - 1)
 
 
@@ -265,7 +264,8 @@ def low_bits(tick: Tensor) -> Tensor:
 
 
 def ragged(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """The ranges [low, high) (n,) written out: for every element its range and its value, (m,)."""
+    """The whole numbers of n ranges `low` to `high` (n,), end to end: for each, the number of its
+    range (m,), and its value (m,)."""
     count = high - low
     owner = torch.repeat_interleave(count)
     within = torch.arange(len(owner), device=low.device) - (torch.cumsum(count, 0) - count)[owner]
@@ -275,11 +275,11 @@ def ragged(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 def flat(
     parts: Sequence[NDArray[Any]], device: torch.device, dtype: type[np.generic] | None = None
 ) -> Tensor:
-    """The arrays end to end, as one tensor on `device`, of their own numpy type or `dtype`."""
+    """The arrays `parts` end to end, as one tensor on `device`, with their own type or `dtype`."""
     whole = np.concatenate(parts)
     return torch.from_numpy(whole if dtype is None else whole.astype(dtype, copy=False)).to(device)
 
 
 def true_rows(masks: Sequence[NDArray[np.bool_]], device: torch.device) -> Tensor:
-    """Where the masks, end to end, are true: (k,) int64."""
+    """The rows (k,) int64 at which the masks, end to end, are true."""
     return torch.from_numpy(np.flatnonzero(np.concatenate(masks))).to(device)

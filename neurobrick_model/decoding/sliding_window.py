@@ -1,14 +1,16 @@
-"""The decoder for one session and one window that slides.
+"""The decoder for one session and one window that slides along with the recording.
 
-From one step to the next, spikes come and go. All else stands still in the window's own time, and
-is computed once: the latents' queries, the projections of every unit's spike, the output's query,
-and what each latent reads of the starts and ends of units, which is as much as one more token.
+It computes `Perceiver.forward` for one window, by hand, with the layers of fused_layers.py. Both
+files must follow every change in model/perceiver.py and model/attention.py.
 
-As attention knows differences of times only, spikes keep the rotation that they got when they came,
-by a clock of their own. The latents' queries are turned to where the window now is on that clock,
-and what they read is turned back.
+From one step to the next, only the spikes change. Everything else depends on times within the
+window, which stay the same, and is computed once: the latents' queries, the keys and values of each
+unit's spike, the output's query, and the attention to the start and end tokens, which act together
+as one more token.
 
-It computes what `Perceiver.forward` does of one window.
+Attention depends on differences of times only. So a spike is rotated once, when it comes, by its
+time on a clock that does not slide. At each step the latents' queries are rotated by the window's
+place on that clock, and the result is rotated back.
 """
 
 from __future__ import annotations
@@ -37,20 +39,23 @@ from neurobrick_model.model.tokens import END, SPIKE, START
 
 @dataclass(frozen=True)
 class StaticParts:
-    """What does not depend on spikes in a window of `length` ticks. Of the starts and ends of all
-    units, what each latent reads, `read` (heads, latents, head_dim), and its `score` (heads,
-    latents, 1), as if they were one token. Of the output, its `query` as each latent is to be
-    multiplied with, (heads, latents, dim)."""
+    """The parts of the computation that depend only on the window's length, not on its spikes.
 
-    length: int
-    score: Tensor
-    read: Tensor
-    query: Tensor
+    Each latent attends to all start and end tokens as if they were one token.
+    """
+
+    length: int  # of the window, ticks
+    score: Tensor  # (heads, latents, 1), attention score of that token
+    read: Tensor  # (heads, latents, head_dim), value of that token
+    query: Tensor  # (heads, latents, dim), of the output: `FusedAnswer.query`
 
 
 class SlidingWindow:
-    """`model` for one `session`, a row of its `vocabulary`, asked for the behavior `lag` ticks
-    before the window's end. When the model's weights change, make another."""
+    """`model` for the session in row `session` of its `vocabulary`, decoding the behavior `lag`
+    ticks before the window's end.
+
+    Weights are copied: make another when the model's weights change.
+    """
 
     @torch.inference_mode()
     def __init__(self, model: Perceiver, vocabulary: Vocabulary, session: int, lag: int) -> None:
@@ -70,45 +75,52 @@ class SlidingWindow:
         self._process = FusedProcessor(layers, self._grid) if layers else nn.Identity()
         self._answer = FusedAnswer(model, session, self._grid)
         self._scores = torch.empty(0, device=self.device)
-        self._still = self._static_parts(0)
+        self._static = self._static_parts(0)
 
     def room(self, n: int) -> Tensor:
-        """Memory for `n` embedded spikes."""
+        """Empty memory for `n` embedded spikes: (2 * heads, n, head_dim)."""
         width = self._table.shape[-1] // (2 * self._heads)
         return torch.empty(2 * self._heads, n, width, device=self.device)
 
     @torch.inference_mode()
     def embed(self, unit: Tensor, time: Tensor) -> Tensor:
-        """Keys and values (2 * heads, n, head_dim) of spikes of `unit` (n,), rows of the session's
-        units table, at `time` (n,) int64, ticks of any one clock."""
-        turned = turn(self._table[SPIKE, unit], self._turn(time), 2 * self._heads)
-        return by_head(turned, 2 * self._heads)
+        """Keys and values of spikes, rotated by their times: (2 * heads, n, head_dim).
+
+        `unit` (n,) are rows of the session's units table, `time` (n,) int64 ticks of a clock that
+        does not slide.
+        """
+        rotated = turn(self._table[SPIKE, unit], self._turn(time), 2 * self._heads)
+        return by_head(rotated, 2 * self._heads)
 
     @torch.inference_mode()
     def decode(self, spikes: Tensor, start: int, length: int) -> Tensor:
-        """The model's output (columns,) `lag` ticks before the end of a window of `length` ticks
-        that holds `spikes` (2 * heads, n, head_dim), embedded; it starts at tick `start` of their
-        clock."""
-        if length != self._still.length:
-            self._still = self._static_parts(length)
+        """The model's output (columns,), `lag` ticks before the end of a window.
+
+        `spikes` (2 * heads, n, head_dim) are its embedded spikes. The window starts at tick `start`
+        of their clock and is `length` ticks long.
+        """
+        if length != self._static.length:
+            self._static = self._static_parts(length)
         read = self._read(spikes, self._turn(self._model.latent_time.long() + start))
         latents = self._process(self._feedforward(self._latents + self._output(read)))
-        return self._answer(latents, self._still.query)
+        return self._answer(latents, self._static.query)
 
     def _read(self, spikes: Tensor, angle: Turn) -> Tensor:
-        """What latents at the times of `angle` read of spikes and edges, (latents, width)."""
-        still, heads = self._still, self._heads
+        """The first attention of latents at the times of `angle` to spikes, starts and ends:
+        (latents, heads * head_dim)."""
+        static, heads = self._static, self._heads
         query = by_head(turn(self._query.clone(), angle, heads), heads)
         key, value = spikes.chunk(2)
         share = self._memory(key.shape[1] + 1)
         torch.bmm(query, key.mT, out=share[..., :-1])
-        share[..., -1:] = still.score
+        share[..., -1:] = static.score
         torch.softmax(share, -1, out=share)
         read = turn(joined(share[..., :-1] @ value), angle.conj_physical(), heads)
-        return read.add_(joined(share[..., -1:] * still.read))
+        return read.add_(joined(share[..., -1:] * static.read))
 
     def _static_parts(self, length: int) -> StaticParts:
-        """Units start with the window and end with it."""
+        """Attention to the start and end tokens depends only on the window's length, so compute it
+        once."""
         heads = self._heads
         end = turn(self._table[END].clone(), self._moment(length), 2 * heads)
         key, value = by_head(torch.cat([self._table[START], end]), 2 * heads).chunk(2)
@@ -122,8 +134,8 @@ class SlidingWindow:
         )
 
     def _memory(self, n: int) -> Tensor:
-        """Room for (heads, latents, n), the same at every step: to be given fresh memory by the
-        system takes longer than to fill it."""
+        """Memory for attention scores (heads, latents, n), the same at every step: the system takes
+        longer to provide fresh memory than the scores take to compute."""
         shape = (self._heads, len(self._latents), n)
         size = shape[0] * shape[1] * n
         if size > len(self._scores):
@@ -131,7 +143,9 @@ class SlidingWindow:
         return self._scores[:size].view(shape)
 
     def _turn(self, time: Tensor) -> Turn:
+        """The rotations at `time` (n,) ticks."""
         return torch.view_as_complex(self._model.rotary(time))[:, None]
 
     def _moment(self, tick: int) -> Turn:
+        """The rotation at one tick."""
         return self._turn(torch.tensor([tick], device=self.device))

@@ -1,4 +1,4 @@
-"""What `decoder.json` holds: everything about a decoder but its weights."""
+"""The content of `decoder.json`: everything about a decoder but its weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import Tensor
 
 from neurobrick import StoreError
+from neurobrick.errors import first_fault
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.data.readouts import Readout
 from neurobrick_model.data.targets import Targets
@@ -26,12 +27,12 @@ WEIGHTS = "weights.safetensors"
 
 
 class Scale(BaseModel):
-    """Mean and deviation of the axes of a readout, SI."""
+    """The normalization of a continuous readout in one session."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] = Field(description="of each axis, SI")
+    std: tuple[float, ...] = Field(description="deviation of each axis, SI")
 
 
 class SessionEntry(BaseModel):
@@ -41,13 +42,13 @@ class SessionEntry(BaseModel):
 
     id: str
     units: int = Field(
-        ge=1, le=MOST_UNITS, description="rows of its units table, in the vocabulary in that order"
+        ge=1, le=MOST_UNITS, description="number of its units, in the order of its units table"
     )
     mean: tuple[float, ...] = Field(description="mean of the target over training samples, SI")
     std: tuple[float, ...] = Field(description="its deviation, SI")
-    readouts: dict[str, Scale] = Field({}, description="of further continuous readouts, by name")
+    readouts: dict[str, Scale] = Field({}, description="of the continuous readouts, by name")
     checksum: str | None = Field(
-        None, description="of its units (vocabulary.units_checksum); None where it is not known"
+        None, description="of its units, by `vocabulary.units_checksum`; None where it is not known"
     )
 
 
@@ -57,14 +58,14 @@ class Parent(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    path: str = Field(description="its folder, as it was given; none in an export")
-    way: str = Field(description="how it was adapted")
+    path: str = Field(description="its folder, as the recipe named it; empty in an export")
+    way: str = Field(description="how it was adapted: identify, unfreeze or finetune")
     sha256: str = Field(description="of its weights.safetensors")
-    steps: int | None = Field(description="after which it had these weights, where that is known")
+    steps: int | None = Field(description="steps that its weights were trained for, where known")
 
 
 class DecoderSpec(BaseModel):
-    """What `decoder.json` holds: everything about a decoder but its weights."""
+    """Everything about a decoder but its weights, as `decoder.json` holds it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -72,7 +73,7 @@ class DecoderSpec(BaseModel):
     target: str
     unit: str
     axes: tuple[str, ...] = Field(min_length=1)
-    readouts: tuple[Readout, ...] = Field((), description="what it decodes beside the target")
+    readouts: tuple[Readout, ...] = Field((), description="decoded beside the target")
     rate: float = Field(gt=0, description="Hz of the samples that it was trained on")
     step: float = Field(gt=0, description="seconds between stitched windows")
     model: ModelSettings
@@ -86,29 +87,32 @@ class DecoderSpec(BaseModel):
         for session in self.sessions:
             scales = {self.target: session, **session.readouts}
             for moment in ("mean", "std"):
-                found = {name: len(getattr(scale, moment)) for name, scale in scales.items()}
-                if found != widths:
+                lengths = {name: len(getattr(scale, moment)) for name, scale in scales.items()}
+                if lengths != widths:
                     raise ValueError(f"{session.id} has not one {moment} for each axis")
         return self
 
     @classmethod
     def read(cls, folder: str | Path) -> DecoderSpec:
-        """That of the decoder in `folder`.
+        """Read the spec of the decoder in `folder`.
 
-        Raises StoreError when there is none, or when it is damaged or of another make.
+        Raises StoreError when there is none, and when it is damaged or of another format.
         """
         path = Path(folder) / SPEC
         try:
             return cls.model_validate_json(path.read_bytes())
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise StoreError(f"{folder} holds no decoder: no {SPEC} in it") from error
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror}") from error
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "all of it"
-            fault = f"{where}: {first['msg'].removeprefix('Value error, ')}"
-            if where == "format":
-                fault = f"it is of format {first['input']!r}, upgrade neurobrick to read it"
-            raise StoreError(f"{path} is not a decoder of this version: {fault}") from error
+            key, fault = first_fault(error)
+            if key == "format":
+                found = error.errors(include_url=False)[0]["input"]
+                fault = f"it is of format {found!r}, upgrade neurobrick to read it"
+            raise StoreError(
+                f"{path} is not a decoder of this version: {key or 'all of it'}: {fault}"
+            ) from error
 
     @classmethod
     def describe(cls, recipe: Recipe, corpus: Corpus) -> DecoderSpec:
@@ -125,26 +129,26 @@ class DecoderSpec(BaseModel):
             target=corpus.target,
             unit=corpus.unit,
             axes=corpus.axes,
-            readouts=tuple(one.readout for one in targets.readouts),
+            readouts=tuple(readout.readout for readout in targets.readouts),
             rate=corpus.rate,
             step=recipe.evaluation.step or recipe.model.window / 2,
             model=recipe.model,
             sessions=tuple(
                 SessionEntry(
-                    id=i,
-                    units=n,
-                    mean=m,
-                    std=s,
+                    id=id,
+                    units=n_units,
+                    mean=mean,
+                    std=std,
                     readouts=_scales(targets, row),
                     checksum=_units_checksum(corpus, row),
                 )
-                for row, (i, n, m, s) in enumerate(rows)
+                for row, (id, n_units, mean, std) in enumerate(rows)
             ),
         )
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Sessions and units, in the order of the embeddings."""
+        """Its sessions and units, in the order of the embeddings."""
         return Vocabulary(
             tuple(session.id for session in self.sessions),
             tuple(session.units for session in self.sessions),
@@ -156,34 +160,35 @@ class DecoderSpec(BaseModel):
         return Perceiver(self.model, self.vocabulary.n_units, len(self.sessions), columns)
 
     def misfit(self, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-        """The first of these `shapes` of weights, by name, that is none of this decoder's, in
-        words; None if all are its. Nothing of these sizes is allocated."""
+        """Whether weights of these `shapes`, by name, fit: None, or the first that does not, in
+        words. Allocates no memory of these sizes."""
         with torch.device("meta"):
-            wanted = {name: tuple(w.shape) for name, w in self.build().state_dict().items()}
-        for name in sorted({*wanted, *shapes}):
-            if wanted.get(name) != shapes.get(name):
+            expected = {name: tuple(w.shape) for name, w in self.build().state_dict().items()}
+        for name in sorted({*expected, *shapes}):
+            if expected.get(name) != shapes.get(name):
                 return (
-                    f"its {name} is of shape {shapes.get(name, 'none')}, the rest of it asks for "
-                    f"{wanted.get(name, 'none')}"
+                    f"its {name} is of shape {shapes.get(name, 'none')}, expected is "
+                    f"{expected.get(name, 'none')}"
                 )
         return None
 
     def save(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
-        """Write the decoder that these weights make into `folder`."""
+        """Write the decoder with these weights into `folder`. Raises StoreError."""
         write_text(folder / SPEC, self.model_dump_json(indent=2) + "\n")
         save_weights(folder / WEIGHTS, weights)
 
 
 def _scales(targets: Targets, session: int) -> dict[str, Scale]:
+    """The normalization of a session's continuous readouts, by name."""
     return {
-        one.readout.name: Scale(mean=one.mean[session].tolist(), std=one.std[session].tolist())
-        for one in targets.readouts
-        if one.readout.axes
+        each.readout.name: Scale(mean=each.mean[session].tolist(), std=each.std[session].tolist())
+        for each in targets.readouts
+        if each.readout.axes
     }
 
 
 def _units_checksum(corpus: Corpus, row: int) -> str:
+    """The checksum of the units of the session in a row of the vocabulary."""
     _, unit = corpus.spikes.of_session(row)
-    return units_checksum(
-        torch.bincount(unit, minlength=corpus.vocabulary.units[row]).cpu().numpy()
-    )
+    counts = torch.bincount(unit, minlength=corpus.vocabulary.units[row])
+    return units_checksum(counts.cpu().numpy())

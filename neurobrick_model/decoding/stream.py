@@ -1,4 +1,4 @@
-"""Streaming: a decoder that is fed spikes as they come, and tells the behavior now."""
+"""Live decoding: a decoder is fed spikes as they are recorded, and decodes the behavior now."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from neurobrick_model.data.timeline import TICKS, ticks
 from neurobrick_model.decoding.sliding_window import SlidingWindow
 from neurobrick_model.errors import StreamError
 
-ROOM = 4  # what there is room for, in times of what is held when it is made
+ROOM = 4  # spikes that new memory has room for, per spike that is kept when it is made
 LEAST_ROOM = 1024  # spikes
-FAR = 2.0**38  # s, which ticks can still tell
+FAR = 2.0**38  # s; ticks of later times do not fit 64 bits
 
 
 class Stream:
-    """Decodes a session while it is recorded; `Decoder.stream` makes one.
+    """Decodes a session while it is recorded. `Decoder.stream` makes one.
 
         stream = decoder.stream(session_id)
-        stream.feed(times, units)  # as spikes come
-        values = stream.decode(t)  # now and then, such as every 20 ms
+        stream.feed(times, units)  # as spikes are recorded
+        values = stream.decode(t)  # for example every 20 ms
 
-    Values are those of `Decoder.predict` with the same `lag`. It keeps the spikes of one window,
-    `recent`.
+    Its values are those of `Decoder.predict` with the same `lag`. It keeps the spikes of one
+    window, in `recent`.
     """
 
     def __init__(
@@ -44,11 +44,10 @@ class Stream:
         self.recent = Recent(sliding)
 
     def feed(self, times: ArrayLike, units: ArrayLike) -> None:
-        """Take in spikes: `times` (n,) s on the session's clock, `units` (n,) rows of its units
-        table.
+        """Add spikes: `times` (n,) s on the session's clock, `units` (n,) rows of its units table.
 
-        Raises StreamError when times are no seconds, not in order, or before what was fed or
-        decoded already, and when there is no such unit. None of the spikes is then taken in.
+        Raises StreamError when times are no seconds, not in order, or before a time that was fed or
+        decoded already, and when there is no such unit. Then none of the spikes is added.
         """
         time, unit = np.asarray(times, dtype=np.float64), np.asarray(units)
         if time.ndim != 1 or time.shape != unit.shape:
@@ -62,20 +61,20 @@ class Stream:
         self._check_order(tick)
         self._now = int(tick[-1])
         oldest = self._now - self._window
-        held = tick >= oldest
+        kept = tick >= oldest
         self.recent.drop(oldest)
-        self.recent.add(tick[held], unit[held])
+        self.recent.add(tick[kept], unit[kept])
 
     def decode(self, t: float) -> NDArray[np.float64]:
         """The values (d,) `lag` before `t` seconds: in SI, or, of a discrete readout, the
         probability of each class.
 
-        They are told by what was fed of the window that ends at `t`, half-open: a spike at `t` is
-        not in it. A window does not reach back beyond the start; until it is whole, there is less
-        to tell by, and for the first quarter of a second next to nothing.
+        They are decoded from the spikes that were fed, within the window that ends at `t`, which is
+        half-open: a spike at `t` is not in it. A window does not reach back beyond the start, so
+        that the first ones are shorter. Values of the first quarter of a second mean little.
 
-        Raises StreamError for a `t` that is no time in seconds, or before what was fed or decoded
-        already.
+        Raises StreamError for a `t` that is no time in seconds, or is before a time that was fed or
+        decoded already.
         """
         tick = _ticks(np.array([t]))
         self._check_order(tick)
@@ -103,22 +102,25 @@ class Stream:
         if len(back):
             after, before = order[back[0]] / TICKS, order[back[0] + 1] / TICKS
             raise StreamError(
-                f"time goes back, from {after:.6f} s to {before:.6f} s: spikes are fed in order, "
-                "all before a moment before that is decoded, and none before the stream's start"
+                f"time goes back, from {after:.6f} s to {before:.6f} s: feed spikes in order, "
+                "before the times that you decode, and none before the stream's start"
             )
 
 
 class Recent:
-    """The last spikes, embedded, in order of time: a stretch of arrays that are filled from their
-    front to their end, and then made anew. Times in them count from `origin`, which moves along, so
-    that their rotations stay exact for ever."""
+    """The last spikes, embedded, in order of time.
 
-    origin: int
+    They are a stretch of arrays that are filled from front to end. When the arrays are full, new
+    ones are made. Times in them count from `origin`, which moves along, so that their rotations
+    stay exact however long the recording is.
+    """
+
+    origin: int  # tick
     _tick: NDArray[np.int64]  # (room,)
-    _unit: NDArray[np.int64]  # (room,)
+    _unit: NDArray[np.int64]  # (room,) rows of the units table
     _embedded: Tensor  # (2 * heads, room, head_dim), keys and values
-    _first: int  # of those held
-    _last: int  # after them
+    _first: int  # place of the first spike that is kept
+    _last: int  # place after the last spike
 
     def __init__(self, sliding: SlidingWindow) -> None:
         self._sliding = sliding
@@ -129,15 +131,15 @@ class Recent:
 
     @property
     def room(self) -> int:
-        """How many spikes there is memory for."""
+        """The number of spikes that the memory has room for."""
         return len(self._tick)
 
     def add(self, tick: NDArray[np.int64], unit: NDArray[np.integer]) -> None:
-        """Append spikes (n,) at ticks that are no earlier than those held."""
+        """Append spikes (n,), at ticks that are no earlier than the last one's."""
         if self._last + len(tick) > self.room:
-            held = slice(self._first, self._last)
-            tick = np.concatenate([self._tick[held], tick])
-            unit = np.concatenate([self._unit[held], unit])
+            kept = slice(self._first, self._last)
+            tick = np.concatenate([self._tick[kept], tick])
+            unit = np.concatenate([self._unit[kept], unit])
             self._make(int(tick[0]), max(ROOM * len(tick), LEAST_ROOM))
         elif not len(self):
             self._first = self._last = 0
@@ -152,11 +154,11 @@ class Recent:
         self._last = new.stop
 
     def drop(self, tick: int) -> None:
-        """Let go of spikes before `tick`."""
+        """Forget the spikes before `tick`."""
         self._first += int(np.searchsorted(self._tick[self._first : self._last], tick))
 
     def before(self, tick: int) -> Tensor:
-        """The spikes that are held before `tick`, embedded (2 * heads, n, head_dim)."""
+        """The spikes before `tick`, embedded: (2 * heads, n, head_dim)."""
         n = int(np.searchsorted(self._tick[self._first : self._last], tick))
         return self._embedded[:, self._first : self._first + n]
 
@@ -169,7 +171,8 @@ class Recent:
 
 
 def _ticks(time: NDArray[np.float64]) -> NDArray[np.int64]:
-    bad = ~(np.abs(time) < FAR)  # neither is NaN
+    """Seconds (n,) as ticks (n,). Raises StreamError for NaN, infinity, and times that are FAR."""
+    bad = ~(np.abs(time) < FAR)  # True for NaN, too
     if bad.any():
         raise StreamError(f"{time[bad][0]} is no time in seconds")
     return ticks(time)

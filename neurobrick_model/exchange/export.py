@@ -1,5 +1,5 @@
-"""A decoder as one folder to give away: safetensors, JSON, a model card, and, where asked, a
-program that needs no neurobrick.
+"""A decoder as one folder to give away: safetensors, JSON, a model card, and optionally a program
+that needs no neurobrick.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ FILES = (SPEC, WEIGHTS, RUN, METRICS, CARD, PROGRAM)
 def export(run: Path, folder: Path, *, program: bool = False, force: bool = False) -> Decoder:
     """Write the decoder of a `run` to `folder`, whole or not at all, and return it.
 
-    Raises StoreError when there is no decoder in `run`, or when `folder` is not empty and either is
-    no earlier export, or `force` is not given.
+    With `program`, the folder also holds the decoder as a program. `force` replaces an earlier
+    export.
+
+    Raises StoreError when there is no decoder in `run`, when `folder` is not empty and is not an
+    earlier export that `force` replaces, and when it cannot be written.
     """
     decoder = Decoder.load(run)
     notes, metrics = read_json(run / RUN) or {}, read_json(run / METRICS)
     if parent := decoder.spec.parent:
-        parent = parent.model_copy(update={"path": ""})  # which is of this machine
+        parent = parent.model_copy(update={"path": ""})  # it is of this machine
         decoder.spec = decoder.spec.model_copy(update={"parent": parent})
         notes["parent"] = parent.model_dump()
     write(decoder, folder, run.resolve().name, notes, metrics, program=program, force=force)
@@ -45,9 +48,10 @@ def write(
     program: bool = False,
     force: bool = False,
 ) -> None:
-    """Write a decoder called `name` to `folder`; `notes` are what `run.json` says of it.
+    """Write `decoder`, called `name`, to `folder`.
 
-    Raises StoreError as `export` does.
+    `notes` is the content of its run.json, `metrics` that of its metrics.json. `program` and
+    `force` are as in `export`. Raises StoreError as `export` does.
     """
     weights = decoder.model.state_dict()
     parameters = sum(parameter.numel() for parameter in decoder.model.parameters())

@@ -1,14 +1,23 @@
-"""The model card of a decoder: a README.md as model hubs read it, YAML first, then a page.
+"""The model card of a decoder: a README.md with the front matter that model hubs read.
 
 After Mitchell et al. 2019, *Model Cards for Model Reporting*, and the front matter of Hugging Face.
+
+The page is `templates/model_card.md.j2`. Markdown has an escaping rule of its own: everything that
+the template prints is escaped by `escaped`, but for what a filter marks as written already, such as
+`code` and `python`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from neurobrick_model.decoding.spec import DecoderSpec
 
@@ -24,6 +33,10 @@ CITATION = """\
 }"""
 
 
+class Markdown(str):
+    """Text that is Markdown already, and not escaped."""
+
+
 def card(
     name: str,
     spec: DecoderSpec,
@@ -32,21 +45,48 @@ def card(
     metrics: Mapping[str, Any] | None,
     program: str | None,
 ) -> str:
-    """The card of the decoder `name` with so many `parameters`. `notes` and `metrics` are what a
-    run's `run.json` and `metrics.json` say; `program` is the name of the file that needs no
-    neurobrick, if there is one."""
-    parts = [
-        f"---\n{yaml.safe_dump(_front(name, spec, metrics), sort_keys=False)}---",
-        f"# {name}",
-        _what(spec, parameters),
-        *_origin(spec, notes),
-        _loading(spec),
-        *([_program(spec, program)] if program else []),
-        _sessions(spec, metrics),
-        f"## Made with\n\n{', '.join(f'{k} {v}' for k, v in notes.get('versions', {}).items())}",
-        f"## Citation\n\nThe architecture:\n\n```bibtex\n{CITATION}\n```",
-    ]
-    return "\n\n".join(parts) + "\n"
+    """The card of the decoder `name` with that number of `parameters`.
+
+    `notes` and `metrics` are the contents of a run's `run.json` and `metrics.json`. `program` is
+    the name of the file that needs no neurobrick, if there is one.
+    """
+    scores = {s["id"]: s["decoder"]["r2"] for s in metrics["sessions"]} if metrics else {}
+    front = yaml.safe_dump(_front(name, spec, metrics), sort_keys=False)
+    return _ENVIRONMENT.get_template("model_card.md.j2").render(
+        front=Markdown(front),
+        name=name,
+        spec=spec,
+        parameters=parameters,
+        imported=notes.get("imported"),
+        program=program,
+        metrics=metrics,
+        r2=lambda id: _number(scores.get(id)),
+        versions=notes.get("versions", {}),
+        citation=Markdown(CITATION),
+    )
+
+
+def escaped(value: object) -> str:
+    """Text as Markdown that shows it as it is: no markup, no HTML, no new line, no table cell."""
+    if isinstance(value, Markdown):
+        return value
+    text = _one_line(value)
+    text = re.sub(r"([\\`*\[\]<>|#~&$!])", r"\\\1", text)
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # inside a word it is no emphasis
+
+
+def code(value: object) -> Markdown:
+    """Text as inline code. Its fence is longer than any run of backticks in it (CommonMark 6.1)."""
+    text = _one_line(value)
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    space = " " if longest else ""
+    return Markdown(f"{fence}{space}{text}{space}{fence}")
+
+
+def python(value: str) -> Markdown:
+    """Text as a Python string literal. Backticks cannot end the block of code: it is one line."""
+    return Markdown(json.dumps(value, ensure_ascii=False))
 
 
 def _front(name: str, spec: DecoderSpec, metrics: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -69,85 +109,21 @@ def _front(name: str, spec: DecoderSpec, metrics: Mapping[str, Any] | None) -> d
     return front
 
 
-def _what(spec: DecoderSpec, parameters: int) -> str:
-    return (
-        f"Decodes `{spec.target}` ({', '.join(spec.axes)}; {spec.unit}) from the spikes of "
-        f"{spec.vocabulary.n_units:,} units in {len(spec.sessions)} sessions. A Perceiver that "
-        f"reads individual spikes, one token a spike, after POYO: {parameters:,} parameters, "
-        f"windows of {spec.model.window:g} s, {spec.rate:g} values a second.{_beside(spec)}\n\n"
-        "It knows these units and no others. A recording that is not in the list below has to be "
-        "learned first, by adaptation; so has one of these that was sorted anew."
-    )
-
-
-def _beside(spec: DecoderSpec) -> str:
-    """The readouts that are not the target, in a sentence, if there are any."""
-    names = [f"`{r.name}` ({r.unit or f'{r.width} classes'})" for r in spec.readouts]
-    return f" Beside it, it decodes {', '.join(names)}." if names else ""
-
-
-def _origin(spec: DecoderSpec, notes: Mapping[str, Any]) -> Iterator[str]:
-    if spec.parent:
-        yield (
-            f"Adapted, by way of {spec.parent.way}, from the decoder `{spec.parent.name}`, whose "
-            f"weights are of sha256 {spec.parent.sha256}."
-        )
-    if "imported" in notes:
-        source = notes["imported"]
-        trained = "All later training was" if spec.parent else "It was not trained"
-        yield (
-            f"Imported from a checkpoint of {source['project']}, `{source['file']}` (sha256 "
-            f"{source['sha256']}). {trained} by neurobrick."
-        )
-
-
-def _loading(spec: DecoderSpec) -> str:
-    return f"""## Use
-
-```python
-from neurobrick import Dataset
-from neurobrick_model import Decoder
-
-decoder = Decoder.load(".")  # this folder
-seconds, values = decoder.predict(Dataset("data"), "{spec.sessions[0].id}", 12.0, 20.0)
-```
-
-`seconds` (n,) are on the session's clock, `values` (n, {len(spec.axes)}) in {spec.unit}.
-The session has to be prepared by `neurobrick prepare`."""
-
-
-def _program(spec: DecoderSpec, file: str) -> str:
-    return f"""## Without neurobrick
-
-`{file}` is the same decoder as a program for torch alone, one window at a time:
-
-```python
-import torch
-
-decode = torch.export.load("{file}").module()
-values = decode(times, units, queries, session)["{spec.target}"]
-```
-
-- `times` (n,) float64: spike times in seconds from the start of a window of {spec.model.window:g} s
-- `units` (n,) int64: of each spike, its unit's row in the session's units table
-- `queries` (q,) float64: when to decode, in seconds from the start of the window
-- `session` () int64: the session's row in the list below, the first is 0
-- `values` (q, {len(spec.axes)}) float64: {spec.target} in {spec.unit}; other readouts likewise, \
-discrete ones as probabilities
-
-All units of the session count as recorded, those without a spike as silent."""
-
-
-def _sessions(spec: DecoderSpec, metrics: Mapping[str, Any] | None) -> str:
-    scores = {s["id"]: s["decoder"]["r2"] for s in metrics["sessions"]} if metrics else {}
-    head = ["session", "units", *([f"{metrics['split']} R²"] if metrics else [])]
-    rows = [
-        [session.id, f"{session.units:,}", *([_number(scores.get(session.id))] if metrics else [])]
-        for session in spec.sessions
-    ]
-    lines = [head, ["---"] * len(head), *rows]
-    return "## Sessions\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _one_line(value: object) -> str:
+    return " ".join(str(value).splitlines())
 
 
 def _number(score: float | None) -> str:
-    return "–" if score is None else f"{score:.4f}"
+    return "–" if score is None or math.isnan(score) else f"{score:.4f}"
+
+
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=False,  # this is no HTML
+    finalize=escaped,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_ENVIRONMENT.filters.update(code=code, python=python)

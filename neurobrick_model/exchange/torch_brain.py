@@ -1,8 +1,8 @@
-"""Decoders of other projects: a POYO of `torch_brain` (0.2) becomes one of ours.
+"""Decoders of other projects: a POYO of `torch_brain` (0.2) becomes a Decoder.
 
-The two are the same network (docs/exchange.md says where they differ), so that weights are renamed,
-fused projections are taken apart, embeddings are put in our order, and that is all. The sizes are
-read off the weights. What they do not tell is asked for, in a `Supplement`.
+The two are the same network; docs/exchange.md lists the differences. So weights are renamed, fused
+projections are split, embeddings are put in our order, and nothing else. The sizes follow from the
+shapes of the weights. A `Supplement` gives what the checkpoint does not hold.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from neurobrick import RecipeError, StoreError
+from neurobrick.errors import first_fault, listed
 from neurobrick_model.decoding.decoder import Decoder
 from neurobrick_model.decoding.spec import DecoderSpec, SessionEntry
 from neurobrick_model.exchange.torch_brain_units import Placed, SessionSource, place
@@ -28,12 +29,12 @@ from neurobrick_model.recipe.settings import ModelSettings, Settings
 from neurobrick_model.training.output.run_folder import versions
 
 OMEGA = "rotary_emb.omega"
-MARK = "unit_emb.weight"  # by which a POYO is found inside of what wraps it
+MARK = "unit_emb.weight"  # a weight that every POYO has: it shows the prefix of the others' names
 VOCABULARY = ".vocab"
 PADDING = "NA"  # their word for no unit
-FEEDFORWARD_DROPOUT, RESIDUAL_DROPOUT = 0.2, 0.4  # theirs, where none is told
+FEEDFORWARD_DROPOUT, RESIDUAL_DROPOUT = 0.2, 0.4  # their defaults
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-BLOCKS = {  # theirs, ours
+BLOCKS = {  # their names of the network's parts, and ours
     r"enc_atn": "read",
     r"enc_ffn": "read_feedforward",
     r"proc_layers\.(\d+)\.0": "layers.{}.attention",
@@ -46,7 +47,7 @@ BLOCKS = {  # theirs, ours
     r"latent_emb": "latent_embedding",
     r"readout": "readout",
 }
-PARTS = {  # of a block: theirs, and what it is made of with us
+PARTS = {  # their names of the layers in a part, and ours; they fuse projections
     "": ("",),
     "norm.": ("norm.",),
     "norm_context.": ("norm_context.",),
@@ -61,38 +62,36 @@ PARTS = {  # of a block: theirs, and what it is made of with us
 
 
 class Supplement(Settings):
-    """What a checkpoint does not tell of its decoder."""
+    """Facts about a decoder that its checkpoint does not hold."""
 
     target: str = Field(description="name of the decoded behavior in the prepared sessions")
     unit: str = Field(description="its SI unit")
     rate: float = Field(gt=0, description="Hz at which it is decoded")
     std: tuple[float, ...] = Field(
-        min_length=1, description="what training divided it by, SI: one number, or one an axis"
+        min_length=1, description="divisor of the behavior in training, SI: one, or one an axis"
     )
     mean: tuple[float, ...] = Field(
-        (0.0,), min_length=1, description="what training took off it before, SI"
+        (0.0,), min_length=1, description="subtracted from it before, SI: one, or one an axis"
     )
     axes: tuple[str, ...] = Field((), description="names of its axes; x, y, z by default")
     window: float | None = Field(None, gt=0, description="seconds of a window, its sequence_length")
     latent_step: float | None = Field(None, gt=0, description="seconds between latent time points")
     sessions: Mapping[str, SessionSource] = Field(
-        {}, description="our session ids, and what each is in the checkpoint; all by default"
+        {}, description="by our session id, the session in the checkpoint; all by default"
     )
 
     @classmethod
     def of(cls, **values: Any) -> Supplement:
-        """Of these values.
-
-        Raises RecipeError with one line that names the first that is wrong.
-        """
+        """A Supplement of these values. Raises RecipeError that names the first wrong one."""
         try:
             return cls(**values)
         except ValidationError as error:
-            raise RecipeError(_explain(error)) from error
+            raise RecipeError(_in_words(error)) from error
 
 
 def load(path: Path, supplement: Supplement) -> tuple[Decoder, dict[str, Any]]:
-    """The decoder in a file that torch.save wrote, and notes of where it is from.
+    """The decoder in a file that torch.save wrote, and notes for its run.json: the file's name and
+    SHA-256, and versions.
 
     Raises StoreError when the file cannot be read as tensors, and as `convert` does.
     """
@@ -106,30 +105,31 @@ def load(path: Path, supplement: Supplement) -> tuple[Decoder, dict[str, Any]]:
 
 
 def convert(checkpoint: Any, supplement: Supplement) -> tuple[DecoderSpec, dict[str, Tensor]]:
-    """The decoder in `checkpoint`: a POYO's state dict, or what Lightning wraps around one.
+    """The spec and the weights of the decoder in `checkpoint`: a POYO's state dict, or a Lightning
+    checkpoint around one.
 
-    Raises StoreError when there is none in it, or one that is damaged or of another make, and
-    RecipeError when the supplement lacks something or does not fit.
+    Raises StoreError when there is no POYO in it, or a damaged one, and RecipeError when the
+    supplement lacks something or does not fit.
     """
-    state, told = unwrap(checkpoint)
+    state, hyperparameters = unwrap(checkpoint)
     placed = place(_vocabulary(state, "unit"), _vocabulary(state, "session"), supplement.sessions)
     weights = translate(state)
-    settings = _settings(weights, _tensor(state, OMEGA), told, supplement)
+    settings = _settings(weights, _tensor(state, OMEGA), hyperparameters, supplement)
     spec = _spec(supplement, settings, placed, len(_tensor(weights, "readout.weight")))
     for name, rows in (
         ("unit_embedding.weight", [row for session in placed for row in session.units]),
         ("session_embedding.weight", [session.row for session in placed]),
-        ("kind_embedding.weight", slice(KINDS)),  # no token is of their fourth
+        ("kind_embedding.weight", slice(KINDS)),  # no token is of their fourth kind
     ):
         weights[name] = _tensor(weights, name)[rows]
     if fault := spec.misfit({name: tuple(weight.shape) for name, weight in weights.items()}):
-        raise StoreError(f"the checkpoint's sizes do not agree: {fault}, by our names")
+        raise StoreError(f"the checkpoint's sizes do not agree: {fault} (our names)")
     return spec, weights
 
 
 def unwrap(checkpoint: Any) -> tuple[dict[str, Any], Mapping[str, Any]]:
-    """The state dict of the POYO in `checkpoint`, without prefixes, and the hyperparameters that
-    are told of it.
+    """The state dict of the POYO in `checkpoint`, without prefixes, and its hyperparameters, if
+    Lightning saved them.
 
     Raises StoreError when there is not exactly one POYO.
     """
@@ -140,22 +140,22 @@ def unwrap(checkpoint: Any) -> tuple[dict[str, Any], Mapping[str, Any]]:
     if len(marks) != 1:
         raise StoreError(
             f"the checkpoint holds {len(marks)} tensors {MARK}, a POYO of torch_brain one; "
-            f"its first names are: {', '.join(names[:5]) or 'none'}. Save the state dict of the "
+            f"its names are: {listed(names, most=5)}. Save the state dict of the "
             "one model alone: torch.save(model.state_dict(), path), or "
             "torch.save(checkpoint['model'], path)"
         )
     prefix = marks[0].removesuffix(MARK)
-    mine = {n.removeprefix(prefix): state[n] for n in names if n.startswith(prefix)}
-    told: Any = outer
+    weights = {n.removeprefix(prefix): state[n] for n in names if n.startswith(prefix)}
+    inner: Any = outer
     for key in ("hyper_parameters", "model"):
-        told = told.get(key) if isinstance(told, Mapping) else None
-    return mine, told if isinstance(told, Mapping) else {}
+        inner = inner.get(key) if isinstance(inner, Mapping) else None
+    return weights, inner if isinstance(inner, Mapping) else {}
 
 
 def translate(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """A POYO's weights, by our names, in float32. Heads and gates are laid out alike.
+    """A POYO's weights, by our names, in float32. Heads and gates have the same order.
 
-    Raises StoreError for what no POYO has.
+    Raises StoreError for a weight that no POYO has.
     """
     weights = {}
     for name in state:
@@ -171,7 +171,7 @@ def translate(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _parse(name: str) -> tuple[str, tuple[str, ...], str]:
-    """Our block, its parts that the tensor is of, and whether it is their weight or bias."""
+    """For a weight of theirs: our block, our layers in it, and `weight` or `bias`."""
     for theirs, ours in BLOCKS.items():
         match = re.fullmatch(rf"{theirs}\.(?P<part>.*)(?P<kind>weight|bias)", name)
         if match and match["part"] in PARTS:
@@ -180,9 +180,13 @@ def _parse(name: str) -> tuple[str, tuple[str, ...], str]:
 
 
 def _settings(
-    weights: Mapping[str, Tensor], omega: Tensor, told: Mapping[str, Any], supplement: Supplement
+    weights: Mapping[str, Tensor],
+    omega: Tensor,
+    hyperparameters: Mapping[str, Any],
+    supplement: Supplement,
 ) -> ModelSettings:
-    """The sizes. The weights tell all but the window, the latent step and the dropout."""
+    """The sizes. They follow from the weights, except the window, the latent step and the
+    dropout."""
     periods, head_dim = _periods(omega), 2 * len(omega)
     depth = len({name.split(".")[1] for name in weights if name.startswith("layers.")})
 
@@ -190,13 +194,13 @@ def _settings(
         return len(_tensor(weights, name))
 
     seconds = {
-        "window": supplement.window or told.get("sequence_length"),
-        "latent_step": supplement.latent_step or told.get("latent_step"),
+        "window": supplement.window or hyperparameters.get("sequence_length"),
+        "latent_step": supplement.latent_step or hyperparameters.get("latent_step"),
     }
     for name, value in seconds.items():
         if value is None:
             raise RecipeError(
-                f"the checkpoint does not tell {name}: give it, in seconds; published models have "
+                f"the checkpoint does not hold {name}: give it, in seconds; published models have "
                 "a window of 1 and a latent_step of 0.125"
             )
     dim = _tensor(weights, "readout.weight").shape[-1]
@@ -211,21 +215,24 @@ def _settings(
             latents_per_step=rows("latent_embedding.weight"),
             feedforward=rows("read_feedforward.up.weight") // (2 * dim),
             rotary_periods=periods,
-            feedforward_dropout=told.get("ffn_dropout", FEEDFORWARD_DROPOUT),
-            residual_dropout=told.get("lin_dropout", RESIDUAL_DROPOUT),
+            feedforward_dropout=hyperparameters.get("ffn_dropout", FEEDFORWARD_DROPOUT),
+            residual_dropout=hyperparameters.get("lin_dropout", RESIDUAL_DROPOUT),
         )
     except ValidationError as error:
-        raise RecipeError(f"the checkpoint's sizes make no decoder: {_explain(error)}") from error
+        raise RecipeError(f"the checkpoint's sizes make no decoder: {_in_words(error)}") from error
 
 
 def _periods(omega: Tensor) -> tuple[float, ...]:
-    """The periods in seconds of the pairs that turn, of `omega` (head_dim // 2,) rad/s. All of
-    them, as they were computed in float32: spaced anew, they would differ enough to be seen."""
+    """The periods, s, of the pairs that turn, from `omega` (head_dim // 2,) rad/s.
+
+    All of them are kept, because they were computed in float32: computed anew, they would change
+    the output visibly.
+    """
     turning, still = omega.double().flatten().tensor_split(2)
     if len(turning) != len(still) or still.any() or not (turning > 0).all():
         raise StoreError(
-            f"the checkpoint's {OMEGA} is no POYO's: the first half of a head's pairs would turn, "
-            "the other half stay"
+            f"the checkpoint's {OMEGA} is no POYO's: in a POYO the first half of a head's pairs "
+            "turn, and the other half stay"
         )
     return tuple((2 * math.pi / turning).tolist())
 
@@ -256,33 +263,35 @@ def _spec(
 
 
 def _vocabulary(state: Mapping[str, Any], kind: str) -> dict[str, int]:
-    """Ids of units or sessions, and the row of each in its embedding."""
-    words, rows = state.get(f"{kind}_emb{VOCABULARY}"), len(_tensor(state, f"{kind}_emb.weight"))
-    found = dict(words) if isinstance(words, Mapping) else {}
-    numbers = len(found) == rows and all(isinstance(row, int) for row in found.values())
-    if not numbers or sorted(found.values()) != list(range(rows)):
+    """By id, the rows of units or of sessions (`kind`) in their embedding."""
+    words, n_rows = state.get(f"{kind}_emb{VOCABULARY}"), len(_tensor(state, f"{kind}_emb.weight"))
+    rows = dict(words) if isinstance(words, Mapping) else {}
+    whole = len(rows) == n_rows and all(isinstance(row, int) for row in rows.values())
+    if not whole or sorted(rows.values()) != list(range(n_rows)):
         raise StoreError(
-            f"the checkpoint's {kind}_emb{VOCABULARY} does not name each of its {rows} rows once"
+            f"the checkpoint's {kind}_emb{VOCABULARY} does not name each of its {n_rows} rows once"
         )
-    return {str(word): row for word, row in found.items() if word != PADDING}
+    return {str(word): row for word, row in rows.items() if word != PADDING}
 
 
 def _tensor(tensors: Mapping[str, Any], name: str) -> Tensor:
-    """The tensor of that name, which has at least one row.
+    """The tensor of that name, with at least one row. Raises StoreError when there is none.
 
-    Strides may make a few numbers a tensor of any size: those that it claims have to be there.
+    By its strides, a tensor of a few numbers can claim any size: refuse one that claims more
+    numbers than the file holds.
     """
     value = tensors.get(name)
     if not isinstance(value, Tensor) or value.dtype not in FLOATS or not value.numel():
         raise StoreError(f"the checkpoint's {name} is missing, or no array of numbers")
     plain = value.layout == torch.strided and not (value.is_meta or value.is_nested)
     if not plain or value.untyped_storage().nbytes() < value.numel() * value.element_size():
-        raise StoreError(f"the checkpoint's {name} is no plain tensor: it claims more than it has")
+        raise StoreError(
+            f"the checkpoint's {name} is no plain tensor: it claims more numbers than it has"
+        )
     return value if value.dim() else value[None]
 
 
-def _explain(error: ValidationError) -> str:
+def _in_words(error: ValidationError) -> str:
     """The first fault, as one line."""
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    return f"{where}: {first['msg']}" if where else first["msg"]
+    key, fault = first_fault(error)
+    return f"{key}: {fault}" if key else fault

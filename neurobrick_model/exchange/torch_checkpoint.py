@@ -11,8 +11,8 @@ from neurobrick import StoreError
 
 
 def load_foreign(path: Path) -> Any:
-    """Read what another project wrote with torch.save: tensors, and plain values around them.
-    Nothing in the file is ever run.
+    """Read a file that another project wrote with torch.save: tensors, and plain values around
+    them. No code in the file is run.
 
     Raises StoreError when the file is absent or damaged, or holds anything else.
     """
@@ -23,14 +23,13 @@ def load_foreign(path: Path) -> Any:
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
             if damaged:
-                raise zipfile.BadZipFile(f"the checksum of {damaged} is another")
+                raise zipfile.BadZipFile(f"{damaged} in it does not match its checksum")
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise StoreError(
-            f"{path} is damaged, or holds more than tensors and plain values, which would have to "
-            "be run; where it was made, save what it holds of tensors: "
-            "torch.save(model.state_dict(), path)"
+            f"{path} is damaged, or holds objects that only running code from the file could read; "
+            "where it was made, save its tensors alone: torch.save(model.state_dict(), path)"
         ) from error
-    except Exception as error:  # there is no list of what a damaged file can lead to
+    except Exception as error:  # a damaged file can raise any exception
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise StoreError(f"cannot read the checkpoint {path}: {first}") from error

@@ -1,4 +1,7 @@
-"""Arithmetic that the decoder needs, and that a device can do: how well the one is used."""
+"""Operations that the decoder needs, and operations a second that a device can do.
+
+Their ratio is the utilization of the device. The counts follow perceiver.py by hand.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,21 @@ import torch
 
 from neurobrick_model.recipe.settings import ModelSettings
 
-TRAINING = 3  # forward and backward, in forwards: each product has two gradients
-PEAK_SIZES = {"cpu": 1024, "cuda": 8192}  # sides of the matrices that the peak is measured on
+TRAINING = 3  # forward passes that a training step costs: each product has two gradients
+PEAK_SIZES = {"cpu": 1024, "cuda": 8192}  # rows and columns of the matrices that are multiplied
 PEAK_TRIES = 5
 
 
 def forward_flops(model: ModelSettings, tokens: float, queries: float, outputs: int) -> float:
-    """Floating-point operations of decoding one window of so many `tokens` and `queries`, those of
-    matrix products alone, as is the custom (a multiplication and an addition count two).
+    """Floating-point operations to decode one window of so many `tokens` and `queries`, with so
+    many `outputs` a query.
 
-    What the paper's layout needs is counted, in which every token is projected, not what this one
-    saves, so that figures of different programs can be compared.
+    As is the custom, only matrix products count, and a multiplication and an addition are two
+    operations. Counted is the paper's layout, in which every token is projected, although this one
+    projects less: so figures of different programs can be compared.
     """
     dim, latents = model.dim, model.latents
-    cross, own = model.cross_heads * model.head_dim, model.self_heads * model.head_dim
+    cross, within = model.cross_heads * model.head_dim, model.self_heads * model.head_dim
     feedforward = 3 * model.feedforward * dim * dim
     encoder = (
         tokens * 2 * dim * cross  # keys and values
@@ -30,7 +34,7 @@ def forward_flops(model: ModelSettings, tokens: float, queries: float, outputs: 
         + 2 * latents * tokens * cross
         + latents * feedforward
     )
-    layer = latents * (4 * dim * own + feedforward) + 2 * latents**2 * own
+    layer = latents * (4 * dim * within + feedforward) + 2 * latents**2 * within
     decoder = (
         latents * 2 * dim * cross
         + queries * 2 * dim * cross
@@ -41,13 +45,13 @@ def forward_flops(model: ModelSettings, tokens: float, queries: float, outputs: 
 
 
 def training_flops(model: ModelSettings, tokens: float, queries: float, outputs: int) -> float:
-    """The same for a training step's share of one window."""
+    """Floating-point operations to train on one window, forward and backward."""
     return TRAINING * forward_flops(model, tokens, queries, outputs)
 
 
 def peak_flops(device: torch.device, precision: torch.dtype) -> float:
-    """Operations a second of large matrix products on `device`, measured: the rate that
-    utilization is a share of."""
+    """Floating-point operations a second of large matrix products on `device`, measured now: the
+    median of some tries."""
     n = PEAK_SIZES[device.type]
     generator = torch.Generator(device).manual_seed(0)
     a, b = (torch.randn(n, n, device=device, generator=generator).to(precision) for _ in range(2))

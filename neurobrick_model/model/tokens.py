@@ -1,8 +1,9 @@
-"""Tokens: what the decoder reads of a window, and what it is asked.
+"""Tokens: the input and the output of the decoder for a batch of windows.
 
-A window's *keys* are one token a spike, and a start and an end token for every unit, so that a
-silent unit is known to be recorded. They are packed end to end, without padding. Its *queries* are
-one token a behavior sample. Both are made from the corpus by tensor operations only.
+The input tokens of a window, its *keys*, are one for each spike, and a start and an end token for
+each unit, which tell that a silent unit was recorded. They are packed end to end, without padding.
+The output tokens, its *queries*, are one for each behavior sample. Both are made from the corpus by
+tensor operations only.
 """
 
 from __future__ import annotations
@@ -23,21 +24,18 @@ KINDS = 3
 
 @dataclass(frozen=True)
 class Keys:
-    """Input tokens of b windows, packed: window k's are rows `offsets[k]:offsets[k + 1]`, int32
-    (b + 1,). `time` (n,) int32, ticks from the window's start; `row` (n,) int64, row of `table`;
-    `table` (r,) int64, the tokens there are: row of the vocabulary * KINDS + kind; `longest`, at
-    least the tokens of the longest window; `count`, tokens in all. What follows is padding."""
+    """The input tokens of b windows, packed: window k has rows `offsets[k]:offsets[k + 1]`."""
 
-    time: Tensor
-    row: Tensor
-    offsets: Tensor
-    table: Tensor
-    longest: int
-    count: int
+    time: Tensor  # (n,) int32, ticks from the window's start
+    row: Tensor  # (n,) int64, row of `table`
+    offsets: Tensor  # (b + 1,) int32
+    table: Tensor  # (r,) int64, different tokens: vocabulary row * KINDS + kind
+    longest: int  # at least the number of tokens of the longest window
+    count: int  # tokens of all windows; rows from there on are padding
 
     @property
     def token(self) -> Tensor:
-        """What each key is, (n,) int64: row of the vocabulary * KINDS + kind."""
+        """The token of each row, (n,) int64: vocabulary row * KINDS + kind."""
         return self.table[self.row]
 
     def to(self, device: torch.device) -> Keys:
@@ -48,15 +46,20 @@ class Keys:
         return replace(self, **moved)
 
     def compact(self) -> Keys:
-        """With a table of only the tokens that occur: their projections are all that is computed,
-        so that a small batch of a large corpus costs no more than that of a small one."""
-        there = torch.zeros(int(self.table.max()) + 1, dtype=torch.bool, device=self.row.device)
+        """The same tokens, with a table of only those that occur.
+
+        Every token of the table is projected. So a small batch of a large corpus costs no more than
+        one of a small corpus.
+        """
+        occurs = torch.zeros(int(self.table.max()) + 1, dtype=torch.bool, device=self.row.device)
         token = self.token
-        there[token] = True
-        return replace(self, table=there.nonzero()[:, 0], row=(torch.cumsum(there, 0) - 1)[token])
+        occurs[token] = True
+        row = (torch.cumsum(occurs, 0) - 1)[token]
+        return replace(self, table=occurs.nonzero()[:, 0], row=row)
 
     def padded(self, n: int, longest: int) -> Keys:
-        """With room for `n` tokens, `longest` of them in a window: shapes that seldom change."""
+        """The same tokens, padded to `n` rows, and with this `longest`: shapes that seldom change,
+        so that compiled code is used again."""
         extra = (0, n - len(self.row))
         time, row = functional.pad(self.time, extra), functional.pad(self.row, extra)
         return replace(self, time=time, row=row, longest=longest)
@@ -64,14 +67,12 @@ class Keys:
 
 @dataclass(frozen=True)
 class Queries:
-    """Output tokens of b windows, padded to q: `time` (b, q) int32, ticks from the window's start;
-    `session` (b,) int64; `sample` (b, q) int64, row of the sample asked for; `mask` (b, q) bool,
-    False where there is only padding."""
+    """The output tokens of b windows, padded to q each."""
 
-    time: Tensor
-    session: Tensor
-    sample: Tensor
-    mask: Tensor
+    time: Tensor  # (b, q) int32, ticks from the window's start
+    session: Tensor  # (b,) int64, vocabulary row
+    sample: Tensor  # (b, q) int64, row of the behavior sample
+    mask: Tensor  # (b, q) bool, False in padding
 
     def to(self, device: torch.device) -> Queries:
         """The same on another device."""
@@ -79,43 +80,52 @@ class Queries:
 
 
 def all_units(vocabulary: Vocabulary, session: Tensor) -> Tensor:
-    """Every unit of windows of `session` (b,): (b, most units of a session) bool."""
+    """The units of each window, for windows of `session` (b,): (b, most units of a session) bool.
+
+    True for the first rows, as many as the window's session has units.
+    """
     units = torch.tensor(vocabulary.units, device=session.device)
     return torch.arange(max(vocabulary.units), device=session.device) < units[session][:, None]
 
 
 def drop_units(units: Tensor, settings: UnitDropout, number: Tensor, rank: Tensor) -> Tensor:
-    """A random subset of each window's `units` (b, u): as many as a triangular distribution says,
-    drawn by the keys `number` (b,); those of the lowest of random scores drawn by `rank` (b,)."""
+    """A random subset of each window's `units` (b, u): (b, u) bool.
+
+    The number of units that are kept is triangular, drawn with the keys `number` (b,). Those with
+    the lowest random scores are kept, drawn with the keys `rank` (b,).
+    """
     score = uniform(rank, units.shape[1]).masked_fill(~units, 2.0)
-    wanted = triangular(uniform(number)[:, 0], settings).round()
-    return units & (score.argsort(1).argsort(1) < wanted[:, None])
+    count = triangular(uniform(number)[:, 0], settings).round()
+    return units & (score.argsort(1).argsort(1) < count[:, None])
 
 
-def triangular(dropout_keys: Tensor, settings: UnitDropout) -> Tensor:
-    """Triangular random numbers from uniform ones in [0, 1), by the inverse distribution."""
+def triangular(share: Tensor, settings: UnitDropout) -> Tensor:
+    """Triangular random numbers (b,), from uniform ones in [0, 1), `share` (b,), by the inverse of
+    the cumulative distribution."""
     low, mode, high = float(settings.least), float(settings.mode), float(settings.most)
     if low == high:
-        return torch.full_like(dropout_keys, low)
-    rising = low + torch.sqrt(dropout_keys * (high - low) * (mode - low))
-    falling = high - torch.sqrt((1 - dropout_keys) * (high - low) * (high - mode))
-    return torch.where(dropout_keys < (mode - low) / (high - low), rising, falling)
+        return torch.full_like(share, low)
+    rising = low + torch.sqrt(share * (high - low) * (mode - low))
+    falling = high - torch.sqrt((1 - share) * (high - low) * (high - mode))
+    return torch.where(share < (mode - low) / (high - low), rising, falling)
 
 
 def key_tokens(spikes: CutSpikes, windows: Spans, units: Tensor, vocabulary: Vocabulary) -> Keys:
-    """The input tokens of `windows`, of the `units` (b, u) bool that are kept."""
+    """The input tokens of `windows`: of their `spikes`, and of the `units` (b, u) bool that are
+    kept."""
     device = units.device
     first = torch.tensor(vocabulary.first_unit, device=device)[windows.session]
     window, unit = spikes.window, spikes.row
-    chosen = units[window, unit]
-    window, unit = window[chosen], unit[chosen]
+    kept = units[window, unit]
+    window, unit = window[kept], unit[kept]
     edge_window, edge_unit = units.nonzero(as_tuple=True)
     n_spikes = torch.bincount(window, minlength=len(windows))
     n_edges = units.sum(1)
     offsets = functional.pad(torch.cumsum(n_spikes + 2 * n_edges, 0), (1, 0))
 
-    # In the pack, a window is its spikes, its starts, its ends. What comes one window after the
-    # other in a list of one kind moves by as much as the other kinds take up before it.
+    # A window's tokens are its spikes, then its units' starts, then their ends. A spike comes after
+    # the starts and ends of all windows before its own, a start after all spikes up to its own
+    # window's last, and after the ends of the windows before.
     n_starts_before = torch.cumsum(n_edges, 0) - n_edges
     spike_place = torch.arange(len(window), device=device) + (2 * n_starts_before)[window]
     spikes_to_here = torch.cumsum(n_spikes, 0)
@@ -130,7 +140,7 @@ def key_tokens(spikes: CutSpikes, windows: Spans, units: Tensor, vocabulary: Voc
     row[start_place] = edge_token + START
     row[end_place] = edge_token + END
     time = torch.zeros(n, dtype=torch.int32, device=device)
-    time[spike_place] = spikes.time[chosen]
+    time[spike_place] = spikes.time[kept]
     time[end_place] = (windows.stop - windows.start).to(torch.int32)[edge_window]
     return Keys(
         time=time,
@@ -145,21 +155,22 @@ def key_tokens(spikes: CutSpikes, windows: Spans, units: Tensor, vocabulary: Voc
 def query_tokens(
     time: Tensor, windows: Spans, most: int | None, jitter: Tensor | None = None
 ) -> Queries:
-    """Ask for the samples at `time` (m,) int64, sorted corpus ticks, that lie in each window.
+    """The output tokens of the behavior samples within each window; their times are `time` (m,)
+    int64, sorted corpus ticks.
 
-    With `most`, for at most that many of them, evenly spaced from a place that `jitter` (b,)
-    float64 in [0, 1) tells.
+    With `most`, at most that many samples of a window, evenly spaced. `jitter` (b,) float64 in
+    [0, 1) says where the first of them lies.
     """
     low = torch.searchsorted(time, windows.start)
-    there = torch.searchsorted(time, windows.stop) - low
-    asked = there if most is None else there.clamp(max=most)
-    # A fixed width where there is a limit: nothing then waits for the device to say how many.
-    width = int(asked.max()) if most is None else most
+    available = torch.searchsorted(time, windows.stop) - low
+    count = available if most is None else available.clamp(max=most)
+    # With a limit, the width is fixed, so that the CPU need not wait for the counts of the GPU.
+    width = int(count.max()) if most is None else most
     place = torch.arange(width, device=time.device)[None, :]
-    mask = place < asked[:, None]
+    mask = place < count[:, None]
     if most is not None and jitter is not None:
         # Jitter of float32 in float64 arithmetic: rounding cannot push a place out of its window.
-        spacing = there.double() / asked.clamp(min=1)
+        spacing = available.double() / count.clamp(min=1)
         start = jitter.float().clamp(max=1 - 2**-24).double()
         place = ((place + start[:, None]) * spacing[:, None]).long()
     sample = torch.where(mask, low[:, None] + place, 0)

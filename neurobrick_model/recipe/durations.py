@@ -1,4 +1,4 @@
-"""Durations as a recipe writes them: `60`, `60s`, `5min`, `1.5h`."""
+"""Durations in a recipe: `60`, `60s`, `5min`, `1.5h`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ _SECONDS = {None: 1.0, "s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 def parse_seconds(text: Any) -> Any:
-    """`60`, `60s`, `5min` or `1.5h` in seconds. Raises ValueError for other text."""
+    """The seconds in text such as `60`, `60s`, `5min` or `1.5h`. What is not text is returned as it
+    is. Raises ValueError for other text."""
     if not isinstance(text, str):
         return text
     match = _AMOUNT.fullmatch(text)

@@ -56,6 +56,6 @@ def _type_inside(annotation: Any, key: str) -> Any | None:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return get_args(annotation)[1]
     for inner in get_args(annotation):
-        if (found := _type_inside(inner, key)) is not None:
-            return found
+        if (setting := _type_inside(inner, key)) is not None:
+            return setting
     return None

@@ -1,8 +1,8 @@
-"""Maps of embeddings: units and sessions in the plane, so that what a decoder holds to be alike is
-near to each other.
+"""Maps of embeddings: units and sessions in the plane. Points are near each other if their
+embeddings are.
 
-The plane is that of the first two principal components: it shows what varies most, and no clusters
-that are not there.
+The plane is that of the first two principal components. It shows the directions that vary most.
+Unlike a t-SNE it shows no clusters that are not there.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Map:
-    """`points` (n, 2) of `what`, the `shares` (2,) of the variance that they show, and by what they
-    may be colored: by name, a label (n,) of each."""
+    """Embeddings in the plane of their first two principal components."""
 
-    what: str
-    points: NDArray[np.float64]
-    shares: tuple[float, float]
-    labels: dict[str, tuple[str, ...]]
+    what: str  # "units" or "sessions"
+    points: NDArray[np.float64]  # (n, 2)
+    shares: tuple[float, float]  # of the variance, by component
+    labels: dict[str, tuple[str, ...]]  # (n,) labels to color points by, such as "area"
 
 
 def maps(model: Perceiver, anatomies: Sequence[Anatomy]) -> list[Map]:
-    """A map of the units, by area and by subject, and a map of the sessions, by subject.
+    """A map of the units, with areas and subjects, and a map of the sessions, with subjects.
 
     `anatomies` has one entry a session, in the order of the vocabulary. A map of fewer than three
-    points is left out."""
-    areas = tuple(area for origin in anatomies for area in origin.areas)
-    of_units = tuple(origin.subject for origin in anatomies for _ in origin.areas)
-    of_sessions = tuple(origin.subject for origin in anatomies)
+    points is left out.
+    """
+    areas = tuple(area for anatomy in anatomies for area in anatomy.areas)
+    subjects_of_units = tuple(anatomy.subject for anatomy in anatomies for _ in anatomy.areas)
+    subjects = tuple(anatomy.subject for anatomy in anatomies)
     tables = [
-        ("units", model.unit_embedding, {"area": areas, "subject": of_units}),
-        ("sessions", model.session_embedding, {"subject": of_sessions}),
+        ("units", model.unit_embedding, {"area": areas, "subject": subjects_of_units}),
+        ("sessions", model.session_embedding, {"subject": subjects}),
     ]
     return [
         Map(what, *plane(table.weight.detach().double().cpu().numpy()), labels)
@@ -51,8 +51,8 @@ def maps(model: Perceiver, anatomies: Sequence[Anatomy]) -> list[Map]:
 
 
 def plane(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[float, float]]:
-    """`x` (n, d) in its first two principal components (n, 2), each with its largest loading
-    positive, and the share of the variance that each shows."""
+    """The first two principal components (n, 2) of `x` (n, d), and the share of the variance of
+    each. Signs are such that the largest loading of each is positive."""
     centered = x - x.mean(0)
     left, size, right = np.linalg.svd(centered, full_matrices=False)
     largest = right[:2][np.arange(2), np.abs(right[:2]).argmax(1)]

@@ -1,4 +1,4 @@
-"""Figures of a report, drawn by matplotlib and returned as SVG that can stand inside a page."""
+"""Figures of a report, drawn by matplotlib and returned as SVG to be put into a page."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from numpy.typing import NDArray
 
 from neurobrick_model.report.embedding_maps import Map
@@ -22,7 +23,7 @@ if TYPE_CHECKING:  # which loads torch
     from neurobrick_model.evaluation.decoded import Decoded
 
 TRUTH, DECODER, RIDGE = "#1f2430", "#2463eb", "#e08a1e"
-# What each way of decoding is called, and its color.
+# The name and the color of each decoder.
 LABELS = {"decoder": "decoder", "ridge": "ridge", "kalman": "Kalman", "mlp": "MLP", "gru": "GRU"}
 INKS = {
     "decoder": DECODER,
@@ -34,6 +35,7 @@ INKS = {
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "neurobrick",
+    "text.parse_math": False,  # a session's name may hold $
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.spines.top": False,
@@ -46,19 +48,21 @@ STYLE: Any = {
     "grid.color": "#e8ebf0",
     "axes.axisbelow": True,
 }
-# Okabe & Ito 2008, told apart by color-blind readers too.
+# Okabe & Ito 2008: color-blind readers can distinguish them too.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#1f2430")
+MARKERS = "os^"  # names with the same color have different markers
 BASELINE = "#7d8697"
-NEAR = 1.15  # times of labels that are nearer to each other than this share a tick
-LEAST_R2 = -0.5  # the lowest that is drawn
-MOST_MARKS = 2000  # points that are drawn one by one; more are a picture
+NEAR = 1.15  # amounts of labels with a smaller ratio share a tick
+LEAST_R2 = -0.5  # the lowest that is drawn against labels
+LOWEST_BAR = -1e3  # an interval ends here at the latest
+MOST_MARKS = 2000  # points that are drawn as vectors; more are drawn as a picture
 MOST_NAMES = 12  # in a legend
 MARGIN = 0.03  # of R², left of the lowest
 MOST_PATHS = 80  # movements in a figure
-SPREAD = 0.22  # of the decoders in a row, either way, in rows
-PATH_SECONDS = 2.0  # longest piece over which a velocity is integrated
+SPREAD = 0.22  # largest distance of a decoder from the middle of its row, in rows
+PATH_SECONDS = 2.0  # longest stretch over which a velocity is integrated
 LEAST_SECONDS = 0.2  # shortest movement
-ONSET = 0.1  # of the highest speed: above it there is movement
+ONSET = 0.1  # share of the highest speed above which there is movement
 
 
 @rc_context(STYLE)
@@ -69,11 +73,14 @@ def scores(sessions: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> s
     rows = np.arange(len(sessions))[::-1]
     scored = {name: [s["baselines"][name] for s in sessions] for name in baselines}
     scored["decoder"] = [s["decoder"] for s in sessions]
-    r2 = {name: [_number(one["r2"]) for one in own] for name, own in scored.items()}
+    r2 = {name: [_number(scores["r2"]) for scores in each] for name, each in scored.items()}
     every = np.array(list(r2.values()))
-    apart = np.linspace(SPREAD, -SPREAD, len(scored))  # so that the intervals of a row do not meet
-    for (name, values), shift in zip(r2.items(), apart, strict=True):
-        low, high = np.array([one["ci95"]["r2"] for one in scored[name]], dtype=np.float64).T
+    shifts = np.linspace(SPREAD, -SPREAD, len(scored))  # so that intervals do not overlap
+    if len(scored) == 1:
+        shifts = np.zeros(1)
+    for (name, values), shift in zip(r2.items(), shifts, strict=True):
+        bounds = [scores["ci95"]["r2"] for scores in scored[name]]
+        low, high = np.array(bounds, dtype=np.float64).clip(LOWEST_BAR, None).T
         axes.hlines(rows + shift, low, high, color=INKS[name], lw=1.3)
         axes.scatter(values, rows + shift, s=30, color=INKS[name], label=LABELS[name], zorder=3)
     axes.set_yticks(rows, [s["id"].rpartition("/")[2] for s in sessions])
@@ -88,26 +95,28 @@ def scores(sessions: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> s
 @rc_context(STYLE)
 def traces(
     decoded: Decoded,
-    name: str,
-    baseline: Decoded,
+    baseline: tuple[str, Decoded] | None,
     names: Sequence[str],
     target: str,
     unit: str,
     seconds: float,
 ) -> str:
-    """True and decoded behavior over `seconds` of scored samples, by axis, and what the baseline
-    `name` decodes."""
+    """Recorded and decoded behavior over `seconds` of scored samples, one panel for each of the
+    axes `names`; `baseline` is the name of another decoder and what it decodes."""
     rows, time = _stretch(decoded.time, seconds)
     breaks = _breaks(decoded.time[rows])
+    lines = [
+        (decoded.truth, TRUTH, "recorded", 1.6),
+        (decoded.guess, DECODER, "decoder", 1.4),
+    ]
+    if baseline:
+        name, other = baseline
+        lines.insert(0, (other.guess, INKS[name], LABELS[name], 1.0))
     figure = _figure(8.6, 0.8 + 1.5 * len(names))
     for axis, (panel, axis_name) in enumerate(
         zip(figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0], names, strict=True)
     ):
-        for values, color, label, width in (
-            (baseline.guess, INKS[name], LABELS[name], 1.0),
-            (decoded.truth, TRUTH, "recorded", 1.6),
-            (decoded.guess, DECODER, "decoder", 1.4),
-        ):
+        for values, color, label, width in lines:
             shown = np.insert(values[rows, axis], breaks, np.nan)
             panel.plot(np.insert(time, breaks, np.nan), shown, color=color, lw=width, label=label)
         panel.set_ylabel(f"{target} {axis_name}\n({unit})")
@@ -123,8 +132,8 @@ def traces(
 
 @rc_context(STYLE)
 def movements(decoded: Decoded, names: Sequence[str], target: str, unit: str) -> str:
-    """Recorded and decoded movements in the plane, from where the recorded ones start; a velocity
-    is integrated. Both have the color of the recorded one's direction."""
+    """Recorded and decoded movements in the plane, each from where the recorded one starts; a
+    velocity is integrated. The color is the direction of the recorded movement."""
     velocity = unit.endswith("/s")
     truth, guess = decoded.truth[:, :2], decoded.guess[:, :2]
     motion = truth if velocity else np.gradient(truth, decoded.time, axis=0)
@@ -164,13 +173,15 @@ def curves(log: Sequence[Mapping[str, float]]) -> str:
     _line(left, loss, RIDGE, "training loss\n(weighted MSE of z-scores)")
     _line(right, valid, DECODER, "validation R²", marker="o")
     left.set_yscale("log")
+    left.yaxis.set_major_formatter(_PlainLogFormatter())
+    left.yaxis.set_minor_formatter(_PlainLogFormatter(labelOnlyBase=False))
     return _svg(figure)
 
 
 @rc_context(STYLE)
 def efficiency(curves: Sequence[Curve]) -> str:
     """R² against seconds of labels: the mean over sessions as a line, its range over seeds as bars,
-    and single sessions faint; baselines are dashed."""
+    single sessions as faint lines; baselines are dashed."""
     figure = _figure(8.6, 4.6)
     axes = figure.subplots()
     ways = [curve for curve in curves if not curve.baseline]
@@ -206,32 +217,48 @@ def _time(seconds: float) -> str:
 
 @rc_context(STYLE)
 def embeddings(maps: Sequence[Map]) -> str:
-    """Maps of embeddings, each once for every way of coloring it that tells points apart, or once
-    if there is none."""
+    """Maps of embeddings: each map once for every label that differs between its points, or once
+    if none does."""
     drawn = []
-    for found in maps:
-        telling = {by: names for by, names in found.labels.items() if len(set(names)) > 1}
-        drawn += [(found, by) for by in telling or list(found.labels)[:1]]
+    for map in maps:
+        differing = [by for by, names in map.labels.items() if len(set(names)) > 1]
+        drawn += [(map, by) for by in differing or list(map.labels)[:1]]
     figure = _figure(8.6, 8.6 / max(len(drawn), 2))
     panels = figure.subplots(1, len(drawn), squeeze=False)[0]
-    for panel, (found, by) in zip(panels, drawn, strict=True):
-        _embedding(panel, found, by)
+    for panel, (map, by) in zip(panels, drawn, strict=True):
+        _embedding(panel, map, by)
     return _svg(figure)
 
 
-def _embedding(panel: Axes, found: Map, by: str) -> None:
-    names = np.array(found.labels[by])
+def _embedding(panel: Axes, map: Map, by: str) -> None:
+    names = np.array(map.labels[by])
     size = float(np.clip(400 / np.sqrt(len(names)), 3, 40))
     for number, name in enumerate(sorted(set(names))):
-        x, y = found.points[names == name].T
-        panel.scatter(x, y, size, COLORS[number % len(COLORS)], alpha=0.7, lw=0, label=name,
-                      rasterized=len(names) > MOST_MARKS)  # fmt: skip
-    panel.set_title(f"{found.what} by {by}", fontsize=10)
-    panel.set_xlabel(f"first component ({found.shares[0]:.0%})")
-    panel.set_ylabel(f"second ({found.shares[1]:.0%})")
+        x, y = map.points[names == name].T
+        panel.scatter(
+            x,
+            y,
+            s=size,
+            color=COLORS[number % len(COLORS)],
+            marker=MARKERS[number // len(COLORS) % len(MARKERS)],
+            alpha=0.7,
+            lw=0,
+            label=f" {name}" if name.startswith("_") else name,  # "_…" would not be in the legend
+            rasterized=len(names) > MOST_MARKS,
+        )
+    panel.set_title(f"{map.what} by {by}", fontsize=10)
+    panel.set_xlabel(f"first component ({map.shares[0]:.0%})")
+    panel.set_ylabel(f"second ({map.shares[1]:.0%})")
     panel.set_aspect("equal", "datalim")
     if len(set(names)) <= MOST_NAMES:
         panel.legend(fontsize=8, framealpha=0.8, edgecolor="none", handletextpad=0.2)
+
+
+class _PlainLogFormatter(LogFormatter):
+    """Writes 0.945 where matplotlib would write a formula, which STYLE turns off."""
+
+    def __call__(self, x: float, position: int | None = None) -> str:
+        return f"{x:.3g}" if super().__call__(x, position) else ""
 
 
 def _line(
@@ -263,15 +290,16 @@ def _breaks(time: NDArray[np.float64]) -> NDArray[np.intp]:
 
 
 def _stretch(time: NDArray[np.float64], seconds: float) -> tuple[slice, NDArray[np.floating]]:
-    """Samples worth `seconds` from the middle of what is scored, and a time without gaps."""
+    """Rows of `seconds` of samples from the middle of the scored ones, and their times (n,) s
+    without gaps."""
     n = min(len(time), round(seconds / _period(time)))
     first = (len(time) - n) // 2
     return slice(first, first + n), np.arange(n) * _period(time)
 
 
 def _movements(time: NDArray[np.float64], speed: NDArray[np.float64]) -> list[slice]:
-    """Gap-free runs of samples above the speed of onset, cut so that none is longer than
-    `PATH_SECONDS`; what is too short is left out."""
+    """Rows of each movement: samples without a gap above the speed of onset, in pieces of at most
+    `PATH_SECONDS`. Pieces that are too short are left out."""
     fast = speed > ONSET * np.percentile(speed, 99)  # the very highest may be an artifact
     edges = {0, *_breaks(time).tolist(), *(np.flatnonzero(np.diff(fast)) + 1).tolist(), len(time)}
     most, least = (max(1, int(t / _period(time))) for t in (PATH_SECONDS, LEAST_SECONDS))
@@ -284,7 +312,7 @@ def _movements(time: NDArray[np.float64], speed: NDArray[np.float64]) -> list[sl
 
 
 def _direction_color(x: float, y: float) -> NDArray[np.floating]:
-    """A hue for each direction, so that near ones look alike."""
+    """A color (3,) whose hue is the direction."""
     return hsv_to_rgb((np.arctan2(y, x) / (2 * np.pi) % 1, 0.75, 0.8))
 
 

@@ -1,8 +1,8 @@
-"""Batches: the windows of one step, cut, jittered, unit-dropped, delimited and packed.
+"""Batches: the windows of one step, cut out of the corpus, with their tokens and targets.
 
-Everything random about a window follows from the step and from its number in the batch
-(`randomness`). So ranks and microbatches can each cut their own windows, and the batch is the same
-however it is divided.
+Everything random about a window follows from the seed, the step and the window's number in the
+batch (`randomness`). So ranks and microbatches can each make their own windows, and the batch is
+the same however it is divided.
 """
 
 from __future__ import annotations
@@ -26,38 +26,42 @@ from neurobrick_model.model.tokens import (
 from neurobrick_model.randomness import Purpose, keys, mix, step_key, uniform
 from neurobrick_model.recipe.settings import TrainingSettings
 
-EIGHTHS = 8  # padded lengths: eight between a power of two and the next
+EIGHTHS = 8  # padded lengths between a power of two and the next
 
 
 @dataclass(frozen=True)
 class Batch:
-    """b windows: what the decoder reads and is asked, and the keys (sites, b) int32 of its dropout;
-    of the samples asked for, the `target` (b, q, d), and after it each further readout's, (b, q, d)
-    or classes (b, q); and a `weight` (b, q) of each."""
+    """The input and the targets of b windows, with q queries each."""
 
-    keys: Keys
-    queries: Queries
-    dropout_keys: Tensor
+    keys: Keys  # the tokens that the decoder reads
+    queries: Queries  # the moments that it decodes
+    dropout_keys: Tensor  # (sites, b) int32, random keys of dropout
+    # The target, (b, q, d) float32, z-scored; after it each further readout: (b, q, d) float32 for
+    # a behavior, (b, q) int64 for classes.
     target: tuple[Tensor, ...]
-    weight: tuple[Tensor, ...]
+    weight: tuple[Tensor, ...]  # of each readout: (b, q) float32, loss weights of the samples
 
     @property
     def weights(self) -> Tensor:
-        """Their sums, (readouts,)."""
+        """The sum of the weights of each readout, (readouts,)."""
         return torch.stack([weight.sum() for weight in self.weight])
 
     def tensors(self) -> Iterator[Tensor]:
-        """All tensors it is made of."""
+        """Every tensor in it."""
         for part in (self.keys, self.queries, self):
             yield from (value for value in vars(part).values() if isinstance(value, Tensor))
         yield from (*self.target, *self.weight)
 
 
 class BatchMaker:
-    """Cuts batches out of a corpus.
+    """Makes batches out of a corpus.
 
-    Args: the corpus; the training settings; seconds of a window; the model's dropout sites; and
-    whether lengths are padded to few, as compiled kernels want them.
+    Args:
+        corpus: where windows are cut from.
+        settings: size of the batch, queries, unit dropout, seed.
+        window: length of a window, seconds.
+        sites: number of places in the model that drop out.
+        padded: pad token counts to few different lengths, as compiled kernels need.
     """
 
     def __init__(
@@ -69,27 +73,28 @@ class BatchMaker:
         self.train = corpus.train.to(corpus.spikes.device)
 
     def cut(self, step: int, windows: Tensor) -> Batch:
-        """The windows of these numbers (b,), on the CPU, of the batch of `step`."""
+        """Some windows of the batch of `step`. `windows` (b,) int64, on the CPU, are their numbers
+        in the batch."""
         corpus, settings = self.corpus, self.settings
         key, device = step_key(settings.seed, step), corpus.device
-        own = windows.to(corpus.spikes.device)
+        numbers = windows.to(corpus.spikes.device)
         spans = self.train.draw(
-            self.length, own, settings.batch, keys(key, Purpose.WINDOW_PLACE, own)
+            self.length, numbers, settings.batch, keys(key, Purpose.WINDOW_PLACE, numbers)
         )
         spikes = corpus.spikes.cut(spans).to(device)
 
         spans, windows = spans.to(device), windows.to(device)
         units = all_units(corpus.vocabulary, spans.session)
         if settings.unit_dropout:
-            number = keys(key, Purpose.UNIT_COUNT, windows)
-            rank = keys(key, Purpose.UNIT_CHOICE, windows)
-            units = drop_units(units, settings.unit_dropout, number, rank)
+            count = keys(key, Purpose.UNIT_COUNT, windows)
+            choice = keys(key, Purpose.UNIT_CHOICE, windows)
+            units = drop_units(units, settings.unit_dropout, count, choice)
         tokens = key_tokens(spikes, spans, units, corpus.vocabulary)
         jitter = uniform(keys(key, Purpose.QUERY_JITTER, windows))[:, 0]
         queries = query_tokens(corpus.targets.time, spans, settings.queries, jitter)
         targets = corpus.targets
-        values = (targets.value, *(one.value for one in targets.readouts))
-        weights = (targets.weight, *(one.weight for one in targets.readouts))
+        values = (targets.value, *(readout.value for readout in targets.readouts))
+        weights = (targets.weight, *(readout.weight for readout in targets.readouts))
         return Batch(
             keys=self._shaped(tokens),
             queries=queries,
@@ -99,10 +104,10 @@ class BatchMaker:
         )
 
     def _shaped(self, tokens: Keys) -> Keys:
-        """Padded to few shapes where they are compiled for; else with a table of what occurs,
-        where that is smaller."""
+        """`tokens`, padded for compiled kernels. Otherwise with a smaller embedding table of the
+        units that occur, if there are fewer tokens than units."""
         if self.padded:
-            # Of the longest window a bound will do.
+            # An upper bound of the longest window is enough.
             longest = 2 ** (tokens.longest - 1).bit_length()
             return tokens.padded(_rounded(tokens.count), longest)
         return tokens.compact() if len(tokens.table) > tokens.count else tokens
@@ -117,24 +122,28 @@ def _rounded(n: int) -> int:
 def shares(
     batch: int, microbatch: int | None, rank: int, ranks: int, *, least: int = 1
 ) -> list[Tensor]:
-    """The windows (numbers, on the CPU) of one rank's microbatches, of which there are at least
-    `least` if there are as many windows. Neighbors go to different ones, as they lie near each
-    other in the corpus and are of like size."""
-    mine = torch.arange(rank, batch, ranks)
-    parts = max(-(-len(mine) // (microbatch or len(mine))), min(least, len(mine)))
-    return [mine[first::parts] for first in range(parts)]
+    """The windows of one rank's microbatches: for each microbatch their numbers in the batch,
+    int64, on the CPU.
+
+    There are at least `least` microbatches if the rank has so many windows. Neighboring windows go
+    to different microbatches: they lie near each other in the corpus, so they are of similar size.
+    """
+    windows = torch.arange(rank, batch, ranks)
+    count = max(-(-len(windows) // (microbatch or len(windows))), min(least, len(windows)))
+    return [windows[first::count] for first in range(count)]
 
 
 class Prefetcher:
-    """The microbatches of step after step, each step's cut while the card computes the one before.
+    """The microbatches of one step after the other.
 
-    On a card, cutting runs in a stream of its own: that it has to wait for counts does not hold up
-    training, for which kernels are queued well ahead. On a CPU it is cut when it is asked for.
+    On a GPU, those of the next step are made on a second CUDA stream while the current step is
+    computed. Making them has to wait for counts from the GPU; on a stream of its own, that does not
+    hold up training. On a CPU they are made when they are needed.
     """
 
-    def __init__(self, cutter: BatchMaker, windows: list[Tensor]) -> None:
-        self._cutter, self._windows = cutter, windows
-        device = cutter.corpus.device
+    def __init__(self, batch_maker: BatchMaker, windows: list[Tensor]) -> None:
+        self._batch_maker, self._windows = batch_maker, windows
+        device = batch_maker.corpus.device
         self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
         self._next: tuple[int, list[Batch]] | None = None
 
@@ -153,11 +162,11 @@ class Prefetcher:
         return batches
 
     def prepare(self, step: int) -> None:
-        """Cut the microbatches of `step`, beside what is being computed."""
+        """Make the microbatches of `step`; on a GPU, on the second CUDA stream."""
         with torch.cuda.stream(self._stream):
-            self._next = step, [self._cutter.cut(step, windows) for windows in self._windows]
+            self._next = step, [self._batch_maker.cut(step, windows) for windows in self._windows]
 
     def look_ahead(self, step: int) -> None:
-        """Cut those of `step` now if that takes nothing from what is being computed."""
+        """On a GPU, make the microbatches of `step` now. On a CPU, do nothing."""
         if self._stream is not None:
             self.prepare(step)

@@ -1,4 +1,4 @@
-"""torch.compile: when the model is compiled, and which of its parts."""
+"""torch.compile: when the model is compiled, and which parts of it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import torch
 from neurobrick_model.model.perceiver import Perceiver
 from neurobrick_model.recipe.settings import TrainingSettings
 
-SHAPES = 64  # that a part is compiled for before it runs uncompiled; lengths take a few
+SHAPES = 64  # input shapes that a part is compiled for; for further ones it runs uncompiled
 
 
 def compiles(settings: TrainingSettings, device: torch.device) -> bool:
-    """Whether the model is compiled: as the recipe says, and by default on a card."""
+    """Whether the model is compiled: as the recipe says, and by default on a GPU."""
     return device.type == "cuda" if settings.compile is None else settings.compile
 
 
 def compile_parts(model: Perceiver) -> None:
-    """Compile the decoder, part by part: the layers are all alike, so that what is compiled for one
-    serves all, whatever the depth. On a CPU, packed keys are read window by window, which is left
-    as it is."""
+    """Compile the model's parts in place.
+
+    All layers are alike, so one compiled layer serves for all of them, however many there are. On a
+    CPU the encoder stays uncompiled: it reads packed tokens window by window.
+    """
     torch._dynamo.config.recompile_limit = SHAPES
     for layer in model.layers:
         layer.compile(dynamic=False)

@@ -1,8 +1,8 @@
-"""Health: a run that learns nothing says so, instead of going on for days.
+"""Health: warnings of a run that learns nothing.
 
-A decoder that has collapsed does not fail: its loss is that of guessing the mean, which looks like
-a loss. So the loss is held against that of guessing the mean of the very same samples, the guesses
-are watched for variance, and the weights for their size.
+A decoder that has collapsed raises no error: it predicts the mean, and its loss looks plausible. So
+the loss is compared with the loss of always predicting the mean of the same samples, and the
+variance of the predictions and the size of the weights are watched.
 """
 
 from __future__ import annotations
@@ -14,33 +14,37 @@ from torch import Tensor, nn
 from neurobrick import NeurobrickError
 from neurobrick_model.training.optimization.loss import Scores
 
-PATIENCE = 200  # steps, at least, before anything but an infinity is said
-SHARE = 0.1  # of all steps, that many if that is more
-USELESS = 0.98  # of the loss of guessing the mean
-USEFUL = 0.9
-FLAT = 1e-3  # variance of the guesses, in those of the truth
-SHRUNK = 0.1  # size of the weights, in what it was at first
-SMOOTHING = 0.7  # of the ratio, from one look to the next
+PATIENCE = 200  # steps after warm-up without warnings, or
+PATIENT_SHARE = 0.1  # this share of all steps, whichever is more
+USELESS = 0.98  # a loss above this share of the null loss: nothing is learned
+USEFUL = 0.9  # a loss below this share of the null loss: something has been learned
+FLAT = 1e-3  # variance of the predictions below this share of the behavior's: constant
+SHRUNK = 0.1  # size of the weights below this share of their first size: they vanish
+SMOOTHING = 0.7  # weight of the earlier losses in the moving average
 
 
 class Health:
-    """Looks at a run now and then.
+    """Looks at a run every few steps.
 
-    Args: its matrices, and how many steps it takes in all, how many of them for warming up.
+    Args:
+        matrices: the model's weight matrices.
+        steps: steps of the whole run.
+        warmup: steps of the warm-up.
     """
 
     def __init__(self, matrices: list[nn.Parameter], steps: int, warmup: int) -> None:
         self._matrices = matrices
-        self._size = rms(matrices)
-        self._after = warmup + max(PATIENCE, round(SHARE * steps))
-        self._ratio: float | None = None
-        self._useful = False
-        self._said: set[str] = set()
+        self._first_size = rms(matrices)
+        self._warn_from = warmup + max(PATIENCE, round(PATIENT_SHARE * steps))
+        self._ratio: float | None = None  # loss / null loss, a moving average
+        self._useful = False  # whether the ratio was ever below USEFUL
+        self._given: set[str] = set()  # the kinds of warnings that were given
 
     def look(self, step: int, scores: Scores) -> list[str]:
-        """What is newly wrong after `step` steps, a sentence each, with what to do.
+        """New warnings after `step` steps, one sentence each, with what to do. Each kind of warning
+        is given once.
 
-        Raises NeurobrickError when the loss is not finite: nothing can come of such a run.
+        Raises NeurobrickError when the loss is not finite: such a run cannot recover.
         """
         if not math.isfinite(scores.loss):
             raise NeurobrickError(
@@ -51,41 +55,44 @@ class Health:
         mean = ratio if self._ratio is None else self._ratio
         self._ratio = SMOOTHING * mean + (1 - SMOOTHING) * ratio
         self._useful |= self._ratio < USEFUL
-        if step < self._after and not self._useful:
+        if step < self._warn_from and not self._useful:
             return []
-        found = []
-        if self._ratio > USELESS:
-            found.append(self._useless(step))
-        if scores.spread < FLAT:
-            found.append(
-                f"the decoder says the same whatever it reads, at step {step}: it has collapsed; "
-                "lower training.learning_rate or training.weight_decay"
-            )
-        size = rms(self._matrices)
-        if size < SHRUNK * self._size:
-            found.append(
-                f"the weights have shrunk to {size / self._size:.0%} of what they were, at step "
-                f"{step}: they are collapsing; lower training.weight_decay or the rate"
-            )
-        new = [line for line in found if line.partition(",")[0] not in self._said]
-        self._said |= {line.partition(",")[0] for line in new}
+        warnings = self._warnings(step, self._ratio, scores.spread)
+        new = [text for kind, text in warnings.items() if kind not in self._given]
+        self._given |= set(warnings)
         return new
 
-    def _useless(self, step: int) -> str:
-        if self._useful:
-            return (
-                "the loss has risen back to that of guessing the mean, "
-                f"at step {step}: training has collapsed; lower training.learning_rate"
+    def _warnings(self, step: int, ratio: float, spread: float) -> dict[str, str]:
+        """Everything that is wrong at `step`, by kind."""
+        warnings = {}
+        if ratio > USELESS and self._useful:
+            warnings["risen"] = (
+                f"the loss has risen back to that of always predicting the mean, at step {step}: "
+                "training has collapsed; lower training.learning_rate"
             )
-        return (
-            "the loss has not fallen below that of guessing the mean, "
-            f"after {step} steps: nothing is learned; check the target and its unit, and try "
-            "another training.learning_rate"
-        )
+        elif ratio > USELESS:
+            warnings["useless"] = (
+                "the loss has not fallen below that of always predicting the mean, after "
+                f"{step} steps: nothing is learned; check the target and its unit, and try "
+                "another training.learning_rate"
+            )
+        if spread < FLAT:
+            warnings["flat"] = (
+                f"the decoder predicts the same whatever it reads, at step {step}: it has "
+                "collapsed; lower training.learning_rate or training.weight_decay"
+            )
+        size = rms(self._matrices)
+        if size < SHRUNK * self._first_size:
+            warnings["shrunk"] = (
+                f"the weights have shrunk to {size / self._first_size:.0%} of their first size, at "
+                f"step {step}: they are collapsing; lower training.weight_decay or "
+                "training.learning_rate"
+            )
+        return warnings
 
 
 def rms(parameters: list[nn.Parameter]) -> float:
-    """Root mean square of all their elements."""
+    """Root mean square of all elements of `parameters`."""
     squares: list[Tensor] = [parameter.detach().square().sum() for parameter in parameters]
     count = sum(parameter.numel() for parameter in parameters)
     return math.sqrt(sum(float(square) for square in squares) / max(count, 1))

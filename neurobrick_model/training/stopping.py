@@ -1,4 +1,4 @@
-"""How a run ends before its time: asked to, or out of memory."""
+"""How a run ends early: on a signal, or without memory."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def asked_to_stop(ask: Callable[[], None]) -> Iterator[None]:
-    """While SIGTERM, with which clusters announce the end, and Ctrl-C ask to stop. The second of
-    either does what it always did."""
+    """Within the block, SIGTERM (sent by clusters before they kill) and SIGINT (Ctrl-C) call `ask`.
+    The second signal of either kind does what it did before."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         ask()
@@ -25,7 +25,7 @@ def asked_to_stop(ask: Callable[[], None]) -> Iterator[None]:
 
     try:
         before = {number: signal.signal(number, handle) for number in SIGNALS}
-    except ValueError:  # not the main thread, which alone is sent signals
+    except ValueError:  # not in the main thread, and only that one receives signals
         yield
         return
     try:
@@ -37,7 +37,7 @@ def asked_to_stop(ask: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def out_of_memory() -> Iterator[None]:
-    """While a device that is too small is an error that says what helps."""
+    """Within the block, torch's OutOfMemoryError becomes a NeurobrickError that says what helps."""
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -1,14 +1,13 @@
-"""Training: set up, step, loop, resume.
+"""A training run: start or resume, step, validate, checkpoint, score.
 
-Nothing of a step depends on the steps before it but the weights and what the optimizers remember:
-its batch, its dropout and its rate follow from the recipe and its number. So a run that goes on
-from a checkpoint takes the very steps it would have taken, on as many ranks as there now are.
+A step depends on the steps before it only through the weights and the optimizers' state. Its batch,
+its dropout and its learning rate follow from the recipe and the step's number. So a run that
+resumes from a checkpoint takes the very steps that it would have taken, on any number of ranks.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,128 +18,82 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neurobrick import Dataset
+from neurobrick import Dataset, Progress
 from neurobrick_model.adaptation.recipes import resolve
-from neurobrick_model.adaptation.starting_weights import starting_weights
 from neurobrick_model.baselines.fit_all import check_baselines
-from neurobrick_model.compute.cpu_threads import CpuThreads
-from neurobrick_model.compute.device import choose_device, choose_precision
 from neurobrick_model.compute.ranks import Ranks
-from neurobrick_model.data.corpus import Corpus
-from neurobrick_model.decoding.spec import DecoderSpec
 from neurobrick_model.errors import Stopped
 from neurobrick_model.evaluation.decoded import Decoded, decode_readouts, decode_rows
 from neurobrick_model.evaluation.metrics import mean_r2
 from neurobrick_model.model.perceiver import Perceiver
 from neurobrick_model.recipe.recipe import Recipe
-from neurobrick_model.report import embedding_maps
-from neurobrick_model.training.batches import BatchMaker
-from neurobrick_model.training.compile import compile_parts, compiles
 from neurobrick_model.training.health import Health
-from neurobrick_model.training.optimization.gradients import Gradients
-from neurobrick_model.training.optimization.loss import Objective, Scores
-from neurobrick_model.training.optimization.optimizers import (
-    averaged,
-    learning_rate,
-    make_optimizers,
-    split_parameters,
-)
+from neurobrick_model.training.optimization.loss import Scores
+from neurobrick_model.training.optimization.optimizers import learning_rate, split_parameters
 from neurobrick_model.training.output import run_folder
 from neurobrick_model.training.output.log import Log
-from neurobrick_model.training.output.progress import Progress
-from neurobrick_model.training.output.watch import Watch
-from neurobrick_model.training.scoring import score
+from neurobrick_model.training.output.run_state import RunState
+from neurobrick_model.training.scoring import HeldOut, n_parameters, score, training_facts
+from neurobrick_model.training.setup import set_up
 from neurobrick_model.training.stopping import asked_to_stop, out_of_memory
-from neurobrick_model.training.throughput import Meter, Reading
 
 LOG_EVERY = 20  # steps
-CACHE = 2**28  # bytes of decoded arrays: a corpus is read once
+STAGE = "training"  # the stage of its progress
 
 
 class Trainer:
-    """One training run of a recipe. `dataset` is opened from the recipe's root by default; `ranks`
-    are those that torchrun says."""
+    """One training run.
+
+    Args:
+        recipe: what to train. What a recipe that adapts leaves open is filled in.
+        dataset: where sessions are read; opened from the recipe's root by default.
+        progress: gets the steps of the stage `training`, and notices and warnings.
+        ranks: the processes that train together; by default those that torchrun names.
+
+    Raises RecipeError when the recipe does not fit the sessions, the base that it adapts, the ranks
+    or the device; StoreError when a store or the base cannot be read.
+    """
 
     def __init__(
         self,
         recipe: Recipe,
         dataset: Dataset | None = None,
-        watch: Watch | None = None,
+        progress: Progress | None = None,
         ranks: Ranks | None = None,
     ) -> None:
-        self.recipe = recipe = resolve(recipe)
-        settings = recipe.training
         self.ranks = ranks or Ranks.from_environment()
-        self.ranks.check(settings.batch)
-        self.watch = (watch if self.ranks.first else None) or Watch()
-        self.device = choose_device(settings.device, self.ranks.local)
-        self.precision = choose_precision(settings.precision, self.device)
-        dataset = dataset if dataset is not None else Dataset(recipe.data.root, cache_bytes=CACHE)
-        self.start = starting_weights(recipe)
-        self.corpus = Corpus.from_dataset(
-            dataset, recipe.data, self.device, self.watch.say, settings.seed, self.start.inherited,
-            recipe.evaluation,
-        )  # fmt: skip
-        self.spec = DecoderSpec.describe(recipe, self.corpus)
-        self.start.check(self.spec)
-        with torch.random.fork_rng():
-            torch.manual_seed(settings.seed)
-            self.model = self.spec.build().to(self.device)
-        self.start.start(self.model)
-        self.start.set_learning(self.model, 0)
-        self.average = averaged(self.model, settings.ema) if settings.ema else None
-        self.optimizers = make_optimizers(self.model, settings)
-        self.objective = Objective(self.model, self.precision, self.corpus.targets.readouts)
-        compiled = compiles(settings, self.device)
-        if compiled:
-            compile_parts(self.model)
-        self.cutter = BatchMaker(
-            self.corpus,
-            settings,
-            recipe.model.window,
-            self.model.sites,
-            padded=compiled and self.device.type == "cuda",
-        )
-        threads = torch.get_num_threads()
-        alone = self.device.type == "cpu" and self.ranks.count == 1 and not compiled
-        team = CpuThreads(threads) if alone and threads > 1 else None
-        self.meter = Meter(
-            recipe.model,
-            settings.queries,
-            len(self.corpus.axes),
-            self.device,
-            self.precision,
-            self.ranks.count,
-        )
-        self.gradients = Gradients(
-            self.objective, self.cutter, settings, self.ranks, team, self.meter
-        )
-        self.progress = Progress()
+        self.progress = (progress if self.ranks.first else None) or Progress()
+        self.setup = setup = set_up(resolve(recipe), dataset, self.progress, self.ranks)
+        self.recipe, self.start, self.corpus = setup.recipe, setup.start, setup.corpus
+        self.model, self.average = setup.model, setup.average
+        self.optimizers, self.gradients = setup.optimizers, setup.gradients
+        self.state = RunState()
         self._stop = False
 
     def fit(self, *, resume: bool = False, force: bool = False) -> dict[str, Any]:
         """Train, keep the weights that validate best, score them on the test split, and write the
-        run's folder: recipe, decoder, checkpoints, log, metrics, report. Returns the metrics (an
-        empty dictionary on ranks but the first).
+        run's folder: recipe, decoder, checkpoints, log, metrics, report.
 
-        With `resume`, goes on from the folder's newest sound checkpoint if it has one. With
-        `force`, deletes the run or decoder that is in the folder, and starts anew.
+        Returns the content of `metrics.json`; on all ranks but the first, an empty dictionary.
 
-        Raises RecipeError when the folder holds a run or decoder and neither is given, or one of
-        another recipe or corpus, Stopped when it was asked to stop, and NeurobrickError when
-        another process writes to the folder or the loss is no longer finite.
+        With `resume`, the run goes on from the newest sound checkpoint in the folder, if there is
+        one. With `force`, the run or decoder in the folder is deleted, and a new run starts.
+
+        Raises RecipeError when the folder holds a run or decoder and neither is given, or a run of
+        another recipe or corpus; Stopped when a signal asked to stop; StoreError when a file cannot
+        be written; NeurobrickError when another process writes to the folder, when not all ranks
+        join, or when the loss is no longer finite.
         """
         folder = self.recipe.folder
         with ExitStack() as stack:
             stack.enter_context(self.joined())
             if self.ranks.first:
-                stack.enter_context(run_folder.exclusive(folder, self.watch.say))
+                stack.enter_context(run_folder.exclusive(folder, self.progress.say))
             self.ranks.wait()
             self._start(folder, resume, force)
-            log = Log(folder, self.progress.step) if self.ranks.first else None
+            log = Log(folder, self.state.step) if self.ranks.first else None
             if log:
-                check_baselines(self.corpus, self.recipe.baseline, self.watch.say)
-            stack.callback(log.close if log else lambda: None)
+                check_baselines(self.corpus, self.recipe.baseline, self.progress.say)
             stack.enter_context(asked_to_stop(self._ask_to_stop))
             stack.enter_context(out_of_memory())
             self._loop(folder, log)
@@ -148,22 +101,26 @@ class Trainer:
 
     @contextmanager
     def joined(self) -> Iterator[None]:
-        """While the ranks can talk to each other, and average their gradients."""
-        with self.ranks.joined(self.device), self.gradients.averaged():
+        """Within the block, the ranks exchange tensors and average their gradients. Raises
+        NeurobrickError when not all of them join."""
+        with (
+            self.ranks.joined(self.setup.device, self.progress.say),
+            self.gradients.averaged(),
+        ):
             yield
 
     @property
     def weights(self) -> Perceiver:
-        """The model whose weights are kept: the averaged one, if there is one."""
+        """The model with the weights that are kept: the averaged ones, if there are any."""
         model: Perceiver = self.average.module if self.average else self.model  # type: ignore[assignment]
         return model
 
     def train_step(self, step: int) -> Tensor:
-        """One optimizer step. Returns the sums (readouts, 4) of `Objective` over this rank's
+        """Take one optimizer step. Returns the sums (readouts, 4) of `Objective` over this rank's
         windows."""
         settings = self.recipe.training
         if self.start.set_learning(self.model, step):
-            self.gradients.others_learn()
+            self.gradients.learning_changed()
         sums = self.gradients.compute(step)
         if settings.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
@@ -178,80 +135,87 @@ class Trainer:
         return sums
 
     def decode(self, split: str) -> dict[str, Decoded]:
-        """The scored samples of a split as the kept weights decode them, by session; every rank
-        decodes a part, and all get the whole."""
+        """The scored samples of a split, by session, as the kept weights decode them. Every rank
+        decodes a part, and all ranks get the whole."""
         return self._decode(self.corpus.targets.scored[split])
 
     def _decode(self, rows: Tensor) -> dict[str, Decoded]:
-        return decode_rows(
-            self.weights, self.corpus, rows, self.recipe.model.window, self.spec.step, self.ranks
-        )
+        window, step = self.recipe.model.window, self.setup.spec.step
+        return decode_rows(self.weights, self.corpus, rows, window, step, self.ranks)
 
     def _start(self, folder: Path, resume: bool, force: bool) -> None:
-        """Take up the folder's newest checkpoint where asked, or clear the folder for a new run."""
+        """Load the newest checkpoint in the folder, if it is to be resumed; else clear the folder
+        for a new run."""
         fingerprint = self._fingerprint = self.corpus.fingerprint()
         saved = self._saved = run_folder.checkpoints(folder, self.recipe.training.checkpoints)
-        state = saved.load(self.device, self.watch.say) if resume else None
-        if state is not None:
-            run_folder.check_same(folder, state, self.recipe, fingerprint, self.start.parent)
-            self._load(state)
-            self.watch.say(f"resuming {folder} at step {self.progress.step}")
+        say, parent = self.progress.say, self.start.parent
+        checkpoint = saved.load(self.setup.device, say) if resume else None
+        if checkpoint is not None:
+            run_folder.check_same(folder, checkpoint, self.recipe, fingerprint, parent)
+            self._load(checkpoint)
+            say(f"resuming {folder} at step {self.state.step}")
         else:
             if resume:
-                self.watch.say(f"{folder} holds no checkpoint: starting from the beginning")
+                say(f"{folder} holds no checkpoint: starting from the beginning")
             elif not force:
                 run_folder.check_new(folder, saved)
             self.ranks.wait()
             if self.ranks.first:
                 saved.clear()
-                run_folder.begin(folder, self.recipe, fingerprint, self.start.parent)
-        self.watch.say(
-            f"{len(self.corpus.vocabulary.sessions)} sessions, "
-            f"{self.corpus.vocabulary.n_units} units, {n_parameters(self.model):,} parameters, "
-            f"on {self.ranks.count} × {self.device}, {str(self.precision).removeprefix('torch.')}"
+                run_folder.begin(folder, self.recipe, fingerprint, parent)
+        vocabulary, precision = self.corpus.vocabulary, str(self.setup.precision)
+        say(
+            f"{len(vocabulary.sessions)} sessions, {vocabulary.n_units} units, "
+            f"{n_parameters(self.model):,} parameters, on {self.ranks.count} × "
+            f"{self.setup.device}, {precision.removeprefix('torch.')}"
         )
 
-    def _load(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
+    def _load(self, checkpoint: dict[str, Any]) -> None:
+        self.model.load_state_dict(checkpoint["model"])
         if self.average:
-            self.average.load_state_dict(state["average"])
-        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
-        self.progress = Progress(**state["progress"])
+            self.average.load_state_dict(checkpoint["average"])
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self.state = RunState(**checkpoint["progress"])
 
     def _loop(self, folder: Path, log: Log | None) -> None:
-        settings, progress = self.recipe.training, self.progress
+        settings, state = self.recipe.training, self.state
         matrices, _ = split_parameters(self.model)
         health = Health(matrices, settings.steps, round(settings.warmup * settings.steps))
-        sums = self.gradients.no_sums()
-        before, began = progress.seconds, time.perf_counter()
+        sums = self.gradients.zero_sums()
+        before, began = state.seconds, time.perf_counter()
         checkpoint_every = settings.checkpoint_every or settings.validate_every
-        self.meter.restart()
-        while progress.step < settings.steps and not self._ended_early():
-            sums += self.train_step(progress.step)
-            progress.step += 1
-            step, last = progress.step, progress.step == settings.steps
-            progress.seconds = before + time.perf_counter() - began
+        self.progress.total(STAGE, settings.steps)
+        self.progress.advance(STAGE, state.step)
+        reported = state.step
+        self.setup.meter.restart()
+        while state.step < settings.steps and not self._ended_early():
+            sums += self.train_step(state.step)
+            state.step += 1
+            step, last = state.step, state.step == settings.steps
+            state.seconds = before + time.perf_counter() - began
             validates = last or step % settings.validate_every == 0
             if validates or step % LOG_EVERY == 0:
-                self._report(log, health, sums)  # first, as what is no number is not to be kept
+                # Before validation: weights with a loss that is not finite must not be kept.
+                self._report(log, health, sums, step - reported)
+                reported = step
                 sums.zero_()
             if validates:
                 self._validate(folder, log)
             stop = self._asked(step)
             if validates or stop or step % checkpoint_every == 0:
                 self._save()
-                sums.zero_()  # as a run that goes on from here begins
-                self.meter.restart()
+                sums.zero_()  # a run that resumes here starts with zero sums, too
+                self.setup.meter.restart()
             if stop and not last:
                 raise Stopped(f"stopped at step {step} of {settings.steps}; --resume goes on there")
 
-    def _report(self, log: Log | None, health: Health, sums: Tensor) -> None:
-        """Log how the last steps went, and say what is wrong with them."""
-        step = self.progress.step
-        of_target, *others = self.ranks.sum(sums)
+    def _report(self, log: Log | None, health: Health, sums: Tensor, steps: int) -> None:
+        """Log how the last `steps` steps went, and warn of what is wrong with them."""
+        step = self.state.step
+        of_target, *of_readouts = self.ranks.sum(sums)
         scores = Scores.of(of_target)
-        reading = self.meter.read()
+        reading = self.setup.meter.read()
         warnings = health.look(step, scores)
         if log:
             log.write(
@@ -260,38 +224,42 @@ class Trainer:
                 null_loss=scores.null_loss,
                 spread=scores.spread,
                 learning_rate=learning_rate(step - 1, self.recipe.training),
-                seconds=self.progress.seconds,
+                seconds=self.state.seconds,
                 **asdict(reading),
                 **{
-                    f"loss_{one.readout.name}": Scores.of(own).loss
-                    for one, own in zip(self.corpus.targets.readouts, others, strict=True)
+                    f"loss_{targets.readout.name}": Scores.of(readout_sums).loss
+                    for targets, readout_sums in zip(
+                        self.corpus.targets.readouts, of_readouts, strict=True
+                    )
                 },
             )
             for warning in warnings:
                 log.say(step, warning)
-        self.watch.step(step, scores.loss, reading)
+        self.progress.advance(STAGE, steps, f"loss {scores.loss:.4f}  {reading}")
         for warning in warnings:
-            self.watch.say(f"warning: {warning}")
+            self.progress.say(f"warning: {warning}")
 
     def _validate(self, folder: Path, log: Log | None) -> None:
-        """Score the validation split, and keep the weights if they are the best."""
-        progress = self.progress
+        """Score the validation split, and keep the weights if they are the best so far."""
+        state = self.state
         r2 = mean_r2(self.decode("valid").values())
-        if r2 > progress.best or not math.isfinite(progress.best):  # NaN: nothing to validate with
-            progress.best, progress.best_step = r2, progress.step
+        # Without validation samples R² is NaN; then the newest weights are kept.
+        if r2 > state.best or not math.isfinite(state.best):
+            state.best, state.best_step = r2, state.step
             if self.ranks.first:
-                self.start.save(folder, self.spec, self.weights.state_dict())
+                self.start.save(folder, self.setup.spec, self.weights.state_dict())
         if log:
-            log.write(progress.step, valid_r2=r2, seconds=progress.seconds)
-        self.watch.say(
-            f"step {progress.step}: validation R² {r2:.4f} (best {progress.best:.4f}, "
-            f"step {progress.best_step})"
+            log.write(state.step, valid_r2=r2, seconds=state.seconds)
+        self.progress.say(
+            f"step {state.step}: validation R² {r2:.4f} (best {state.best:.4f}, "
+            f"step {state.best_step})"
         )
 
     def _save(self) -> None:
+        """Write a checkpoint."""
         if self.ranks.first:
             self._saved.save(
-                self.progress.step,
+                self.state.step,
                 {
                     "recipe": self.recipe.model_dump(mode="json"),
                     "corpus": self._fingerprint,
@@ -299,61 +267,40 @@ class Trainer:
                     "model": self.model.state_dict(),
                     "average": self.average.state_dict() if self.average else {},
                     "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-                    "progress": asdict(self.progress),
+                    "progress": asdict(self.state),
                 },
             )
 
     def _finish(self, folder: Path, log: Log | None) -> dict[str, Any]:
-        """Score the kept weights on what is held out; every rank decodes, the first one writes."""
+        """Score the kept weights on the held-out data. Every rank decodes, the first one writes."""
         self.ranks.wait()
-        self.weights.load_state_dict(self.start.load(folder, self.spec))
-        decoded = self._decode(self.corpus.targets.reported)
-        window, ranks = self.recipe.model.window, self.ranks
-        others = decode_readouts(self.weights, self.corpus, "test", window, self.spec.step, ranks)
+        spec, window, ranks = self.setup.spec, self.recipe.model.window, self.ranks
+        self.weights.load_state_dict(self.start.load(folder, spec))
+        target = self._decode(self.corpus.targets.reported)
+        readouts = decode_readouts(self.weights, self.corpus, "test", window, spec.step, ranks)
         if log is None:
             return {}
-        progress = self.progress
-        measured = [r for r in log.records if "windows_per_second" in r]
-        facts = {
-            "steps": progress.step,
-            "best_step": progress.best_step,
-            "best_valid_r2": progress.best,
-            "seconds": progress.seconds,
-            "parameters": n_parameters(self.model),
-            "spikes": len(self.corpus.spikes),
-            "device": str(self.device),
-            "ranks": self.ranks.count,
-            "precision": str(self.precision).removeprefix("torch."),
-            "seed": self.recipe.training.seed,
-            "corpus": self._fingerprint,
-            "warnings": [r["warning"] for r in log.records if "warning" in r],
-            **{name: statistics.median(r[name] for r in measured) for name in Reading.names()},
-        }
-        self.watch.say(f"fitting what to compare with: {', '.join(self.recipe.baseline.which)}")
-        maps = embedding_maps.maps(self.weights, self.corpus.anatomies)
-        return score(folder, self.recipe, self.corpus, decoded, others, facts, log.records, maps)
+        facts = training_facts(self.setup, self.state, self._fingerprint, log.records)
+        held_out = HeldOut(target, readouts)
+        return score(self.setup, held_out, facts, log.records, self.weights, self.progress)
 
     def _ended_early(self) -> bool:
-        """Whether the last validations have brought nothing better."""
-        patience, progress = self.recipe.training.patience, self.progress
-        waited = progress.step - progress.best_step
+        """Whether the last `training.patience` validations brought nothing better."""
+        patience, state = self.recipe.training.patience, self.state
+        waited = state.step - state.best_step
         if not patience or waited < patience * self.recipe.training.validate_every:
             return False
-        self.watch.say(f"no better validation since step {progress.best_step}: training ends")
+        self.progress.say(f"no better validation since step {state.best_step}: training ends")
         return True
 
     def _ask_to_stop(self) -> None:
         self._stop = True
 
     def _asked(self, step: int) -> bool:
-        """Whether any rank was asked to stop; ranks ask each other only now and then."""
+        """Whether a signal asked any rank to stop. Ranks exchange this every `LOG_EVERY` steps."""
         if self.ranks.count == 1:
             return self._stop
         if step % LOG_EVERY:
             return False
-        return bool(self.ranks.sum(torch.tensor(float(self._stop), device=self.device)))
-
-
-def n_parameters(model: Perceiver) -> int:
-    """Trainable numbers in the model."""
-    return sum(parameter.numel() for parameter in model.parameters())
+        stop = torch.tensor(float(self._stop), device=self.setup.device)
+        return bool(self.ranks.sum(stop))

@@ -1,4 +1,4 @@
-"""What validation says of data that are wrong, and that it is silent about data that are right."""
+"""Validation reports data that are wrong, and is silent about data that are right."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def reach(seconds: float = 60.0, rate: float = 100.0) -> tuple[np.ndarray, np.nd
     return times, position, velocity
 
 
-def test_refractory_violations_are_what_counting_one_by_one_finds() -> None:
+def test_refractory_violations_equal_a_count_interval_by_interval() -> None:
     rng = np.random.default_rng(1)
     times = np.sort(rng.integers(0, 20_000, 3000)) / 10_000
     units = rng.integers(0, 5, 3000)
@@ -52,7 +52,7 @@ def test_refractory_violations_are_what_counting_one_by_one_finds() -> None:
             assert np.isnan(share[unit])
 
 
-def test_multi_units_are_told_from_single_units() -> None:
+def test_multi_units_are_distinguished_from_single_units() -> None:
     rng = np.random.default_rng(2)
     single = np.cumsum(0.003 + rng.exponential(0.02, 2000))  # never within 3 ms
     multi = np.cumsum(rng.exponential(0.02, 2000))  # a Poisson train: 7 % within 1.5 ms
@@ -63,7 +63,7 @@ def test_multi_units_are_told_from_single_units() -> None:
     assert found.text.startswith("1 of 2 have more than 2%")
 
 
-def test_rates_no_neuron_has() -> None:
+def test_rates_that_no_neuron_reaches() -> None:
     units = np.repeat([0, 2, 3], [100, 6_000, 50])
     found = plausibility.firing_rates(units, 4, duration=10.0)
     assert said(found, "warning") == (
@@ -76,9 +76,9 @@ def test_rates_no_neuron_has() -> None:
     ]
 
 
-def test_a_unit_that_is_there_twice() -> None:
+def test_a_unit_that_is_stored_twice() -> None:
     rng = np.random.default_rng(3)
-    trains = [np.unique(rng.integers(0, 60_000, 900)) / 1000 for _ in range(6)]  # a 1 kHz clock
+    trains = [np.unique(rng.integers(0, 60_000, 900)) / 1000 for _ in range(6)]  # ms
     trains[4] = np.union1d(trains[1][::2], trains[4][:100])
     times = np.concatenate([*trains, trains[0][:3]])  # three spikes of unit 0 twice
     units = np.concatenate([np.full(len(t), k) for k, t in enumerate(trains)] + [np.zeros(3, int)])
@@ -134,7 +134,7 @@ def test_a_heading_that_passes_two_pi_has_not_jumped() -> None:
     assert found.level == "info"
 
 
-def test_velocities_of_something_else_are_told() -> None:
+def test_a_velocity_of_something_else_is_reported() -> None:
     times, position, velocity = reach()
     track = series(times, position)
 
@@ -149,10 +149,10 @@ def test_velocities_of_something_else_are_told() -> None:
     assert "the sign turned" in of(-velocity).text
     assert "the sign turned" in of(velocity * [1, -1]).text
     assert {of(velocity[:, ::-1]).level, of(-velocity).level} == {"warning"}
-    assert of(3 * velocity, "AU").level == "info"  # nobody says what AU are
+    assert of(3 * velocity, "AU").level == "info"  # AU is no known unit
 
 
-def test_names_tell_which_velocity_belongs_to_which_position() -> None:
+def test_names_pair_velocities_with_positions() -> None:
     times = np.arange(3.0)
     names = [
         "cursor_pos", "cursor_vel", "cursor_acc", "hand_vel", "Position.LED", "Velocity.LED",
@@ -238,3 +238,48 @@ def test_splits_without_anything_to_score(corpus: Dataset) -> None:
     assert said(validate.division(untested), "warning") == "splits: test is empty"
     unscored = replace(session, evaluation=Intervals.empty())
     assert "no time of the session is scored" in said(validate.division(unscored), "warning")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "level"), [(1.0, None), (2.9, None), (4.0, "warning"), (1000.0, "error")]
+)
+@pytest.mark.parametrize("longer", ["hand", "trials", "domain"])
+def test_what_lasts_longer_than_the_spikes(
+    longer: str, ratio: float, level: str | None, corpus: Dataset
+) -> None:
+    """A clock in another unit makes a session of a minute one of hours."""
+    session = session_of(corpus, "sub-A_ses-regular")
+    seconds = session.spike_times[-1] - session.spike_times[0]
+    ends = np.array([0.0, ratio * seconds])
+    changed = {
+        "hand": {"behavior": {"hand": series(ends, np.zeros((2, 2)))}},
+        "trials": {"intervals": {"trials": pa.table({"start": ends[:1], "stop": ends[1:]})}},
+        "domain": {"domain": Intervals(ends[:1], ends[1:])},
+    }[longer]
+    plain = replace(session, behavior={}, intervals={})
+    findings = validate.extent(replace(plain, **changed))
+    if level is None:
+        assert findings == []
+    else:
+        (finding,) = findings
+        assert (finding.subject, finding.level) == (longer, level)
+        assert "perhaps its clock is not in seconds" in finding.text
+
+
+@pytest.mark.parametrize(("shape", "odd"), [((2, 3000), True), ((3000, 2), False)])
+def test_a_series_with_its_axes_exchanged(
+    shape: tuple[int, int], odd: bool, corpus: Dataset
+) -> None:
+    session = session_of(corpus, "sub-A_ses-regular")
+    wide = series(np.arange(shape[0]) / 50, np.zeros(shape), columns="")
+    text = said(validate.extent(replace(session, behavior={"hand_vel": wide})), "warning")
+    assert ("repairs: [transpose]" in text) == odd
+
+
+def test_a_session_without_a_target_says_what_there_is(corpus: Dataset) -> None:
+    session = session_of(corpus, "sub-A_ses-regular")
+    without = replace(session, metadata=session.metadata.model_copy(update={"target": None}))
+    assert said(validate.target(session), "info") == ""
+    (name, *_) = session.behavior
+    assert name in said(validate.target(without), "info")
+    assert "no behavior" in said(validate.target(replace(without, behavior={})), "info")

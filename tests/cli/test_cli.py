@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,35 @@ def test_every_command_and_option_has_help(path: tuple[str, ...]) -> None:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{' '.join(path)} {parameter.name} has no help"
     assert run(*path, "--help").exit_code == 0
+
+
+@pytest.mark.parametrize("path", list(commands(main)), ids=" ".join)
+def test_every_command_shows_an_example_that_parses(
+    path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line of the help begins with the command, and its parser takes that line."""
+    monkeypatch.setattr(click.Path, "convert", lambda _, value, *__: Path(value))
+    command: click.Command = main
+    for name in path:
+        assert isinstance(command, click.Group)
+        command = command.commands[name]
+    start = f"neurobrick {' '.join(path)} "
+    lines = [line.strip() for line in (command.help or "").splitlines()]
+    examples = [f"{line} " for line in lines if f"{line} ".startswith(start)]
+    assert examples, f"the help of {start}shows no example"
+    for example in examples:
+        words = shlex.split(example.partition("   ")[0].partition(" | ")[0])[1:]
+        parse(main, words)
+
+
+def parse(command: click.Command, words: list[str], parent: click.Context | None = None) -> None:
+    """Parse a command line as click does, without running it. Raises UsageError."""
+    context = command.make_context(command.name, list(words), parent)
+    if isinstance(command, click.Group):
+        rest = [*context._protected_args, *context.args]
+        _, inner, rest = command.resolve_command(context, rest)
+        assert inner is not None
+        parse(inner, rest, context)
 
 
 def test_the_readme_names_every_command() -> None:

@@ -1,24 +1,34 @@
-"""A slice holds the same spikes and samples in the hands of another library."""
+"""The objects of other libraries hold the same spikes, samples and rows as the slice."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pynwb import NWBFile, TimeSeries
 from pynwb.epoch import TimeIntervals
 
-from neurobrick import Dataset, NeurobrickError, Slice
+from neurobrick import (
+    BehaviorInfo,
+    BehaviorSlice,
+    Dataset,
+    Intervals,
+    NeurobrickError,
+    Slice,
+    Spikes,
+)
 from neurobrick.dataset import interop
 from tests.conftest import prepare_files
 from tests.support.layouts import SECONDS, write
 
 NOTHING = ((5.0, 5.0), (-20.0, -10.0), (900.0, 901.0))  # an empty window, one before, one after
 
-# Named as entries of the three libraries' are, and as the dimensions of each other's; sorted.
+# Names of entries of the three libraries, and of the dimensions of each other. Sorted.
 CLASHING = (
     "behavior.time_time", "counts", "pos", "pos_time", "spikes", "time", "trials", "unit", "units",
 )  # fmt: skip
@@ -31,7 +41,7 @@ def window(corpus: Dataset) -> Slice:
 
 @pytest.fixture(scope="module")
 def clashing(tmp_path_factory: pytest.TempPathFactory) -> Slice:
-    """Behavior called what the entries of all three libraries are called, and tables too."""
+    """Behavior and tables with the names that entries of the three libraries have."""
 
     def layout(file: NWBFile, rng: np.random.Generator) -> None:
         file.add_unit(spike_times=np.sort(rng.uniform(0, SECONDS, 300)))
@@ -137,6 +147,105 @@ def test_pynapple_shortens_intervals_that_touch(corpus: Dataset) -> None:
     with pytest.warns(UserWarning, match="1 microsecond"):
         epochs = window.to_pynapple()["epochs"]
     np.testing.assert_allclose(epochs.values, [[0.0, 12.0], [12.0, 30.0]], atol=1.01e-6)
+
+
+# Rows as files have them, and those that an IntervalSet can hold, in their order.
+TABLES: dict[str, tuple[list[tuple[float, float]], list[int] | None]] = {
+    "in order": ([(0, 1), (2, 3), (5, 6)], [0, 1, 2]),
+    "out of order": ([(5, 6), (0, 1), (2, 3)], [1, 2, 0]),
+    "some without duration": ([(5, 6), (3, 3), (0, 1), (7, 7)], [2, 0]),
+    "all without duration": ([(3, 3), (1, 1)], []),
+    "overlapping": ([(0, 3), (2, 4)], None),
+    "one in another": ([(1, 2), (0, 3)], None),
+    "the same twice": ([(0, 3), (0, 3)], None),
+    "none": ([], []),
+}
+
+
+class Recording:
+    """A window with tables of one's own."""
+
+    t0, t1, session_id = 0.0, 10.0, "a/b"
+
+    def __init__(self, units: pa.Table, trials: pa.Table, labels: tuple[str, ...] = ("x", "y")):
+        self.units = units
+        self.intervals = {"trials": trials}
+        self.spikes = Spikes(np.arange(10.0), np.zeros(10, np.int32))
+        self.behavior = {"pos": BehaviorSlice(np.arange(5.0), np.ones((5, len(labels))))}
+        info = BehaviorInfo("pos", (5, 2), 1.0, Intervals(), "m", "pos", "cm", labels, "")
+        self.behavior_info = {"pos": info}
+
+    def bin(self, width: float) -> np.ndarray:
+        return np.zeros((round(10 / width), self.units.num_rows), np.int32)
+
+
+UNITS = pa.table(
+    {
+        "area": ["M1", None],
+        "rate": [1.0, 2.0],
+        "SNR max": [0.5, float("nan")],
+        "electrodes": [[1, 2], [3]],
+        "count": [5, 6],
+    }
+)
+
+
+def trials(rows: list[tuple[float, float]]) -> pa.Table:
+    start, stop = ([float(row[k]) for row in rows] for k in (0, 1))
+    tags = pa.array([f"t{k}" for k in range(len(rows))], pa.string())
+    lists = pa.array([[k, k + 1] for k in range(len(rows))], pa.list_(pa.int64()))
+    edges = {"start": pa.array(start, pa.float64()), "stop": pa.array(stop, pa.float64())}
+    return pa.table({**edges, "tag": tags, "end": tags, "lists": lists})
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_pynapple_holds_every_row_that_it_can(kind: str) -> None:
+    """Sorted, with its columns; what is left out is said."""
+    rows, kept = TABLES[kind]
+    window = Recording(UNITS, trials(rows))
+    complete = kept is not None and len(kept) == len(rows)
+    with contextlib.nullcontext() if complete else pytest.warns(UserWarning, match="to_pynapple"):
+        found = interop.to_pynapple(window)
+    if kept is None:
+        assert "trials" not in found
+        return
+    intervals = found["trials"]
+    np.testing.assert_array_equal(intervals.values, np.reshape([rows[k] for k in kept], (-1, 2)))
+    for name in ("tag", "end"):
+        assert list(intervals.get_info(name)) == [f"t{k}" for k in kept]
+    assert [list(row) for row in intervals.get_info("lists")] == [[k, k + 1] for k in kept]
+
+
+def test_pynapple_holds_the_columns_of_units_and_the_unit_of_behavior() -> None:
+    found = interop.to_pynapple(Recording(UNITS, trials([])))
+    metadata = found["units"].metadata
+    assert metadata["area"][0] == "M1"
+    assert metadata["area"].isna().to_list() == [False, True]
+    assert metadata["rate_in_file"].to_list() == [1.0, 2.0]
+    np.testing.assert_array_equal(metadata["SNR max"], [0.5, np.nan])
+    assert [list(row) for row in metadata["electrodes"]] == [[1, 2], [3]]
+    assert metadata["count"].to_list() == [5, 6]
+    assert list(found["pos"].get_info("unit")) == ["m", "m"]
+    labels = interop.to_pynapple(Recording(UNITS, trials([]), ("x", "unit")))["pos"]
+    assert list(labels.get_info("behavior.unit")) == ["m", "m"]
+
+
+def test_xarray_holds_the_columns_of_units_and_tables() -> None:
+    rows = TABLES["one in another"][0]
+    found = interop.to_xarray(Recording(UNITS, trials(rows)), 0.5)
+    assert found["area"].dims == found["SNR max"].dims == ("unit",)
+    assert found["area"].values[0] == "M1"
+    assert found["count"].values.tolist() == [5, 6]
+    assert set(found.coords) == {
+        *("time", "unit", "pos_time", "pos_column"),
+        *("area", "rate", "SNR max", "count"),
+        *("trials.start", "trials.stop", "trials.tag", "trials.end"),
+    }
+    assert found["trials.start"].dims == ("trials_row",)
+    np.testing.assert_array_equal(found["trials.start"], [row[0] for row in rows])
+    assert found["trials.tag"].values.tolist() == ["t0", "t1"]
+    by_area = found.counts.groupby("area").sum()
+    assert by_area.area.values.tolist() == ["M1"]
 
 
 @pytest.mark.parametrize("edges", NOTHING)

@@ -1,4 +1,4 @@
-"""The catalogue answers what the stores hold, and a selection is what it says."""
+"""The catalogue agrees with the stores, and a selection holds only what was selected."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def test_behavior_and_trials_of_the_catalogue_are_those_of_the_sessions(corpus: 
                 info.unit,
             )
         trials = corpus.catalog.filter("trials", f'session == "{name}"')
-        there = session.intervals.get("trials")
-        assert trials.num_rows == (there.num_rows if there else 0)
+        table = session.intervals.get("trials")
+        assert trials.num_rows == (table.num_rows if table else 0)
         (row,) = corpus.catalog.filter("sessions", f'session == "{name}"').to_pylist()
         assert row["spikes"] == session.n_spikes
         assert row["trials"] == trials.num_rows
         assert row["behavior"] == list(session.behavior)
 
 
-def test_a_pyarrow_dataset_answers_as_well(corpus: Dataset) -> None:
+def test_a_table_is_also_a_pyarrow_dataset(corpus: Dataset) -> None:
     units = corpus.catalog.dataset("units")
     assert units.count_rows() == corpus.catalog.units.num_rows
 
@@ -63,10 +63,10 @@ def test_slices_of_selected_units_hold_their_spikes_alone(corpus: Dataset) -> No
         kept = np.flatnonzero((rates > 5) & (rates * whole.domain.duration > 20.5))
         assert part.n_units == len(kept) > 0
         assert part.units.equals(whole.units.take(kept))
-        mine = np.isin(units, kept)
-        assert part.n_spikes == int(mine.sum())
+        selected_spikes = np.isin(units, kept)
+        assert part.n_spikes == int(selected_spikes.sum())
         spikes = part.slice(2.0, 9.0).spikes
-        inside = mine & (times >= 2.0) & (times < 9.0)
+        inside = selected_spikes & (times >= 2.0) & (times < 9.0)
         np.testing.assert_array_equal(spikes.times, times[inside])
         np.testing.assert_array_equal(kept[spikes.units], units[inside])
         whole_bins = whole.slice(2.0, 9.0).bin(0.5)
@@ -102,7 +102,7 @@ def test_a_selection_of_sessions_and_of_nothing(corpus: Dataset) -> None:
         nothing.windows("train")
 
 
-def test_filters_that_cannot_be_answered_say_why(corpus: Dataset) -> None:
+def test_the_message_about_a_wrong_filter_names_the_column(corpus: Dataset) -> None:
     with pytest.raises(FilterError, match="rate_hz"):
         corpus.select(units="rate_hs > 1")
     with pytest.raises(FilterError, match="nowhere"):
@@ -117,7 +117,7 @@ def test_a_selection_survives_pickling(corpus: Dataset) -> None:
 
 
 def test_a_flipped_bit_of_the_catalogue_is_never_read(corpus: Dataset, tmp_path: Path) -> None:
-    """In pages, in the footer that renames columns, and in the seal itself."""
+    """Neither in pages, nor in the footer, where it renames columns, nor in the seal."""
     shutil.copytree(corpus.root / "catalog", tmp_path / "catalog")
     rng = np.random.default_rng(0)
     for name in ("sessions", "units", "trials", "behavior"):

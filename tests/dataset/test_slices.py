@@ -1,4 +1,4 @@
-"""A slice is what pynwb reads of the same window, spike for spike and sample for sample."""
+"""A slice holds what pynwb reads from the same window, spike for spike, sample for sample."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pair(
 
 
 def windows(truth: reference.Reference, seed: int = 0) -> list[tuple[float, float]]:
-    """Random windows, empty ones, the whole, beyond the ends, and edges exactly on events."""
+    """Windows: random, empty, the whole, beyond the ends, and with edges exactly on events."""
     rng = np.random.default_rng(seed)
     starts = rng.uniform(-2, SECONDS + 2, 40)
     found = [(t, t + length) for t, length in zip(starts, rng.exponential(1.5, 40), strict=True)]
@@ -81,7 +81,7 @@ def test_trials_that_overlap_are_in_the_window(pair: tuple[Session, reference.Re
         np.testing.assert_array_equal(found["start"].to_numpy(), expected)
 
 
-def test_many_windows_at_once_are_the_single_ones(corpus: Dataset) -> None:
+def test_a_batch_holds_the_same_spikes_as_single_windows(corpus: Dataset) -> None:
     rng = np.random.default_rng(1)
     ids = rng.choice(corpus.sessions, 60).tolist()
     starts = rng.uniform(-1, SECONDS, 60)
@@ -211,21 +211,22 @@ def test_names_are_found_in_either_unicode_form(
     shutil.copy(recording, file)
     prepare_files(tmp_path / "corpus", file)
     ds = Dataset(tmp_path / "corpus")
+    (id,) = ds.sessions
     name = unicodedata.normalize(typed, f"local/{plain}")
-    assert ds[name].id == f"local/{plain}"
-    assert ds[name] is ds[f"local/{plain}"]
+    assert ds[name].id == id
+    assert ds[name] is ds[id]
     assert name in ds
     assert len(ds.slice(name, 0, 9).spikes) > 0
     assert len(ds.slices([name], [0.0], 9.0).spike_times) > 0
-    assert ds.matching(name) == ds.matching([f"{name[:-2]}*"]) == [f"local/{plain}"]
+    assert ds.matching(name) == ds.matching([f"{name[:-2]}*"]) == [id]
     for where in (
         f"session == '{name}'",
         f"session in ['{name}']",
         f"session.glob('{name[:-2]}*')",
     ):
-        assert ds.select(where).sessions == [f"local/{plain}"]
+        assert ds.select(where).sessions == [id]
     windows = ds.windows(length=0.5, within={name: Intervals([0.0], [5.0])})
-    assert set(windows.epoch().session_ids) == {f"local/{plain}"}
+    assert set(windows.epoch().session_ids) == {id}
 
 
 def test_a_relative_root_stays_where_it_was(
@@ -280,7 +281,7 @@ def test_an_empty_window_has_the_right_types(corpus: Dataset) -> None:
     assert window.bin(0.1).sum() == 0
 
 
-def test_gaps_are_segments_and_the_domain_is_what_was_observed(corpus: Dataset) -> None:
+def test_gaps_separate_segments_and_the_domain_is_the_observed_time(corpus: Dataset) -> None:
     session = corpus["local/sub-A_ses-with-gaps"]
     trials = session.intervals["trials"]
     assert session.domain.start.tolist() == trials["start"].to_pylist()
@@ -291,14 +292,14 @@ def test_gaps_are_segments_and_the_domain_is_what_was_observed(corpus: Dataset) 
     assert info.segments.duration == pytest.approx(info.shape[0] / 1000)
 
 
-def test_what_is_left_is_said(corpus: Dataset) -> None:
+def test_the_metadata_lists_what_was_left_out(corpus: Dataset) -> None:
     left = {
         item.path: item.reason for item in corpus["local/sub-A_ses-beside-voltage"].metadata.left
     }
     assert left["acquisition/voltage"] == "voltage traces"
 
 
-def test_series_that_share_a_name_are_told_apart(corpus: Dataset) -> None:
+def test_series_with_the_same_name_get_different_names(corpus: Dataset) -> None:
     session = corpus["local/sub-A_ses-shared-names"]
     assert sorted(session.behavior) == ["Läufer ∆x.index", "raw.index", "smooth finger.index"]
     assert session.units["area"].to_pylist() == ["M1", "M1", "PMd", "PMd"]

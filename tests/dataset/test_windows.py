@@ -1,4 +1,4 @@
-"""Windows lie where they may, cover what they should, and are drawn the same way every time."""
+"""Windows lie inside their stretches, cover them, and are drawn the same way every time."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_draws_follow_from_the_seed_and_the_epoch_alone() -> None:
     assert sorted(all_of(alone, 2)) == sorted(w for w in all_of(one, 2) if w[0] == "b")
 
 
-def test_a_run_goes_on_where_it_stopped() -> None:
+def test_an_interrupted_epoch_continues_with_the_same_windows() -> None:
     places = {name: (np.array([0.0]), np.array([77.0])) for name in "abc"}
     windows = Windows.lay(places)
     for by_session in (False, True):
@@ -145,8 +145,8 @@ def test_a_run_goes_on_where_it_stopped() -> None:
         assert [b.starts.tolist() for b in rest] == [b.starts.tolist() for b in whole[3:]]
 
 
-def test_random_windows_see_all_of_a_stretch_alike() -> None:
-    """Starts are uniform over the places that there are: each tenth is drawn equally often."""
+def test_random_windows_cover_a_stretch_evenly() -> None:
+    """Starts are uniform over the possible starts: each tenth is drawn equally often."""
     windows = Windows.lay({"a": (np.array([10.0]), np.array([40.7]))}, length=1.0)
     starts = np.concatenate([windows.epoch(k).starts for k in range(300)])
     counts = np.histogram(starts, bins=10, range=(10.0, 39.7))[0]
@@ -164,7 +164,7 @@ def test_random_windows_see_all_of_a_stretch_alike() -> None:
         ({"length": 5.0}, "the longest of 1 in 1 sessions has 3 s"),
     ],
 )
-def test_windows_that_cannot_be_are_refused(settings: dict[str, float], says: str) -> None:
+def test_impossible_windows_are_refused(settings: dict[str, float], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Windows.lay({"a": (np.array([1.0]), np.array([4.0]))}, **settings)  # type: ignore[arg-type]
 
@@ -203,7 +203,7 @@ def test_batches_are_refused_when_they_are_asked_for(settings: dict[str, int]) -
         windows.batches(**settings)
 
 
-def test_ranks_that_cannot_be_are_refused() -> None:
+def test_impossible_ranks_are_refused() -> None:
     with pytest.raises(ValueError, match="rank 2 of 2"):
         Rank(2, 2)
 
@@ -236,7 +236,7 @@ def test_windows_within_sets_of_time(corpus: Dataset) -> None:
 
 
 class Slices(TorchDataset[int]):
-    """Batches by number, as a DataLoader asks for them."""
+    """Batches by number, for a DataLoader."""
 
     def __init__(self, ds: Dataset, batches: list[WindowBatch]) -> None:
         self.ds, self.all = ds, batches

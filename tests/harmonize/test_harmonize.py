@@ -1,4 +1,4 @@
-"""What a file says → what the store holds: policies, each with the file that calls for it."""
+"""A file and its spec → a store: faults that are noted, specs that correct them, rules."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def test_a_conversion_that_is_nan_is_not_applied(tmp_path: Path) -> None:
     assert session.slice(0, 1).behavior["x"].values[:, 0].tolist() == [0, 1, 2, 3, 4]
     assert session.behavior["x"].unit == "mm"
     assert any("conversion nan" in note for note in session.metadata.notes)
-    (tmp_path / "said").mkdir()
-    said = spec(behavior=[{"path": "acquisition/x", "unit": "mm"}])
-    session = prepared(tmp_path / "said", layout, said)
+    (tmp_path / "with_unit").mkdir()
+    with_unit = spec(behavior=[{"path": "acquisition/x", "unit": "mm"}])
+    session = prepared(tmp_path / "with_unit", layout, with_unit)
     assert session.behavior["x"].unit == "m"
     assert session.slice(0, 1).behavior["x"].values[4, 0] == pytest.approx(0.004)
 
 
-def test_an_unknown_unit_is_kept_and_said(tmp_path: Path) -> None:
+def test_an_unknown_unit_is_kept_and_noted(tmp_path: Path) -> None:
     def layout(file: NWBFile, rng: np.random.Generator) -> None:
         file.add_unit(spike_times=[1.0])
         add_series(file, data=np.arange(5.0), rate=10.0, unit="furlongs")
@@ -77,7 +77,7 @@ def test_an_unknown_unit_is_kept_and_said(tmp_path: Path) -> None:
     assert any("furlongs" in note for note in session.metadata.notes)
 
 
-def test_timestamps_that_run_backwards_are_left_with_the_reason(tmp_path: Path) -> None:
+def test_a_series_that_runs_backwards_is_left_with_the_reason(tmp_path: Path) -> None:
     def layout(file: NWBFile, rng: np.random.Generator) -> None:
         file.add_unit(spike_times=[1.0])
         add_series(file, data=np.arange(4.0), timestamps=[0.0, 2.0, 1.0, 3.0])
@@ -100,8 +100,8 @@ def test_float32_stays_float32_and_integers_of_32_bits_do_not(tmp_path: Path) ->
 
 def test_a_spec_names_keeps_and_corrects(tmp_path: Path) -> None:
     path = "processing/behavior/Position/cursor_pos"
-    wanted = spec(behavior=[{"path": path, "name": "cursor", "unit": "mm"}], target="cursor")
-    session = prepared(tmp_path, regular, wanted)
+    renamed = spec(behavior=[{"path": path, "name": "cursor", "unit": "mm"}], target="cursor")
+    session = prepared(tmp_path, regular, renamed)
     assert list(session.behavior) == ["cursor"]
     assert session.target == "cursor"
     assert session.behavior["cursor"].unit == "m"
@@ -114,7 +114,7 @@ def test_a_spec_names_keeps_and_corrects(tmp_path: Path) -> None:
     )
 
 
-def test_a_spec_that_does_not_fit_says_what_there_is(tmp_path: Path) -> None:
+def test_a_spec_that_does_not_fit_names_what_the_file_has(tmp_path: Path) -> None:
     missing = spec(behavior=[BehaviorSpec(path="processing/behavior/hand_vel").model_dump()])
     assert "Position/cursor_pos" in failure(tmp_path, regular, missing)
     assert "cursor_pos" in failure(tmp_path, regular, spec(target="hand_vel"))

@@ -1,4 +1,4 @@
-"""Every lab's recording, prepared without a registry entry, against what was written."""
+"""Every lab's recording, prepared without a registry entry, against the arrays written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.zarr_files import has_hdmf_zarr
 
 @dataclass(frozen=True)
 class Prepared:
-    """A lab's file, its truth, and the session that it became."""
+    """A lab's file, its truth, and the session it was prepared to."""
 
     path: Path
     truth: Truth
@@ -36,7 +36,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Prepared]:
     folder, root = tmp_path_factory.mktemp("labs"), tmp_path_factory.mktemp("corpus")
     paths = {name: folder / f"{name}.nwb" for name in LABS}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pynwb's, of what is not best practice
+        warnings.simplefilter("ignore")  # pynwb warns of practices that are not the best
         truths = {name: LABS[name](path, np.random.default_rng(0)) for name, path in paths.items()}
     outcomes = prepare_files(root, *paths.values())
     assert {o.session_id: o.reason for o in outcomes if o.status != "prepared"} == {}
@@ -45,7 +45,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Prepared]:
 
 
 @pytest.fixture(params=sorted(LABS))
-def one(request: pytest.FixtureRequest, prepared: dict[str, Prepared]) -> Prepared:
+def lab(request: pytest.FixtureRequest, prepared: dict[str, Prepared]) -> Prepared:
     return prepared[request.param]
 
 
@@ -59,11 +59,11 @@ def test_there_are_many_layouts() -> None:
     assert len(LABS) >= 30
 
 
-def test_the_spikes_of_every_unit(one: Prepared) -> None:
-    found = spikes_of(one.session, -1e9, 1e9)
-    assert len(found) == len(one.truth.spikes)
-    for got, wanted in zip(found, one.truth.spikes, strict=True):
-        np.testing.assert_array_equal(got, wanted)
+def test_the_spikes_of_every_unit(lab: Prepared) -> None:
+    found = spikes_of(lab.session, -1e9, 1e9)
+    assert len(found) == len(lab.truth.spikes)
+    for got, expected in zip(found, lab.truth.spikes, strict=True):
+        np.testing.assert_array_equal(got, expected)
 
 
 def windows(truth: Truth) -> list[tuple[float, float]]:
@@ -76,77 +76,77 @@ def windows(truth: Truth) -> list[tuple[float, float]]:
     return [(min(a, b), max(a, b)) for a, b in zip(starts, stops, strict=True)]
 
 
-def test_windows(one: Prepared) -> None:
-    for t0, t1 in windows(one.truth):
-        for got, times in zip(spikes_of(one.session, t0, t1), one.truth.spikes, strict=True):
+def test_windows(lab: Prepared) -> None:
+    for t0, t1 in windows(lab.truth):
+        for got, times in zip(spikes_of(lab.session, t0, t1), lab.truth.spikes, strict=True):
             np.testing.assert_array_equal(got, times[(times >= t0) & (times < t1)])
-        window = one.session.slice(t0, t1)
-        for name, wanted in one.truth.behavior.items():
-            inside = (wanted.timestamps >= t0) & (wanted.timestamps < t1)
+        window = lab.session.slice(t0, t1)
+        for name, expected in lab.truth.behavior.items():
+            inside = (expected.timestamps >= t0) & (expected.timestamps < t1)
             got = window.behavior[name]
-            np.testing.assert_array_equal(got.timestamps, wanted.timestamps[inside])
+            np.testing.assert_array_equal(got.timestamps, expected.timestamps[inside])
             assert len(got.values) == inside.sum()
-        for name, times in one.truth.intervals.items():
+        for name, times in lab.truth.intervals.items():
             overlapping = (times[:, 0] < t1) & (times[:, 1] > t0)  # false where a time is NaN
             assert window.intervals[name].num_rows == overlapping.sum()
 
 
-def test_behavior_in_si(one: Prepared) -> None:
-    assert set(one.session.behavior) == set(one.truth.behavior)
-    window = one.session.slice(-1e9, 1e9)
-    for name, wanted in one.truth.behavior.items():
+def test_behavior_in_si(lab: Prepared) -> None:
+    assert set(lab.session.behavior) == set(lab.truth.behavior)
+    window = lab.session.slice(-1e9, 1e9)
+    for name, expected in lab.truth.behavior.items():
         got = window.behavior[name]
-        np.testing.assert_array_equal(got.timestamps, wanted.timestamps)
-        assert got.values.shape == wanted.values.shape
+        np.testing.assert_array_equal(got.timestamps, expected.timestamps)
+        assert got.values.shape == expected.values.shape
         ulp = 4 * np.finfo(got.values.dtype).eps
-        np.testing.assert_allclose(got.values, wanted.values, rtol=ulp, atol=0)
-        assert one.session.behavior[name].unit == wanted.unit
+        np.testing.assert_allclose(got.values, expected.values, rtol=ulp, atol=0)
+        assert lab.session.behavior[name].unit == expected.unit
 
 
-def test_interval_tables(one: Prepared) -> None:
-    assert set(one.session.intervals) == set(one.truth.intervals)
-    for name, times in one.truth.intervals.items():
-        table = one.session.intervals[name]
+def test_interval_tables(lab: Prepared) -> None:
+    assert set(lab.session.intervals) == set(lab.truth.intervals)
+    for name, times in lab.truth.intervals.items():
+        table = lab.session.intervals[name]
         got = np.stack([table["start"].to_numpy(), table["stop"].to_numpy()], axis=1)
         np.testing.assert_array_equal(got, times)
 
 
-def test_columns_of_units(one: Prepared) -> None:
-    for name, wanted in one.truth.columns.items():
-        assert one.session.units[name].to_pylist() == wanted
+def test_columns_of_units(lab: Prepared) -> None:
+    for name, expected in lab.truth.columns.items():
+        assert lab.session.units[name].to_pylist() == expected
 
 
-def test_what_is_left_and_noted_is_said(one: Prepared) -> None:
-    metadata = one.session.metadata
+def test_left_objects_and_doubts_are_noted(lab: Prepared) -> None:
+    metadata = lab.session.metadata
     left = {item.path: item.reason for item in metadata.left}
-    for path, word in one.truth.left.items():
+    for path, word in lab.truth.left.items():
         assert word in left[path]
-    for word in one.truth.notes:
+    for word in lab.truth.notes:
         assert any(word in note for note in metadata.notes), metadata.notes
-    if not one.truth.notes:
+    if not lab.truth.notes:
         assert not [note for note in metadata.notes if "unit" not in note]
 
 
-def test_pynwb_reads_the_same_spikes(one: Prepared) -> None:
-    """The truths themselves, against another reader."""
-    if not one.truth.by_pynwb:
+def test_pynwb_reads_the_same_spikes(lab: Prepared) -> None:
+    """The truths, against another reader."""
+    if not lab.truth.by_pynwb:
         pytest.skip("pynwb does not read this file")
-    with NWBHDF5IO(one.path, "r") as io, warnings.catch_warnings():
+    with NWBHDF5IO(lab.path, "r") as io, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = {
             str(item.id.data.parent.name).strip("/"): item
             for item in io.read().objects.values()
             if isinstance(item, Units)
         }
-        spike_times = found[one.truth.units_path]["spike_times"]
-        for row, times in enumerate(one.truth.raw_spikes or one.truth.spikes):
+        spike_times = found[lab.truth.units_path]["spike_times"]
+        for row, times in enumerate(lab.truth.raw_spikes or lab.truth.spikes):
             np.testing.assert_array_equal(np.asarray(spike_times[row]), times)
 
 
 def test_stores_are_the_same_byte_for_byte_in_every_process(
     prepared: dict[str, Prepared], tmp_path: Path
 ) -> None:
-    """Whatever order sets come in: hashes of texts differ from process to process."""
+    """Hashes of texts differ from process to process, so the order of sets does, too."""
     folder = next(iter(prepared.values())).path.parent
     stores = []
     for seed in ("1", "2"):
@@ -162,7 +162,7 @@ def test_stores_are_the_same_byte_for_byte_in_every_process(
     assert len(stores[0]) > 20 * len(prepared)
 
 
-@pytest.mark.skipif(not has_hdmf_zarr(), reason="the page lists the labs of hdmf-zarr, too")
+@pytest.mark.skipif(not has_hdmf_zarr(), reason="the page lists the labs that need hdmf-zarr")
 def test_the_page_of_layouts_lists_every_lab() -> None:
     written = (Path(__file__).parents[2] / "docs" / "layouts.md").read_text()
     assert written == page(), "python -m tests.support.labs > docs/layouts.md"

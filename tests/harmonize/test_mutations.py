@@ -1,4 +1,4 @@
-"""Five hundred damaged files: each has an outcome, and no store holds a wrong count of spikes."""
+"""500 damaged files: each has an outcome, and no store holds other spikes than its file."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def scramble_the_index(path: Path, rng: np.random.Generator) -> None:
 
 
 def seeds(folder: Path) -> list[Path]:
-    """Small sound files: several layouts, plain and compressed, without cached specifications."""
+    """Small undamaged files: three layouts, plain and compressed, without specifications."""
     made = []
     for layout in (regular, irregular, with_gaps):
         source = write(folder / f"{layout.__name__}.nwb", layout)
@@ -81,10 +81,10 @@ def mutants(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of damaged files."""
     source, folder = tmp_path_factory.mktemp("seeds"), tmp_path_factory.mktemp("mutants")
     rng = np.random.default_rng(0)
-    sound = seeds(source)
+    undamaged = seeds(source)
     for k in range(N_FILES):
         path = folder / f"sub-M_ses-{k:03d}.nwb"
-        data = bytearray(sound[k % len(sound)].read_bytes())
+        data = bytearray(undamaged[k % len(undamaged)].read_bytes())
         kind = int(rng.integers(len(MUTATIONS) + 1))
         if kind < len(MUTATIONS):
             MUTATIONS[kind](data, rng)
@@ -96,7 +96,7 @@ def mutants(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def prepared(mutants: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
-    """The corpus that they became, and the outcome of each."""
+    """The corpus of the damaged files, and the outcome of each."""
     root = tmp_path_factory.mktemp("corpus")
     command = [sys.executable, "-m", "neurobrick", "prepare", "nwb", str(mutants), "--json"]
     done = subprocess.run(
@@ -119,7 +119,7 @@ def test_every_file_has_an_outcome_and_a_reason(prepared: tuple[Path, list[Any]]
 
 
 def spikes_by_h5py(path: str) -> list[list[float]]:
-    """Each unit's spikes as plain h5py reads them, under the policies of docs/policies.md."""
+    """Each unit's spikes by plain h5py, under the policies of docs/policies.md."""
     with h5py.File(path, "r") as file:
         times = file["units/spike_times"][:].astype(np.float64)
         ends = file["units/spike_times_index"][:].astype(np.int64)
@@ -139,7 +139,7 @@ def test_no_store_holds_other_spikes_than_its_file(
     ds = Dataset(root)
     made = [outcome for outcome in outcomes if outcome["status"] == "prepared"]
     assert ds.sessions == sorted(outcome["session_id"] for outcome in made)
-    with ProcessPool(1) as pool:  # a damaged file may take its reader with it
+    with ProcessPool(1) as pool:  # a damaged file may crash the process that reads it
         readings = [pool.submit(spikes_by_h5py, 30, str(mutants / o["path"])) for o in made]
         for outcome, reading in zip(made, readings, strict=True):
             session = ds[outcome["session_id"]]

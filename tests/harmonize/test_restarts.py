@@ -1,4 +1,4 @@
-"""Which block of a restarting clock a time belongs to: against every way of dealing them out."""
+"""The block of each time on a clock that restarts, against every possible assignment."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from neurobrick.harmonize.restarts import SLACK, Blocks, find_blocks, rising_run
 
 
 def ways(times: list[float], blocks: Blocks) -> list[tuple[int, ...]]:
-    """Every way to deal `times`, in their order, to blocks: none before its predecessor's, a later
-    one where time runs backwards, each within its block."""
+    """Every assignment of `times`, in their order, to blocks.
+
+    Blocks never fall from a time to the next, and rise where time falls. A block covers its times.
+    """
     low, high = blocks.first - SLACK, blocks.last + SLACK
     return [
         way
@@ -27,7 +29,7 @@ def ways(times: list[float], blocks: Blocks) -> list[tuple[int, ...]]:
     blocks=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 20)), min_size=1, max_size=4),
     times=st.lists(st.integers(-2, 34).map(float), max_size=6),
 )
-def test_times_are_assigned_where_there_is_one_way(
+def test_times_are_assigned_if_one_assignment_is_possible(
     blocks: list[tuple[int, int]], times: list[float]
 ) -> None:
     first = np.array([float(a) for a, _ in blocks])
@@ -42,7 +44,7 @@ def test_times_are_assigned_where_there_is_one_way(
 
 
 @given(st.lists(st.floats(0, 100), max_size=30))
-def test_rising_runs_are_the_longest_that_do_not_fall(times: list[float]) -> None:
+def test_rising_runs_are_as_long_as_possible(times: list[float]) -> None:
     array = np.array(times)
     runs = rising_runs(array)
     assert [k for a, b in runs for k in range(a, b)] == list(range(len(times)))
@@ -51,7 +53,7 @@ def test_rising_runs_are_the_longest_that_do_not_fall(times: list[float]) -> Non
     assert all(array[a] < array[a - 1] for a, _ in runs[1:])
 
 
-def test_blocks_are_those_that_the_longest_array_shows() -> None:
+def test_the_longest_array_shows_the_blocks() -> None:
     samples = np.concatenate([np.arange(0, 50, 0.5), np.arange(3, 40, 0.5)])
     spikes = np.array([1.0, 52.0, 2.5, 39.0])
     blocks = find_blocks([spikes, samples, np.arange(9.0)])

@@ -1,4 +1,4 @@
-"""Training on what `prepare` wrote, not on fakes."""
+"""Training on prepared stores, not on fake sessions."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ def test_a_prepared_session_trains_and_is_decoded_in_si(corpus: Dataset, tmp_pat
 def test_a_recipe_trains_from_where_its_root_says(
     corpus: Dataset, s3: Bucket, tmp_path: Path
 ) -> None:
-    """The recipe for one's own data, with the target that the session names, out of a bucket."""
+    """The recipe `own`, with the target that the session names, from a bucket."""
     id = next(id for id in corpus.sessions if id.endswith("ses-regular"))
     push(Path(corpus.root), s3.url, [id])
     short = ["training.steps=2", "training.device=cpu", f"runs={tmp_path}"]
     here = [f"data.root={s3.url}", f"data.sessions=[{id}]"]
     metrics = Trainer(Recipe.from_yaml(OWN, [*short, *here])).fit()
-    assert [one["id"] for one in metrics["sessions"]] == [id]
+    assert [session["id"] for session in metrics["sessions"]] == [id]
     assert metrics["target"] == corpus[id].target
 
 
 def test_windows_of_a_prepared_session_hold_its_slices_spikes(corpus: Dataset) -> None:
     ids = [id for id in corpus.sessions if corpus[id].target == "cursor_pos"]
-    built = Corpus.from_dataset(corpus, DataSettings(sessions=tuple(ids)))
-    windows = draw(built, 1.0, 40)
-    cut = built.spikes.cut(windows)
+    tensors = Corpus.from_dataset(corpus, DataSettings(sessions=tuple(ids)))
+    windows = draw(tensors, 1.0, 40)
+    cut = tensors.spikes.cut(windows)
     for w in range(len(windows)):
-        id, t0, t1 = bounds(built, windows, w)
-        found = corpus.slice(id, t0, t1).spikes
-        mine = cut.window == w
-        np.testing.assert_allclose(cut.time[mine] / TICKS, found.times - t0, atol=1 / TICKS)
-        np.testing.assert_array_equal(cut.row[mine], found.units)
+        id, t0, t1 = bounds(tensors, windows, w)
+        spikes = corpus.slice(id, t0, t1).spikes
+        rows = cut.window == w
+        np.testing.assert_allclose(cut.time[rows] / TICKS, spikes.times - t0, atol=1 / TICKS)
+        np.testing.assert_array_equal(cut.row[rows], spikes.units)

@@ -1,11 +1,11 @@
-"""Random numbers that hang on what they are for: uniform, independent, and always the same."""
+"""Random numbers that depend on their purpose alone: uniform, independent, always the same."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from neurobrick_model.randomness import Purpose, dropout, kept, keys, step_key, uniform
+from neurobrick_model.randomness import GOLDEN, Purpose, dropout, kept, keys, mix, step_key, uniform
 from neurobrick_model.training.batches import shares
 
 
@@ -16,7 +16,7 @@ def test_uniform_numbers_are_uniform_and_independent() -> None:
     assert 1 - 1e-3 < drawn.max() < 1
     counts, _ = np.histogram(drawn, bins=50, range=(0, 1))
     chi2 = ((counts - 2000) ** 2 / 2000).sum()
-    assert chi2 < 100  # of 49 degrees of freedom: one in 50,000 is above
+    assert chi2 < 100  # 49 degrees of freedom: one in 50,000 is larger
     between = np.corrcoef(drawn.T) - np.eye(50)
     assert np.abs(between).max() < 5 / np.sqrt(2000)
     along = np.corrcoef(drawn[:-1].ravel(), drawn[1:].ravel())[0, 1]
@@ -33,18 +33,31 @@ def test_seed_step_purpose_and_window_all_matter_and_nothing_else() -> None:
     }
     every = torch.cat(list(drawn.values()))
     assert every.unique().numel() == every.numel()
-    some = torch.tensor([3, 98])
-    again = uniform(keys(step_key(1, 2), Purpose.UNIT_CHOICE, some))[:, 0]
-    assert torch.equal(again, drawn[1, 2, Purpose.UNIT_CHOICE][some])
+    pair = torch.tensor([3, 98])
+    again = uniform(keys(step_key(1, 2), Purpose.UNIT_CHOICE, pair))[:, 0]
+    assert torch.equal(again, drawn[1, 2, Purpose.UNIT_CHOICE][pair])
+
+
+def test_mixing_is_that_of_splitmix64() -> None:
+    """The first outputs of SplitMix64 for the seed 1234567, as published on Rosetta Code."""
+    published = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+    mixed = mix(1234567 + torch.arange(1, 6) * GOLDEN)
+    assert [value % 2**64 for value in mixed.tolist()] == published
 
 
 def test_numbers_are_these_on_every_machine() -> None:
-    found = uniform(keys(step_key(3, 5), Purpose.QUERY_JITTER, torch.arange(2)), 2)
+    numbers = uniform(keys(step_key(3, 5), Purpose.QUERY_JITTER, torch.arange(2)), 2)
     expected = [
         [0.2032790975065466, 0.9611289580939167],
         [0.896410727042228, 0.0732730109823917],
     ]
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(numbers, expected)
 
 
 def test_dropout_drops_its_share_evenly_and_keeps_the_mean() -> None:
@@ -55,9 +68,9 @@ def test_dropout_drops_its_share_evenly_and_keeps_the_mean() -> None:
     n = 64 * 128 * 64
     assert abs(float(dropped.mean()) - 0.2) < 5 * 0.4 / np.sqrt(n)
     for axis, count in ((0, 64), (1, 128), (2, 64)):
-        others = tuple({0, 1, 2} - {axis})
-        spread = float(dropped.mean(others).std()) / (0.4 / np.sqrt(n / count))
-        assert 0.6 < spread < 1.4  # as independent draws spread
+        other_axes = tuple({0, 1, 2} - {axis})
+        spread = float(dropped.mean(other_axes).std()) / (0.4 / np.sqrt(n / count))
+        assert 0.6 < spread < 1.4  # as that of independent draws
     flat = dropped.flatten(1)
     between = torch.corrcoef(flat) - torch.eye(64)
     assert float(between.abs().max()) < 5.5 / np.sqrt(flat.shape[1])

@@ -16,8 +16,10 @@ from neurobrick import Dataset, DatasetSpec, HarmonizeError
 from neurobrick.cli import main
 from neurobrick.prepare.conduct import prepare
 from neurobrick.prepare.plan import Filters, plan, plan_all, session_id
-from neurobrick.sources.asset import select
+from neurobrick.sources.asset import Asset, select
 from neurobrick.sources.local import LocalSource
+from neurobrick.sources.source import Gained, uncounted
+from neurobrick.sources.web.download import place
 from tests.support.archives import on_loopback_only
 from tests.support.layouts import regular, write
 
@@ -93,6 +95,57 @@ def test_a_file_of_any_name_is_prepared_under_a_name_that_is_text(run: Run, tmp_
     assert session.metadata.provenance.path == "sub-%E9.nwb"
     assert run("verify").exit_code == 0
     assert "1 unchanged" in run("prepare", "nwb", source).output
+
+
+class Odd:
+    """A source of an archive whose listing holds one odd path."""
+
+    dataset = "odd"
+    spec = None
+    title = licence = citation = ""
+
+    def __init__(self, path: str, folder: Path) -> None:
+        self.asset = Asset(path, 1, "http://127.0.0.1:9/x", sha256="0" * 64)
+        self.folder = folder
+
+    def assets(self) -> list[Asset]:
+        return [self.asset]
+
+    def others(self) -> list[Asset]:
+        return []
+
+    def fetch(self, asset: Asset, folder: Path, gained: Gained = uncounted) -> Path:
+        file = place(folder, asset.path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+        return file
+
+    def remote(self, asset: Asset) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "\ud800.nwb",
+        "a\x00b.nwb",
+        "a\nb.nwb",
+        "a\\b.nwb",
+        "../b.nwb",
+        "..",
+        "/etc/x.nwb",
+        "a" * 300 + ".nwb",
+        "[red]x.nwb",
+    ],
+)
+def test_odd_paths_of_an_archive_fail_in_one_line(path: str, tmp_path: Path) -> None:
+    root = tmp_path / "top" / "root"
+    (outcome,) = prepare([plan(Odd(path, root), entry("odd"), root)], root)
+    assert outcome.status in ("failed", "skipped")
+    assert "should not be" not in outcome.reason
+    assert "\n" not in outcome.reason + outcome.session_id
+    assert outcome.session_id.encode()
+    assert list((tmp_path / "top").iterdir()) == [root]
 
 
 # Entries of one dataset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from demo.archive import LoopbackArchive
-from neurobrick import Dataset, HarmonizeError
+from neurobrick import (
+    CorruptFile,
+    Dataset,
+    HarmonizeError,
+    NeurobrickError,
+    SourceError,
+    StoreError,
+    UnsupportedFile,
+)
 from neurobrick.cli import main
 from neurobrick.prepare.plan import plan, session_id
 from neurobrick.registry import DatasetSpec
@@ -179,6 +188,43 @@ def test_one_bad_file_does_not_stop_the_others(run: Run, recording: Path, tmp_pa
     assert closing[1].startswith("broken.nwb: failed: ")
     assert closing[2].startswith("silent.nwb: skipped: ")
     assert len(Dataset(tmp_path / "corpus")) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (SourceError("a.nwb is locked: another program writes to it"), "failed"),
+        (CorruptFile("a.nwb contradicts itself"), "failed"),
+        (HarmonizeError("a.nwb has several units tables"), "failed"),
+        (StoreError("cannot write"), "failed"),
+        (UnsupportedFile("a.nwb holds no spikes"), "skipped"),
+    ],
+)
+def test_only_what_is_no_recording_is_skipped(
+    error: NeurobrickError,
+    status: str,
+    recording: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("neurobrick.prepare.one_file.open_recording", refuse)
+    (outcome,) = prepare_files(tmp_path / "corpus", recording)
+    assert (outcome.status, outcome.reason) == (status, str(error))
+
+
+def test_a_file_that_may_not_be_read_has_failed(
+    run: Run, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("neurobrick.sources.digests.sha256_of", refuse)
+    result = run("prepare", "nwb", recording)
+    assert result.exit_code == 1
+    assert "failed: it cannot be read: Permission denied" in result.output
 
 
 def test_links_to_other_files_are_not_followed(tmp_path: Path) -> None:

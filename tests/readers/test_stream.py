@@ -38,8 +38,8 @@ from neurobrick.readers.stream import HELD, PAGE, WINDOW, RangeFile
 from neurobrick.registry import DatasetSpec
 from neurobrick.schema import Provenance, SessionData
 from neurobrick.sources.dandi import DandiSource
-from neurobrick.sources.ranges import RangeReader
-from neurobrick.sources.transport import Patience, Web, patient
+from neurobrick.sources.web.ranges import RangeReader
+from neurobrick.sources.web.transport import Patience, Web, patient
 from tests.support.layouts import LAYOUTS
 
 MIB = 1 << 20
@@ -119,7 +119,7 @@ def test_a_streamed_session_of_an_archive_that_falters_is_the_local_one(
     for name in LAYOUTS:
         (folder / f"{name}.nwb").symlink_to(files[name])
     with LoopbackArchive(tmp_path, Faults(every_nth_503=4, cut_every_nth_body=3)) as archive:
-        patience = Patience(timeout=5, first_wait=0.01, longest_wait=0.02)
+        patience = Patience(stall=5, first_wait=0.01, longest_wait=0.02)
         source = DandiSource("000001", instance=archive.api_url, patience=patience)
         for asset in source.assets():
             file = RangeFile(source.ranges(asset), asset.path)
@@ -202,7 +202,7 @@ def served(voltage: Path) -> Callable[..., AbstractContextManager[RangeReader]]:
     def serve(**faults: Any) -> Iterator[RangeReader]:
         site = Loopback(Faults(**faults))
         url = site.listen(lambda request: request.send_file(voltage, "etag"))
-        patience = Patience(timeout=5, first_wait=0.01, longest_wait=0.02)
+        patience = Patience(stall=5, first_wait=0.01, longest_wait=0.02)
         with site, requests.Session() as session:
             web = Web(patient(session, patience), patience, "the server", "is shut", "ask")
             yield RangeReader("a.nwb", url, voltage.stat().st_size, web, web, "it is gone")

@@ -15,7 +15,7 @@ from demo.loopback import Faults, Handler
 from neurobrick.errors import RangesIgnored
 from neurobrick.sources.dandi import DandiSource
 from neurobrick.sources.local import LocalSource
-from neurobrick.sources.ranges import RangeReader
+from neurobrick.sources.web.ranges import RangeReader
 from tests.support.archives import EAGER, KEY, message, on_loopback_only
 
 PATH = "000128/draft/sub-A/sub-A_ecephys.nwb"

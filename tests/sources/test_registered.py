@@ -17,9 +17,9 @@ from demo.loopback import Faults, Handler, Loopback
 from neurobrick import DatasetSpec
 from neurobrick.errors import RequestRefused
 from neurobrick.prepare.one_file import provenance_of
-from neurobrick.sources.ranges import RangeReader
 from neurobrick.sources.registered import REGISTERED, expected_names, open_named
 from neurobrick.sources.source import Source, SourceSpec
+from neurobrick.sources.web.ranges import RangeReader
 from tests.support.archives import EAGER, HOSTS, Host, message, on_loopback_only
 
 RANDOM = np.random.default_rng(0)
@@ -189,7 +189,9 @@ def test_no_server(kind: type[SourceSpec], serve: MakeHost, monkeypatch: Any) ->
 def test_a_server_of_something_else(
     kind: type[SourceSpec], serve: MakeHost, monkeypatch: pytest.MonkeyPatch, answer: Any
 ) -> None:
-    spec = serve().spec
+    host = serve()
+    if answer in host.empty:
+        pytest.skip("here it means that there are no files")
 
     def foreign(request: Handler) -> None:
         request.send_json(answer)
@@ -197,8 +199,36 @@ def test_a_server_of_something_else(
     server = Loopback()
     monkeypatch.setenv(kind.api_variable, server.listen(foreign))
     with server:
-        said = message(lambda: spec.open(patience=EAGER))
+        said = message(lambda: opened(host))
     assert "check the address" in said or "stands for" in said
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b"9" * 5_000, b"NaN", b"<html>", b"\x00" * 9],
+    ids=["empty", "half", "bytes", "deep", "large", "nan", "html", "zeros"],
+)
+def test_a_server_that_sends_no_json(
+    kind: type[SourceSpec], serve: MakeHost, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    spec = serve().spec
+
+    def foreign(request: Handler) -> None:
+        request.send(200, {"Content-Type": "application/json", "Content-Length": str(len(body))})
+        request.wfile.write(body)
+
+    server = Loopback()
+    monkeypatch.setenv(kind.api_variable, server.listen(foreign))
+    with server:
+        assert "check the address" in message(lambda: spec.open(patience=EAGER))
+
+
+@pytest.mark.parametrize("size", [None, -1, "many", [], {}, "9" * 5_000], ids=lambda x: repr(x)[:9])
+def test_a_size_that_is_none_is_an_error_of_the_archive(serve: MakeHost, size: Any) -> None:
+    host = serve()
+    host.misstate(LARGE, size)
+    said = message(lambda: opened(host).assets())
+    assert "does not answer as a" in said
 
 
 @pytest.mark.parametrize("status", [401, 403])

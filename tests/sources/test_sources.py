@@ -20,7 +20,7 @@ from neurobrick.errors import SourceError
 from neurobrick.sources.asset import Asset, select
 from neurobrick.sources.dandi import DandiSource
 from neurobrick.sources.digests import sha256_of
-from neurobrick.sources.transport import Patience
+from neurobrick.sources.web.transport import Patience
 from tests.support.archives import EAGER, KEY, message, on_loopback_only
 
 OLD, NEW = "0.220113.0400", "0.230101.1200"

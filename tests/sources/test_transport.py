@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import socket
 import threading
@@ -13,8 +14,9 @@ from itertools import count
 import pytest
 import requests
 
+from demo.archive import SIGNATURE
 from demo.loopback import Handler, Loopback
-from neurobrick.sources.transport import LENIENCE, Patience, Web, patient
+from neurobrick.sources.web.transport import LENIENCE, Patience, Web, patient
 from tests.support.archives import EAGER, message, on_loopback_only
 
 TRANSIENT = (408, 429, 500, 502, 503, 504)
@@ -150,6 +152,19 @@ def test_a_server_that_hangs_up_is_asked_as_often(closing: tuple[str, list[int]]
     said = message(lambda: web(EAGER).json(url, "gone"))
     assert "not available" in said
     assert len(clients) == 1 + EAGER.retries
+
+
+def test_no_log_holds_a_signed_address(
+    closing: tuple[str, list[int]],
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    url, _ = closing
+    with caplog.at_level(logging.INFO):
+        message(lambda: web(EAGER).get(f"{url}/x?signature={SIGNATURE}", "gone"))
+    assert SIGNATURE not in caplog.text
+    out, err = capfd.readouterr()
+    assert SIGNATURE not in out + err
 
 
 def test_a_short_answer_that_breaks_off_is_asked_for_again(waited: list[float]) -> None:

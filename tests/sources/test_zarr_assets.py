@@ -7,6 +7,7 @@ import pickle
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from neurobrick.sources.asset import Asset
 from neurobrick.sources.dandi import DandiSource
 from neurobrick.sources.digests import zarr_checksum_of as checksum
 from neurobrick.sources.local import LocalSource
-from neurobrick.sources.transport import Patience
+from neurobrick.sources.web.transport import Patience
 from tests.support.archives import EAGER, KEY, message, on_loopback_only
 from tests.support.zarr_files import array, group, write_files
 
@@ -181,6 +182,29 @@ def test_a_zarr_that_is_being_changed_is_not_fetched(store: Path, downloads: Pat
     assert f"expected dandi-zarr-checksum {asset.checksum}, got {checksum(store)}" in said
     assert _asked(archive) == []
     assert not downloads.exists()
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {},
+        {"results": None, "next": None},
+        {"results": [{"Key": "a"}], "next": None},
+        {"results": [{"Key": "a", "Size": "many", "ETag": "x"}], "next": None},
+        {"results": [{"Key": "a", "Size": 1, "ETag": 3}], "next": None},
+        {"results": [], "next": "SAME"},  # for ever
+    ],
+    ids=repr,
+)
+def test_a_listing_that_is_none_is_one_line(
+    store: Path, page: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _archive(store, Faults(no_sha256={NAME})) as archive:
+        source, asset = _source(archive)
+        answer = {key: asset.location if x == "SAME" else x for key, x in page.items()}
+        monkeypatch.setattr(archive, "answer", lambda path, query: answer)
+        said = message(lambda: source.zarr_files(asset).listing())
+    assert "does not list the files of" in said
 
 
 def test_a_fresh_draft_has_no_checksum_yet(store: Path, downloads: Path) -> None:

@@ -102,7 +102,7 @@ def test_an_overloaded_zenodo_says_how_long_to_wait(
     waited: list[float] = []
     with LoopbackZenodo(record, Faults(every_nth_503=2, retry_after=7)) as zenodo:
         source = _source(zenodo)
-        monkeypatch.setattr("neurobrick.sources.transport.time.sleep", waited.append)
+        monkeypatch.setattr("neurobrick.sources.web.transport.time.sleep", waited.append)
         source.fetch(source.assets()[1], tmp_path / "downloads")
     assert waited == [7.0]
 

@@ -6,7 +6,7 @@ A new kind of source gets a line in `HOSTS`; `tests/sources/test_registered.py` 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from neurobrick.errors import SourceError
 from neurobrick.sources.dandi import DandiSpec
 from neurobrick.sources.registered import REGISTERED
 from neurobrick.sources.source import SourceSpec
-from neurobrick.sources.transport import Patience
+from neurobrick.sources.web.transport import Patience
 from neurobrick.sources.zenodo import ZenodoSpec
 
 EAGER = Patience(stall=5.0, retries=3, first_wait=0.01)
@@ -52,6 +52,7 @@ class LoopbackZenodo(Loopback):
         self.url = self.listen(self._answer)
         self.api_url = f"{self.url}/api"
         self.files = {path.name: path for path in folder.iterdir()}
+        self.sizes: dict[str, object] = {key: p.stat().st_size for key, p in self.files.items()}
 
     def _answer(self, request: Handler) -> None:
         match request.path.strip("/").split("/"):
@@ -68,10 +69,10 @@ class LoopbackZenodo(Loopback):
     def record(self) -> JSON:
         """The fields of the API's answer that say what there is."""
         files = []
-        for key, path in self.files.items():
+        for key in self.files:
             md5 = "0" * 32 if key in self.faults.wrong_digest else self._md5(key)
             url = f"{self.api_url}/records/3854034/files/{key}/content"
-            file = {"id": f"id-of-{key}", "key": key, "size": path.stat().st_size}
+            file = {"id": f"id-of-{key}", "key": key, "size": self.sizes[key]}
             files.append(file | {"checksum": f"md5:{md5}", "links": {"self": url}})
         metadata = {
             "title": "Reaching",
@@ -91,6 +92,8 @@ class Host:
     spec: SourceSpec  # of the source that it serves
     api_url: str  # for the environment variable of the kind
     forget: Callable[[str], object]  # take the file of this path away
+    misstate: Callable[[str, object], object]  # list the file of this path with such a size
+    empty: Sequence[object] = ()  # answers by which such an archive says that it has no files
 
 
 def _dandi(folder: Path, files: Mapping[str, bytes], faults: Faults) -> Host:
@@ -103,14 +106,24 @@ def _dandi(folder: Path, files: Mapping[str, bytes], faults: Faults) -> Host:
             if blob.record["path"] == path:
                 del archive.blobs[asset_id]
 
+    def misstate(path: str, size: object) -> None:
+        true = archive.assets
+
+        def misstated(dandiset: str, version: str, query: dict[str, str]) -> list[JSON]:
+            records = true(dandiset, version, query)
+            return [r | {"size": size} if r["path"] == path else r for r in records]
+
+        archive.assets = misstated  # type: ignore[method-assign]
+
     spec = DandiSpec(dandiset="000128", version=version)
-    return Host(archive, spec, archive.api_url, forget)
+    return Host(archive, spec, archive.api_url, forget, misstate)
 
 
 def _zenodo(folder: Path, files: Mapping[str, bytes], faults: Faults) -> Host:
     _write(folder, files)
     zenodo = LoopbackZenodo(folder, faults)
-    return Host(zenodo, ZenodoSpec(zenodo="3854034"), zenodo.api_url, zenodo.files.pop)
+    spec = ZenodoSpec(zenodo="3854034")
+    return Host(zenodo, spec, zenodo.api_url, zenodo.files.pop, zenodo.sizes.__setitem__)
 
 
 HOSTS: dict[type[SourceSpec], Callable[[Path, Mapping[str, bytes], Faults], Host]] = {

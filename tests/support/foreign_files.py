@@ -1,6 +1,6 @@
-"""Files that are broken, or written to do harm: each writer makes one, and says what comes of it.
+"""Files that are broken, or written to do harm. Each writer makes one, and states the outcome.
 
-`SECRET` is in a file beside them, which none of them may bring into a store.
+`SECRET` is in a file beside them. None of them may bring it into a store.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ TB = 2**40
 
 @dataclass(frozen=True)
 class Foreign:
-    """A writer of a file at a path, the status that preparing it must end with, and words of the
-    reason; for a file that is prepared all the same, the object that must be left, and why."""
+    """A broken or hostile file, and the outcome of preparing it."""
 
     write: Callable[[Path], None]
-    status: str
-    said: str
-    left: str | None = None
+    status: str  # of the outcome
+    said: str  # part of the reason
+    left: str | None = None  # path of the object that must be left, if the file is prepared
 
 
 FOREIGN: dict[str, Foreign] = {}
@@ -58,7 +57,7 @@ def _registered(status: str, said: str, left: str | None = None) -> Callable[[Wr
 
 
 def good(path: Path) -> h5py.File:
-    """A file that prepares, open to be spoilt; the secret lies beside it."""
+    """A file that could be prepared, open for writing. The secret lies beside it."""
     secret = path.parent / "secret.h5"
     if not secret.exists():
         with h5py.File(secret, "w") as file:
@@ -69,7 +68,7 @@ def good(path: Path) -> h5py.File:
 
 
 def replaced(group: h5py.Group, name: str, make: Callable[[], object]) -> None:
-    """Take `name` out of a group, and let `make` put something else there, with its attributes."""
+    """Let `make` put something else in place of `name`, which keeps its attributes."""
     attributes = dict(group[name].attrs)
     del group[name]
     make()

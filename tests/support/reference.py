@@ -1,4 +1,4 @@
-"""What pynwb says of a file: the reference that slices are compared with."""
+"""A file as pynwb reads it: the reference that slices are compared with."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ TO_SI = {"cm": 0.01, "mm": 0.001, "degrees": np.pi / 180, "cm/s": 0.01, "cm/s^2"
 
 @dataclass(frozen=True)
 class Reference:
-    """Spike times of each unit; timestamps and SI values of each series, by path in the file."""
+    """The content of one file."""
 
-    spike_times: list[np.ndarray]
-    series: dict[str, tuple[np.ndarray, np.ndarray]]
-    trials: dict[str, np.ndarray]
+    spike_times: list[np.ndarray]  # of each unit, (n,) seconds
+    series: dict[str, tuple[np.ndarray, np.ndarray]]  # by path: timestamps (n,), SI values (n, d)
+    trials: dict[str, np.ndarray]  # start_time and stop_time, (trials,) seconds
 
 
 def read(path: Path) -> Reference:
     """Read `path` with pynwb."""
     with pynwb.NWBHDF5IO(path, "r") as io:
         file = io.read()
-        found = [item for item in file.objects.values() if isinstance(item, pynwb.TimeSeries)]
-        behavior = [s for s in found if not isinstance(s, pynwb.ecephys.ElectricalSeries)]
+        series = [item for item in file.objects.values() if isinstance(item, pynwb.TimeSeries)]
+        behavior = [s for s in series if not isinstance(s, pynwb.ecephys.ElectricalSeries)]
         return Reference(
             spike_times=[np.asarray(file.units["spike_times"][k]) for k in range(len(file.units))],
             series={_path(series): _in_si(series) for series in behavior},

@@ -1,7 +1,8 @@
 """Zarr stores of NWB for tests: real ones from hdmf-zarr, and small ones made by hand.
 
-hdmf-zarr needs zarr 2 and lives in an environment of its own: `make test` makes it, and
-NEUROBRICK_ZARR2_PYTHON names the interpreter of another. Without one, tests that need it skip.
+hdmf-zarr up to 0.13 writes Zarr format 2 and needs zarr 2. From 0.14 on it writes format 3. Each
+has an environment of its own, which `make test` makes. NEUROBRICK_ZARR2_PYTHON and
+NEUROBRICK_ZARR3_PYTHON name the interpreters of others. Without one, tests that need it skip.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,31 +19,35 @@ from typing import Any
 import numcodecs
 import numpy as np
 import pytest
+import zarr
+from zarr.storage import MemoryStore
 
 HERE = Path(__file__).parent
-CONVERT = HERE / "hdmf_zarr" / "convert.py"
+PROGRAMS = {2: "convert.py", 3: "convert_v3.py"}  # by Zarr format
 
 
-def has_hdmf_zarr() -> bool:
-    """Whether there is an interpreter that has hdmf-zarr."""
-    return _python().is_file()
+def has_hdmf_zarr(zarr_format: int = 2) -> bool:
+    """Whether there is an interpreter with an hdmf-zarr that writes Zarr format 2 or 3."""
+    return _python(zarr_format).is_file()
 
 
-def zarr2_python() -> Path:
-    """The interpreter that has hdmf-zarr; skips the test when there is none."""
-    if not has_hdmf_zarr():
-        pytest.skip("no environment with hdmf-zarr: make test creates it")
-    return _python()
+def hdmf_zarr_python(zarr_format: int) -> Path:
+    """The interpreter with an hdmf-zarr that writes the format; skips the test if there is none."""
+    if not has_hdmf_zarr(zarr_format):
+        pytest.skip(f"no environment with hdmf-zarr for Zarr {zarr_format}: make test creates it")
+    return _python(zarr_format)
 
 
-def _python() -> Path:
-    named = os.environ.get("NEUROBRICK_ZARR2_PYTHON")
-    return Path(named) if named else HERE.parents[1] / ".venv-zarr2" / "bin" / "python"
+def _python(zarr_format: int) -> Path:
+    named = os.environ.get(f"NEUROBRICK_ZARR{zarr_format}_PYTHON")
+    return Path(named) if named else HERE.parents[1] / f".venv-zarr{zarr_format}/bin/python"
 
 
-def convert(source: Path, target: Path, *options: str) -> Path:
+def convert(source: Path, target: Path, *options: str, zarr_format: int = 2) -> Path:
     """Export the HDF5 NWB file `source` with hdmf-zarr to the folder `target`."""
-    command = [str(zarr2_python()), str(CONVERT), str(source), str(target), *options]
+    program = HERE / "hdmf_zarr" / PROGRAMS[zarr_format]
+    python = hdmf_zarr_python(zarr_format)
+    command = [str(python), str(program), str(source), str(target), *options]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return target
@@ -49,7 +55,7 @@ def convert(source: Path, target: Path, *options: str) -> Path:
 
 @dataclass
 class MemoryFiles:
-    """A store in memory, which writes down what is read of it."""
+    """A store in memory that records its reads."""
 
     files: dict[str, bytes]
     reads: list[list[str]] = field(default_factory=list)
@@ -108,3 +114,29 @@ def array(
         name = separator.join(map(str, at)) or "0"
         files[f"{path}/{name}"] = data.tobytes() if isinstance(data, np.ndarray) else bytes(data)
     return files
+
+
+def group3(path: str = "", **attributes: Any) -> dict[str, bytes]:
+    """The file of a Zarr v3 group."""
+    node = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    return {f"{path}/zarr.json".lstrip("/"): json.dumps(node).encode()}
+
+
+def array3(
+    path: str,
+    values: np.ndarray,
+    chunks: tuple[int, ...] | None = None,
+    *,
+    with_zarr: Mapping[str, Any] | None = None,
+    **attributes: Any,
+) -> dict[str, bytes]:
+    """The files of a Zarr v3 array, as zarr-python writes it with the settings `with_zarr`."""
+    memory: dict[str, Any] = {}
+    settings = {"chunks": chunks or tuple(max(n, 1) for n in values.shape)} | dict(with_zarr or {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of types and codecs that have no specification yet
+        made = zarr.create_array(
+            MemoryStore(memory), name=path, data=values, attributes=attributes, **settings
+        )
+    assert made.shape == values.shape
+    return {key: data.to_bytes() for key, data in memory.items() if key.startswith(f"{path}/")}

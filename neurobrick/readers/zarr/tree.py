@@ -1,17 +1,11 @@
-"""A Zarr v2 store, as hdmf-zarr keeps NWB in one, as a tree that never leaves the store.
+"""A Zarr store, as hdmf-zarr keeps NWB in one, as a tree that never leaves the store.
 
-zarr-python 3.1 does not open such a store as a group, but does open its arrays one by one. So the
-metadata are read here, and each array is given to zarr in a store of its own, in memory, with its
-own chunks and nothing else: files here and files far away share one path, and nothing outside the
-store can be reached. Links to another store are named and not followed; pickled references, which
-run code when they are decoded, are not decoded.
+Links to another store are named and not followed. Pickled references, which run code when they are
+decoded, are not decoded.
 """
 
 from __future__ import annotations
 
-import json
-import posixpath
-from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from math import prod
@@ -21,114 +15,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurobrick.errors import CorruptFile, UnsupportedFile
-from neurobrick.readers.tree import Array, Kind, bound, boundary, decoded, first
-from neurobrick.readers.zarr.codecs import TEXT_FILTERS, ArrayMetadata, decode
+from neurobrick.readers.tree import FREE_BYTES, Array, Kind, bound, boundary, decoded, first
+from neurobrick.readers.zarr.store import Store, join
+from neurobrick.readers.zarr.v2 import ArrayV2
+from neurobrick.readers.zarr.v3 import ArrayV3
 from neurobrick.storage.zarr_files import Files
 
 MAX_HOPS = 16  # links followed one after another before they count as a circle
-MAX_METADATA = 64 * 2**20  # bytes of all .zgroup, .zarray and .zattrs; an NWB file has under 1 MB
 
 OUTSIDE = "a link to another file, not followed"
 
 
 @contextmanager
 def open_zarr(files: Files, name: str) -> Iterator[ZarrTree]:
-    """Open a store of Zarr format 2, called `name` in messages.
+    """Open a store of Zarr format 2 or 3, called `name` in messages.
 
     Raises UnsupportedFile when it is none, CorruptFile when its metadata contradict themselves,
     and what `files` raises.
     """
-    store = _Store(files, name)
+    store = Store(files, name)
     try:
         yield ZarrTree(store)
     finally:
         store.held.clear()
 
 
-class _Store:
-    """What is in a store: sizes, metadata, and bytes that were fetched ahead."""
-
-    def __init__(self, files: Files, name: str) -> None:
-        self.files = files
-        self.name = name
-        self.sizes = dict(files.listing())
-        self.keys = sorted(self.sizes)
-        self.held: dict[str, bytes] = {}
-        if ".zgroup" not in self.sizes:
-            found = "Zarr format 3" if "zarr.json" in self.sizes else "no .zgroup in it"
-            raise UnsupportedFile(f"{name} is not an NWB-Zarr store of Zarr format 2: {found}")
-        self.metadata = self._metadata()
-        self.children: dict[str, set[str]] = {}  # of each group, by its path
-        self._build()
-
-    def below(self, path: str) -> list[str]:
-        """The keys of the files below `path`."""
-        after = chr(ord("/") + 1)
-        return self.keys[
-            bisect_left(self.keys, f"{path}/") : bisect_left(self.keys, f"{path}{after}")
-        ]
-
-    def attributes(self, path: str) -> dict[str, Any]:
-        return self.metadata.get(_join(path, ".zattrs"), {})
-
-    def fetch(self, keys: list[str]) -> dict[str, bytes]:
-        """The files of `keys`, all of them and whole."""
-        found = self.files.read(keys)
-        for key in keys:
-            if len(found.get(key, b"")) != self.sizes[key]:
-                raise CorruptFile(
-                    f"{self.name}/{key} has {len(found.get(key, b''))} of its {self.sizes[key]}"
-                    " bytes: fetch it again"
-                )
-        return found
-
-    def _metadata(self) -> dict[str, dict[str, Any]]:
-        """The JSON of every metadata file, by its key."""
-        keys = [k for k in self.keys if _split(k)[1] in (".zgroup", ".zarray", ".zattrs")]
-        if ".zmetadata" in self.sizes:
-            entries = self._json([".zmetadata"])[".zmetadata"].get("metadata")
-            if not isinstance(entries, dict):
-                raise CorruptFile(f"{self.name}/.zmetadata holds no metadata: fetch it again")
-            # What was added after the metadata were gathered is not in them.
-            if entries.keys() >= {k for k in keys if not k.endswith(".zattrs")}:
-                return {key: self._object(key, value) for key, value in entries.items()}
-        return self._json(keys)
-
-    def _json(self, keys: list[str]) -> dict[str, dict[str, Any]]:
-        size = sum(self.sizes[key] for key in keys)
-        if size > MAX_METADATA:
-            raise CorruptFile(f"{self.name} has {size:,} bytes of metadata, more than NWB has")
-        found = {}
-        for key, data in self.fetch(keys).items():
-            with boundary(f"{self.name}/{key}"):
-                found[key] = self._object(key, json.loads(data))
-        return found
-
-    def _object(self, key: str, value: object) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise CorruptFile(f"{self.name}/{key} is no JSON object: fetch it again")
-        return value
-
-    def _build(self) -> None:
-        """Groups and what is in them. A node that no group holds would be left out in silence."""
-        nodes = {key: _split(key) for key in self.metadata}
-        self.children = {path: set() for path, kind in nodes.values() if kind == ".zgroup"}
-        arrays = {path for path, kind in nodes.values() if kind == ".zarray"}
-        for key, (path, _) in nodes.items():
-            parent, name = _split(path)
-            known = path in self.children or path in arrays
-            if path and (parent not in self.children or name in ("", ".", "..") or not known):
-                raise CorruptFile(f"{self.name}/{key} is in no group of it: fetch the store again")
-            if path:
-                self.children[parent].add(name)
-        if "" not in self.children or "" in arrays or arrays & self.children.keys():
-            raise CorruptFile(f"{self.name} has a node that is both group and array")
-
-
 class ZarrTree:
     """An open store."""
 
-    def __init__(self, store: _Store) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
 
     @property
@@ -139,18 +54,18 @@ class ZarrTree:
         keys: dict[str, None] = {}
         for array in arrays:
             if isinstance(array, ZarrArray):
-                # One that cannot be read says so when it is read.
+                # An array that cannot be read says so when it is read.
                 with suppress(CorruptFile, UnsupportedFile):
                     keys |= dict.fromkeys(array.chunk_keys())
-        wanted = [key for key in keys if key not in self._store.held]
-        if wanted:
-            self._store.held |= self._store.fetch(wanted)
+        missing = [key for key in keys if key not in self._store.held]
+        if missing:
+            self._store.held |= self._store.fetch(missing)
 
 
 class ZarrGroup:
     """A group of a store."""
 
-    def __init__(self, store: _Store, path: str) -> None:
+    def __init__(self, store: Store, path: str) -> None:
         self._store = store
         self.path = path
 
@@ -159,13 +74,13 @@ class ZarrGroup:
         return self.path
 
     def names(self) -> list[str]:
-        return sorted(self._store.children[self.path] | _links(self._store, self.path).keys())
+        return sorted(self._store.children[self.path] | self._store.links(self.path).keys())
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self.names()
 
     def link(self, name: str) -> str | None:
-        links = _links(self._store, self.path)
+        links = self._store.links(self.path)
         if name in self._store.children[self.path] or name not in links:
             return None
         target = links[name]
@@ -177,9 +92,7 @@ class ZarrGroup:
 
     def array(self, name: str) -> ZarrArray | None:
         path = self._resolve(name)
-        if path is None or _join(path, ".zarray") not in self._store.metadata:
-            return None
-        return ZarrArray(self._store, path)
+        return ZarrArray(self._store, path) if path in self._store.arrays else None
 
     def attribute(self, name: str, default: Any) -> Any:
         return _attribute(self._store.attributes(self.path), name, default)
@@ -201,9 +114,9 @@ class ZarrGroup:
             if here not in self._store.children:
                 return None
             if part in self._store.children[here]:
-                here = _join(here, part)
+                here = join(here, part)
                 continue
-            target = _links(self._store, here).get(part)
+            target = self._store.links(here).get(part)
             if target is None or hops == MAX_HOPS:
                 return None
             hops += 1
@@ -215,34 +128,25 @@ class ZarrGroup:
 class ZarrArray:
     """An array of a store."""
 
-    def __init__(self, store: _Store, path: str) -> None:
+    def __init__(self, store: Store, path: str | None) -> None:
+        assert path is not None
         self._store = store
         self.path = path
+        layout = ArrayV3 if store.format == 3 else ArrayV2
         with boundary(path):
-            meta = ArrayMetadata.model_validate(store.metadata[_join(path, ".zarray")])
-            self._dtype = meta.numpy_dtype
-        self._meta = meta
+            self._layout: ArrayV2 | ArrayV3 = layout(store.arrays[path], store.attributes(path))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its shape; that of a scalar is (), which hdmf-zarr keeps as an array of one."""
-        scalar = self._store.attributes(self.path).get("zarr_dtype") == "scalar"
-        return () if scalar and self._meta.shape == [1] else tuple(self._meta.shape)
+        return self._layout.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._dtype
+        return self._layout.dtype
 
     @property
     def kind(self) -> Kind:
-        if self._dtype.kind in "SU":
-            return "text"
-        if self._dtype.kind != "O":
-            return "number" if self._dtype.kind in "iufb" else "other"
-        if [item.id in TEXT_FILTERS for item in self._meta.plain_filters] == [True]:
-            return "text"
-        references = self._store.attributes(self.path).get("zarr_dtype") == "object"
-        return "reference" if references else "other"
+        return self._layout.kind
 
     def attribute(self, name: str, default: Any) -> Any:
         return _attribute(self._store.attributes(self.path), name, default)
@@ -258,62 +162,50 @@ class ZarrArray:
 
     def read(self) -> NDArray[Any]:
         keys = self.chunk_keys()
-        if not keys:
-            return np.empty(self.shape, dtype=self._dtype)
+        if not prod(self._layout.grid):
+            return np.empty(self.shape, dtype=self.dtype)
         held = {key: self._store.held.pop(key) for key in keys if key in self._store.held}
         missing = [key for key in keys if key not in held]
         held |= self._store.fetch(missing) if missing else {}
         with boundary(self.path):
-            chunks = {key.removeprefix(f"{self.path}/"): held.pop(key) for key in keys}
-            return decode(self._meta, chunks).reshape(self.shape)
+            return self._layout.decode({self._name(key): held.pop(key) for key in keys})
 
     def texts(self) -> list[str]:
         return [decoded(value) for value in self.read().reshape(-1).tolist()]
 
+    def unwritten(self) -> int:
+        return self._layout.unwritten(self._stored())
+
     def chunk_keys(self) -> list[str]:
-        """The key of each of its chunks, in C order, when it passes `check`."""
-        meta = self._meta
-        if self.kind in ("reference", "other") or meta.not_decoded():
-            how = ", ".join(meta.not_decoded()) or str(meta.dtype)
-            raise UnsupportedFile(f"{self.path} is encoded as {how[:80]}, which is not read here")
-        wanted = prod(meta.grid)
-        if not wanted:
+        """The key of each of its chunks that is in the store, when it passes `check`."""
+        layout = self._layout
+        if unknown := layout.undecodable():
+            raise UnsupportedFile(f"{self.path} is encoded as {unknown[:80]}, which is not read")
+        n_chunks = prod(layout.grid)
+        if not n_chunks:
             return []
-        there = [key for key in self._store.below(self.path) if not _split(key)[1].startswith(".z")]
-        stored = sum(self._store.sizes[key] for key in there)
-        # Chunks at the edges are kept whole, and so is what decoding makes of them.
-        whole = tuple(n * c for n, c in zip(meta.grid, meta.chunks, strict=True))
-        bound(self.path, whole, max(1, self._dtype.itemsize), stored)
-        # Zarr reads a missing chunk as the fill value, and some writers leave out chunks of nothing
-        # else. hdmf-zarr writes all of them: zarr 2 does unless it is told not to, and hdmf-zarr
-        # has no option for that. One that is not there was lost.
-        keys = [_join(self.path, n) for n in meta.chunk_names()] if wanted <= len(there) else there
-        found = sum(key in self._store.sizes for key in keys)
-        if found < wanted:
+        names = self._stored()
+        size = sum(self._store.sizes[join(self.path, name)] for name in names)
+        itemsize = max(1, self.dtype.itemsize)
+        # Zarr 3 does not write chunks of nothing but the fill value: a small array may have none.
+        small = prod(layout.whole) * itemsize <= FREE_BYTES
+        if size or self._store.format == 2 or not small:
+            bound(self.path, layout.whole, itemsize, size)
+        keys = [join(self.path, name) for name in layout.chunk_names(names)]
+        lost = layout.unwritten(names)
+        if lost and self._store.format == 2:
             raise CorruptFile(
-                f"{self.path} has {found} of its {wanted} chunks, the rest is lost: fetch it again"
+                f"{self.path} has {n_chunks - lost} of its {n_chunks} chunks, the rest is lost:"
+                " fetch it again"
             )
         return keys
 
+    def _stored(self) -> list[str]:
+        """The names of the files below the array."""
+        return [self._name(key) for key in self._store.below(self.path)]
 
-def _links(store: _Store, path: str) -> dict[str, str | None]:
-    """Where each link of the group at `path` leads, from the root; None is another store.
-
-    hdmf-zarr writes the source of a link relative to the store: "." is the store itself.
-    """
-    entries = store.attributes(path).get("zarr_link", [])
-    found: dict[str, str | None] = {}
-    for entry in entries if isinstance(entries, list) else [entries]:
-        name, target, source = (
-            (entry.get(key) for key in ("name", "path", "source"))
-            if isinstance(entry, dict)
-            else (None, None, None)
-        )
-        if not (isinstance(name, str) and isinstance(target, str)):
-            raise CorruptFile(f"{path or store.name} has a link that leads nowhere: {entry!r:.80}")
-        inside = isinstance(source, str) and posixpath.normpath(source) == "."
-        found[name] = target if inside else None
-    return found
+    def _name(self, key: str) -> str:
+        return key.removeprefix(f"{self.path}/")
 
 
 def _attribute(attributes: dict[str, Any], name: str, default: Any) -> Any:
@@ -326,13 +218,3 @@ def _attributes(attributes: dict[str, Any], name: str) -> list[str]:
     value = attributes.get(name)
     values = value if isinstance(value, list) else [value]
     return [decoded(item) for item in values if isinstance(item, str | int | float)]
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}/{name}" if path else name
-
-
-def _split(key: str) -> tuple[str, str]:
-    """The folder and the last part of a key."""
-    folder, _, name = key.rpartition("/")
-    return folder, name

@@ -1,7 +1,7 @@
-"""The gradients of a batch's loss, of all ranks together.
+"""The gradients of a batch's loss, over all ranks.
 
-A batch is computed in parts: one after the other, each on a whole device, or side by side by the
-cores of one CPU.
+A batch is computed in microbatches: one after the other, or, on a CPU, side by side, each on a
+thread of its own.
 """
 
 from __future__ import annotations
@@ -22,79 +22,92 @@ from neurobrick_model.training.throughput import Meter
 
 
 class Gradients:
-    """Cuts this rank's windows of a step and leaves the gradients of the whole batch's loss in the
-    model. `team`: the cores that share the work, if they do."""
+    """Makes this rank's windows of a step, and leaves the gradients of the whole batch's loss in
+    the model's parameters.
+
+    Args:
+        objective: the model with its loss.
+        batch_maker: makes the windows.
+        settings: size of batch and microbatch, and the number of steps.
+        ranks: the processes that share the batch.
+        threads: the CPU threads that share this rank's windows; None to take microbatches in turn.
+        meter: counts the windows.
+    """
 
     def __init__(
         self,
         objective: Objective,
-        cutter: BatchMaker,
+        batch_maker: BatchMaker,
         settings: TrainingSettings,
         ranks: Ranks,
-        team: CpuThreads | None,
+        threads: CpuThreads | None,
         meter: Meter,
     ) -> None:
-        self.team = team
+        self.threads = threads
         self.shares = shares(
             settings.batch,
             settings.microbatch,
             ranks.rank,
             ranks.count,
-            least=team.size if team else 1,
+            least=threads.count if threads else 1,
         )
-        self.feed = Prefetcher(cutter, self.shares)
-        self._objective, self._cutter, self._steps = objective, cutter, settings.steps
+        self.prefetcher = Prefetcher(batch_maker, self.shares)
+        self._objective, self._batch_maker = objective, batch_maker
+        self._steps = settings.steps
         self._ranks, self._meter = ranks, meter
         self._parallel: nn.Module = objective
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """While the ranks, which can talk to each other, average their gradients."""
+        """Within the block, which must lie within `Ranks.joined`, gradients are averaged over the
+        ranks."""
         self._parallel = self._ranks.parallel(self._objective)
         try:
             yield
         finally:
-            # Before the ranks part: what averages would be the last to hold their group, and free
-            # it with the interpreter locked, waiting for threads that wait for the lock.
+            # Let go of the wrapper before the ranks part. It would be the last holder of their
+            # process group, and freeing the group then waits, with the interpreter locked, for
+            # threads that wait for the interpreter.
             self._parallel = self._objective
 
-    def others_learn(self) -> None:
-        """Other parameters learn from now on."""
+    def learning_changed(self) -> None:
+        """To be called when other parameters learn from now on."""
         if self._parallel is not self._objective:
-            self._parallel = self._ranks.parallel(self._objective)  # which looks at them once
+            # The wrapper lists the parameters that learn when it is made.
+            self._parallel = self._ranks.parallel(self._objective)
 
     def compute(self, step: int) -> Tensor:
-        """Gradients of `step`. Returns the sums (readouts, 4) of `Objective` over this rank's
-        windows."""
-        return self._by_team(self.team, step) if self.team else self._in_turn(step)
+        """Set the gradients of `step`. Returns the sums (readouts, 4) of `Objective` over this
+        rank's windows."""
+        return self._on_threads(self.threads, step) if self.threads else self._in_turn(step)
 
-    def no_sums(self) -> Tensor:
-        """The sums of no window."""
+    def zero_sums(self) -> Tensor:
+        """Sums (readouts, 4) to add to."""
         return torch.zeros(len(self._objective.widths), 4, device=self._objective.shares.device)
 
     def _in_turn(self, step: int) -> Tensor:
-        """By one microbatch after the other, while the next step's are cut."""
+        """One microbatch after the other. On a GPU, the next step's are made meanwhile."""
         ranks = self._ranks
-        batches = self.feed.take(step)
+        batches = self.prefetcher.take(step)
         self._meter.count(batches)
         weights = ranks.sum(torch.stack([batch.weights for batch in batches]).sum(0))
-        sums = self.no_sums()
+        sums = self.zero_sums()
         for number, batch in enumerate(batches, 1):
             last = number == len(batches)
-            with nullcontext() if last else ranks.apart(self._parallel):
+            with nullcontext() if last else ranks.without_averaging(self._parallel):
                 part = self._parallel(batch)
-                # Ranks are averaged over; what is wanted is the sum of what they have.
+                # Gradients are averaged over the ranks; their sum is needed.
                 (self._objective.loss(part, weights) * ranks.count).backward()
             sums += part.detach()
         if step + 1 < self._steps:
-            self.feed.look_ahead(step + 1)
+            self.prefetcher.look_ahead(step + 1)
         return sums
 
-    def _by_team(self, team: CpuThreads, step: int) -> Tensor:
-        """By cores that each cut and compute microbatches of their own. They are added up in their
-        order, so that which core was faster is no matter."""
+    def _on_threads(self, threads: CpuThreads, step: int) -> Tensor:
+        """Each thread makes and computes microbatches of its own. Their gradients are added in the
+        order of the microbatches, so that the sum does not depend on which thread was faster."""
         parameters = [p for p in self._objective.parameters() if p.requires_grad]
-        batches = list(team.map(partial(self._cutter.cut, step), self.shares))
+        batches = list(threads.map(partial(self._batch_maker.cut, step), self.shares))
         self._meter.count(batches)
         weights = torch.stack([batch.weights for batch in batches]).sum(0)
 
@@ -103,9 +116,9 @@ class Gradients:
             loss = self._objective.loss(part, weights)
             return part.detach(), torch.autograd.grad(loss, parameters)
 
-        sums = self.no_sums()
+        sums = self.zero_sums()
         total: list[Tensor] = []
-        for part, gradients in team.map(compute, batches):
+        for part, gradients in threads.map(compute, batches):
             sums += part
             if total:
                 torch._foreach_add_(total, gradients)

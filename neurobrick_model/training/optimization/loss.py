@@ -1,6 +1,7 @@
-"""The objective: of each readout a weighted loss, as sums that microbatches and ranks can add up.
+"""The loss: for each readout a weighted mean, kept as sums that microbatches and ranks can add up.
 
-A behavior's is the squared error of its z-scores; of what is discrete, the cross-entropy.
+The loss of a behavior is the squared error of its z-scores. The loss of a column with classes is
+the cross-entropy.
 """
 
 from __future__ import annotations
@@ -17,75 +18,88 @@ from neurobrick_model.data.readouts import ReadoutTargets
 from neurobrick_model.model.perceiver import Perceiver
 from neurobrick_model.training.batches import Batch
 
-ERROR, NOTHING, GUESS, WEIGHT = range(4)
+# Columns of the sums.
+LOSS, NULL_LOSS, PREDICTION, WEIGHT = range(4)
 
 
 class Objective(nn.Module):
     """The decoder with its loss: a batch in, sums out.
 
-    Args: the decoder, the precision of its products, and what it decodes beside the target.
+    Args:
+        model: the decoder.
+        precision: dtype of its matrix products.
+        further: the readouts that are decoded beside the target.
     """
 
-    shares: Tensor  # (readouts,) what each one's loss counts, the target's first
+    shares: Tensor  # (readouts,) weight of each readout in the total loss; the target's is 1
 
     def __init__(
-        self, model: Perceiver, precision: torch.dtype, others: Sequence[ReadoutTargets] = ()
+        self, model: Perceiver, precision: torch.dtype, further: Sequence[ReadoutTargets] = ()
     ) -> None:
         super().__init__()
         self.model = model
         self.precision = precision
-        widths = [one.readout.width for one in others]
+        widths = [targets.readout.width for targets in further]
         self.widths = [model.readout.out_features - sum(widths), *widths]
-        shares = torch.tensor([1.0, *(one.share for one in others)])
+        shares = torch.tensor([1.0, *(targets.share for targets in further)])
         self.register_buffer("shares", shares.to(model.latent_time.device), persistent=False)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Weighted sums over the batch's samples, (readouts, 4) float32: of the loss, of the loss
-        that guessing nothing would make, of what the guess holds, and of the weights."""
+        """Sums over the batch's samples, each times its weight: (readouts, 4) float32.
+
+        The columns are the loss; the loss of the null model, which reads no spikes; for a behavior
+        the mean square of the prediction, for classes the number of correct predictions; and the
+        weights themselves.
+        """
         mixed = self.precision != torch.float32
         with torch.autocast(batch.target[0].device.type, self.precision, enabled=mixed):
-            guess = self.model(batch.keys, batch.queries, batch.dropout_keys)
-        parts = zip(guess.float().split(self.widths, -1), batch.target, batch.weight, strict=True)
+            prediction = self.model(batch.keys, batch.queries, batch.dropout_keys)
+        predictions = prediction.float().split(self.widths, -1)
+        readouts = zip(predictions, batch.target, batch.weight, strict=True)
         return torch.stack([
-            _classes(*part) if part[1].dtype == torch.int64 else _values(*part) for part in parts
+            _class_sums(*readout) if readout[1].dtype == torch.int64 else _behavior_sums(*readout)
+            for readout in readouts
         ])  # fmt: skip
 
     def loss(self, sums: Tensor, weights: Tensor) -> Tensor:
-        """What is minimized: of a part of a batch, its `sums` by the whole batch's `weights`
-        (readouts,), so that parts add up."""
-        return (self.shares * sums[:, ERROR] / weights.clamp(min=1e-6)).sum()
+        """What is minimized, a scalar. `sums` are those of a part of a batch; `weights` (readouts,)
+        are the weights of the whole batch, so that the losses of its parts add up to its loss."""
+        return (self.shares * sums[:, LOSS] / weights.clamp(min=1e-6)).sum()
 
 
-def _values(guess: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Of a behavior, each sample its mean over axes; nothing is the mean, z-scored zeros."""
-    squares = torch.stack([(guess - target).square(), target.square(), guess.detach().square()])
+def _behavior_sums(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Sums (4,) of a behavior; each sample counts the mean over its axes.
+
+    The null model always predicts the mean, which is zero after z-scoring.
+    """
+    squares = torch.stack(
+        [(prediction - target).square(), target.square(), prediction.detach().square()]
+    )
     return torch.cat([(squares.mean(-1) * weight).sum((1, 2)), weight.sum()[None]])
 
 
-def _classes(guess: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Of classes: nothing is no class more likely than another, and a guess holds as much as it is
-    right."""
-    error = functional.cross_entropy(
-        guess.movedim(-1, 1), target.clamp(min=0), reduction="none"
+def _class_sums(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Sums (4,) of a column with classes. In the null model all classes are equally likely."""
+    loss = functional.cross_entropy(
+        prediction.movedim(-1, 1), target.clamp(min=0), reduction="none"
     )  # fmt: skip
-    right = (guess.argmax(-1) == target).float()
-    nothing = torch.full_like(error, math.log(guess.shape[-1]))
-    sums = torch.stack([error, nothing, right, torch.ones_like(error)]) * weight
+    correct = (prediction.argmax(-1) == target).float()
+    null_loss = torch.full_like(loss, math.log(prediction.shape[-1]))
+    sums = torch.stack([loss, null_loss, correct, torch.ones_like(loss)]) * weight
     return sums.sum((1, 2))
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What sums over some batches say: the `loss`, what guessing nothing would lose, and the
-    variance of the guesses as a share of that of the truth."""
+    """How well a behavior was predicted over some batches."""
 
-    loss: float
-    null_loss: float
-    spread: float
+    loss: float  # mean squared error, in variances of the behavior
+    null_loss: float  # the same of always predicting the mean
+    spread: float  # variance of the predictions, as a share of the behavior's
 
     @classmethod
     def of(cls, sums: Tensor) -> Scores:
-        """Of added-up sums (4,) of a behavior."""
-        error, nothing, guess, weight = sums.tolist()
+        """The scores that the added-up sums (4,) of a behavior make."""
+        loss, null_loss, prediction, weight = sums.tolist()
         weight = max(weight, 1e-6)
-        return cls(error / weight, nothing / weight, guess / max(nothing, 1e-12))
+        return cls(loss / weight, null_loss / weight, prediction / max(null_loss, 1e-12))

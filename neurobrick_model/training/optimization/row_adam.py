@@ -1,4 +1,4 @@
-"""Adam for embeddings of which a batch touches few rows."""
+"""Adam for embedding tables. A batch uses few of their rows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 
 class RowAdam(torch.optim.Optimizer):
-    """Adam (Kingma & Ba 2015) in which each row of a matrix is a parameter of its own: a row that
-    has no gradient is not moved by old momentum, its moments do not fade, and bias correction
-    counts the row's own updates. So a unit that is seldom seen learns as if it were always there.
+    """Adam (Kingma & Ba 2015) that treats each row of a matrix as a parameter of its own.
+
+    A row without a gradient does not move, and its moments do not decay. Bias correction counts the
+    updates of the row, not the steps of the run. So a unit that few batches contain learns as if
+    every batch contained it.
 
     With `trust`, the update of a row is scaled to the norm of the row, as LAMB does (You et al.
-    2020): with as large a rate as LAMB likes, rows would be thrown about otherwise.
+    2020). LAMB's learning rates are too large for rows without it.
     """
 
     def __init__(
@@ -31,19 +33,19 @@ class RowAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Move the rows that have a gradient. A row's gradient is zero where no window has read it,
-        and hardly ever otherwise, so nothing else need say which were touched."""
+        """Update the rows that have a gradient: those with a gradient that is not all zeros. A row
+        that some window used hardly ever has a gradient of exact zeros."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    self._move(weight, weight.grad, group)
+                    self._update(weight, weight.grad, group)
 
-    def _move(self, weight: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, weight: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[weight]
         if not state:
-            state["updates"] = torch.zeros_like(weight[:, :1])
-            state["mean"] = torch.zeros_like(weight)
-            state["square"] = torch.zeros_like(weight)
+            state["updates"] = torch.zeros_like(weight[:, :1])  # (rows, 1) updates of each row
+            state["mean"] = torch.zeros_like(weight)  # (rows, dim) first moment
+            state["square"] = torch.zeros_like(weight)  # (rows, dim) second moment
         first, second = group["betas"]
         updates, mean, square = state["updates"], state["mean"], state["square"]
         touched = gradient.ne(0).any(1, keepdim=True).to(weight.dtype)

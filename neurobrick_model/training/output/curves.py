@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -28,31 +29,22 @@ class Curves:
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
-        name = f"events.out.tfevents.{time.time_ns():020d}.{socket.gethostname()}"
-        self._path = folder / name
+        self._path = folder / f"events.out.tfevents.{time.time_ns():020d}.{socket.gethostname()}"
         with writing(self._path):
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("wb")
-        self._records = RecordWriter(self._file)
         self._add(Event(file_version="brain.Event:2"))
         self._add(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
 
-    def point(self, name: str, value: float, step: int) -> None:
-        """Add a point to the curve called `name`."""
-        points = Summary(value=[Summary.Value(tag=name, simple_value=value)])
-        self._add(Event(step=step, summary=points))
+    def points(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a point to each of the curves that `values` names."""
+        points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._add(Event(step=step, summary=Summary(value=points)))
 
     def text(self, name: str, text: str, step: int) -> None:
         """Add a text."""
         self._add(Event(step=step, summary=text_summary(name, text)))
 
-    def close(self) -> None:
-        """Close the file."""
-        with writing(self._path):
-            self._file.close()
-
     def _add(self, event: Event) -> None:
         event.wall_time = time.time()
-        with writing(self._path):
-            self._records.write(event.SerializeToString())
-            self._records.flush()
+        with writing(self._path), self._path.open("ab") as file:
+            RecordWriter(file).write(event.SerializeToString())

@@ -34,18 +34,12 @@ class Log:
     def write(self, step: int, **values: float | None) -> None:
         """Log `values` as they are after `step` steps. A value of None has no point on a curve."""
         self._append({"step": step, **values})
-        for name, value in values.items():
-            if value is not None:
-                self._curves.point(name, value, step)
+        self._curves.points(step, {k: value for k, value in values.items() if value is not None})
 
     def say(self, step: int, warning: str) -> None:
         """Log a warning."""
         self._append({"step": step, "warning": warning})
         self._curves.text("warning", warning, step)
-
-    def close(self) -> None:
-        """Close the files."""
-        self._curves.close()
 
     def _append(self, record: dict[str, Any]) -> None:
         self.records.append(record)

@@ -1,4 +1,5 @@
-"""A trained decoder learns new sessions; what it knew stays as it was, and so does its folder."""
+"""A trained decoder learns new sessions. It decodes the others as before, and its folder is not
+written to."""
 
 from __future__ import annotations
 
@@ -51,7 +52,7 @@ def base(stores: FakeDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def identified(base: Path, stores: FakeDataset) -> Path:
-    """The same with new/c and new/d, by identification."""
+    """The base, adapted to new/c and new/d by identification."""
     return fit(new(base, name="identified"), stores)
 
 
@@ -70,13 +71,13 @@ def new(base: Path, way: Any = "identify", *more: str, **settings: Any) -> Recip
 
 
 def shared(folder: Path) -> dict[str, Tensor]:
-    """The weights but for the embeddings of units and sessions."""
+    """The weights without the embeddings of units and sessions."""
     state = Decoder.load(folder).model.state_dict()
     return {name: weight for name, weight in state.items() if name not in TABLES}
 
 
 def last(folder: Path) -> dict[str, Any]:
-    """The state after the last step: what is kept may be that of a step before."""
+    """The state after the last step; the weights that are kept may be those of an earlier step."""
     path = checkpoints(folder, 1).paths()[-1]
     assert path.stem.endswith("6")
     return load_state(path)
@@ -86,10 +87,10 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-# What is open is settled
+# Settings that are left open
 
 
-def test_what_is_not_said_is_as_in_the_base(base: Path) -> None:
+def test_open_settings_are_inherited_from_the_base(base: Path) -> None:
     recipe = new(base, "identify", "data.target_rate=20", labels="30s")
     was = Recipe.from_yaml(base / "recipe.yaml")
     assert recipe.name == "base-identify-30s"
@@ -122,8 +123,8 @@ def test_a_recipe_is_resolved_once(base: Path, monkeypatch: pytest.MonkeyPatch) 
     assert resolve(resolve(fresh)).model_dump() == fresh.model_dump()
 
 
-def test_what_is_named_at_will_is_replaced_as_a_whole(base: Path, tmp_path: Path) -> None:
-    """So that less can be asked for than the base was asked."""
+def test_mappings_with_user_chosen_keys_are_replaced_as_a_whole(base: Path, tmp_path: Path) -> None:
+    """So a recipe can name fewer of them than the base."""
     rich = shutil.copytree(base, tmp_path / "rich")
     rule = "{{table: trials, start: go, where: {{{}}}}}"
     settings = Recipe.from_yaml(base / "recipe.yaml", [
@@ -158,7 +159,9 @@ def test_a_decoder_without_a_recipe_can_be_adapted(base: Path, tmp_path: Path) -
         ("adapt.unfreeze=0.1", "did you mean unfreeze_at"),
     ],
 )
-def test_a_contradiction_is_an_error(base: Path, override: str, message: str) -> None:
+def test_settings_that_contradict_the_base_are_an_error(
+    base: Path, override: str, message: str
+) -> None:
     with pytest.raises(RecipeError, match=message):
         new(base, "identify", override)
 
@@ -204,7 +207,7 @@ def test_another_target_is_an_error(base: Path, stores: FakeDataset) -> None:
 # What learns, and what stays
 
 
-def test_identification_changes_nothing_that_was_known(
+def test_identification_leaves_the_bases_sessions_bit_for_bit(
     base: Path, identified: Path, stores: FakeDataset
 ) -> None:
     decoder, was = Decoder.load(identified), Decoder.load(base)
@@ -254,9 +257,7 @@ def test_unfreezing_lets_all_weights_learn_from_its_step_on(
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb", "muon"])
-def test_a_frozen_weight_does_not_even_decay(
-    base: Path, stores: FakeDataset, optimizer: str
-) -> None:
+def test_frozen_weights_do_not_decay(base: Path, stores: FakeDataset, optimizer: str) -> None:
     settings = (f"training.optimizer={optimizer}", "training.ema=0.5", "training.weight_decay=0.5")
     run = start(new(base, "identify", *settings), stores)
     for step in range(4):
@@ -275,16 +276,16 @@ def test_finetuning_starts_from_the_base_and_scratch_does_not(
                 assert torch.equal(weights[name], weight) == alike
 
 
-def test_other_ways_leave_the_new_sessions_only(base: Path, stores: FakeDataset) -> None:
-    """The shared weights are no longer those that the base's sessions were learned with."""
+def test_other_ways_keep_the_new_sessions_only(base: Path, stores: FakeDataset) -> None:
+    """Because the shared weights have changed since the base's sessions were learned."""
     for way, parent in (("finetune", "base"), ("scratch", None)):
         spec = Decoder.load(fit(new(base, way), stores)).spec
         assert [session.id for session in spec.sessions] == ["new/c", "new/d"]
         assert (spec.parent and spec.parent.name) == parent
 
 
-def test_new_sessions_are_in_the_units_of_the_readout(base: Path, stores: FakeDataset) -> None:
-    """z-scored as the base's were, whatever they are themselves; from scratch, as they are."""
+def test_new_sessions_are_normalized_as_the_base(base: Path, stores: FakeDataset) -> None:
+    """z-scored with the base's mean and deviation; from scratch, with their own."""
     slow = FakeDataset(stores["new/c"].with_(values=stores["new/c"].values / 5))
     std = {way: start(new(base, way), slow).corpus.targets.std for way in ("identify", "scratch")}
     assert tuple(std["identify"][0].tolist()) == Decoder.load(base).spec.sessions[0].std
@@ -292,7 +293,7 @@ def test_new_sessions_are_in_the_units_of_the_readout(base: Path, stores: FakeDa
 
 
 def test_readouts_keep_their_units_and_classes(stores: FakeDataset, tmp_path: Path) -> None:
-    """Also those that the new session has no sample of, or not of every class."""
+    """Also readouts and classes of which the new session has no sample."""
     data = {"sessions": ["sim/*"], "readouts": READOUTS}
     settings = {**TINY, "name": "base", "runs": tmp_path, "data": data}
     several = FakeDataset(*(with_more(stores[id], 1) for id in ("sim/a", "sim/b")))
@@ -388,7 +389,7 @@ def test_a_resume_on_either_side_of_the_unfreezing_gives_the_weights_of_an_unbro
                 assert torch.equal(weight, resumed[kind][name]), name
 
 
-def test_a_run_does_not_go_on_from_another_base(
+def test_a_run_is_not_resumed_from_another_base(
     base: Path, stores: FakeDataset, tmp_path: Path
 ) -> None:
     moved = shutil.copytree(base, tmp_path / "base")

@@ -23,7 +23,6 @@ from neurobrick_model.evaluation.decoded import Decoded
 from neurobrick_model.recipe.settings import BaselineSettings, DataSettings
 from neurobrick_model.report.comparison import render
 from neurobrick_model.report.label_efficiency import FinishedRun
-from neurobrick_model.training.output.watch import Watch
 from tests.support.model.baselines import ALL, QUICK, corpus_of, decoded
 from tests.support.model.fakes import FakeDataset, FakeSession
 
@@ -46,13 +45,13 @@ def with_labels_changed(session: FakeSession, split: str) -> FakeSession:
 
 
 def test_no_baseline_sees_a_test_label(dataset: FakeDataset, usual: dict[str, Decoded]) -> None:
-    found = decoded(with_labels_changed(dataset["sim/a"], "test"), QUICK)
+    changed = decoded(with_labels_changed(dataset["sim/a"], "test"), QUICK)
     for name in ALL:
-        assert np.array_equal(found[name].guess, usual[name].guess)
-        assert not np.array_equal(found[name].truth, usual[name].truth)
+        assert np.array_equal(changed[name].guess, usual[name].guess)
+        assert not np.array_equal(changed[name].truth, usual[name].truth)
 
 
-def test_validation_labels_choose_and_teach_nothing(
+def test_validation_labels_only_choose_settings(
     dataset: FakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kalman, "DELAYS", (1,))
@@ -83,19 +82,19 @@ def test_the_same_seed_gives_the_same_numbers_on_any_number_of_cores(dataset: Fa
 
 def test_a_sessions_baselines_do_not_depend_on_the_other_sessions(dataset: FakeDataset) -> None:
     settings = DataSettings(target_rate=20, normalize="session")
-    both, one = (
+    both, alone = (
         baselines(Corpus.from_dataset(sessions, settings), QUICK, 0)  # type: ignore[arg-type]
         for sessions in (dataset, FakeDataset(dataset["sim/b"]))
     )
     for name in ALL:
-        guesses = (found[name].decoded["sim/b"].guess for found in (both, one))
+        guesses = (fitted[name].decoded["sim/b"].guess for fitted in (both, alone))
         np.testing.assert_allclose(*guesses, atol=1e-6)
 
 
 def test_each_decodes_tuned_units(dataset: FakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_training, "EPOCHS", 60)
-    for one in decoded(dataset["sim/a"], QUICK).values():
-        assert one.r2 > 0.5
+    for baseline in decoded(dataset["sim/a"], QUICK).values():
+        assert baseline.r2 > 0.5
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
@@ -103,19 +102,19 @@ def test_a_session_without_scored_samples_is_decoded_to_nothing(
     split: str, dataset: FakeDataset
 ) -> None:
     session = dataset["sim/a"]
-    found = decoded(session.with_(splits={**session.splits, split: Intervals()}), QUICK)
-    for one in found.values():
-        assert one.guess.shape == (0 if split == "test" else 40, 2)
-        assert np.isfinite(one.guess).all()
+    without = session.with_(splits={**session.splits, split: Intervals()})
+    for baseline in decoded(without, QUICK).values():
+        assert baseline.guess.shape == (0 if split == "test" else 40, 2)
+        assert np.isfinite(baseline.guess).all()
 
 
 @pytest.mark.parametrize("n_units", [1, 4])
-def test_units_that_never_fire_tell_nothing(n_units: int, dataset: FakeDataset) -> None:
+def test_silent_units_decode_nearly_nothing(n_units: int, dataset: FakeDataset) -> None:
     silent = dataset["sim/a"].with_(
         n_units=n_units, spike_times=np.zeros(0), spike_units=np.zeros(0, dtype=np.int32)
     )
-    for one in decoded(silent, QUICK).values():
-        assert np.ptp(one.guess, axis=0).max() < 0.02  # of a velocity of 0.1 m/s
+    for baseline in decoded(silent, QUICK).values():
+        assert np.ptp(baseline.guess, axis=0).max() < 0.02  # of a velocity of 0.1 m/s
 
 
 def test_one_unit_is_enough(dataset: FakeDataset) -> None:
@@ -124,9 +123,9 @@ def test_one_unit_is_enough(dataset: FakeDataset) -> None:
     alone = session.with_(
         n_units=1, spike_times=session.spike_times[kept], spike_units=session.spike_units[kept]
     )
-    for one in decoded(alone, QUICK).values():
-        assert np.isfinite(one.guess).all()
-        assert (one.guess.std(axis=0) > 1e-3).all()
+    for baseline in decoded(alone, QUICK).values():
+        assert np.isfinite(baseline.guess).all()
+        assert (baseline.guess.std(axis=0) > 1e-3).all()
 
 
 SMALL = SessionSize("sim/a", units=50, train=10_000, valid=1_000, reported=1_000, seconds=600.0)
@@ -175,7 +174,10 @@ def test_a_long_recording_shortens_networks_and_says_so() -> None:
     plan = Plan.for_sizes([SMALL, long], EVERY, free=10**12, cores=2)
     assert [line.split(":")[0] for line in plan.lines()] == ["baseline mlp", "baseline gru"]
     assert "up to 1,711 steps" in plan.lines()[0]
-    assert all("500 steps" in line and "10,000 steps" in line for line in plan.lines())
+    assert "500 steps" in plan.lines()[0]
+    assert "10,000 steps" in plan.lines()[0]
+    assert "200 steps" in plan.lines()[1]
+    assert "4,000 steps" in plan.lines()[1]
 
 
 @pytest.mark.parametrize(
@@ -202,17 +204,17 @@ def test_a_baseline_that_fails_is_left_out_and_the_others_are_reported(
 def test_a_run_is_reported_without_any_baseline(
     dataset: FakeDataset, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here because memory is short, which is said before training."""
+    """Memory is too short for it; a line says so before training."""
     monkeypatch.setattr(fit_all, "free_bytes", lambda device: 1000)
-    said: list[str] = []
+    lines: list[str] = []
 
-    class Lines(Watch):
+    class Lines(Progress):
         def say(self, line: str) -> None:
-            said.append(line)
+            lines.append(line)
 
     metrics = Trainer(recipe, dataset, Lines()).fit()  # type: ignore[arg-type]
-    left_out = [n for n, line in enumerate(said) if line.startswith("baseline ridge is left out:")]
-    assert left_out[0] < min(n for n, line in enumerate(said) if line.startswith("step "))
+    left_out = [n for n, line in enumerate(lines) if line.startswith("baseline ridge is left out:")]
+    assert left_out[0] < min(n for n, line in enumerate(lines) if line.startswith("step "))
     assert metrics["mean"]["baselines"] == {}
     assert metrics["mean"]["decoder"] == metrics["mean"]["decoder"]
     page = (recipe.folder / "report.html").read_text()
@@ -247,8 +249,8 @@ def test_progress_counts_every_setting_that_is_tried(dataset: FakeDataset) -> No
 def test_a_report_shows_every_baseline(dataset: FakeDataset, recipe: Recipe) -> None:
     recipe = recipe.model_copy(update={"baseline": QUICK})
     metrics = Trainer(recipe, dataset).fit()  # type: ignore[arg-type]
-    told = json.loads((recipe.folder / "metrics.json").read_text())
-    assert list(told["mean"]["baselines"]) == list(ALL)
+    written = json.loads((recipe.folder / "metrics.json").read_text())
+    assert list(written["mean"]["baselines"]) == list(ALL)
     page = (recipe.folder / "report.html").read_text()
     for name, label in zip(ALL, ("ridge", "Kalman", "MLP", "GRU"), strict=True):
         assert f"<th>{label}</th>" in page

@@ -11,7 +11,7 @@ import torch
 
 from neurobrick_model.baselines import network_training
 from neurobrick_model.baselines.binned_spikes import BinnedSession
-from neurobrick_model.baselines.networks import GRU
+from neurobrick_model.baselines.networks import GRU, MLP
 from neurobrick_model.data.corpus import Corpus
 from neurobrick_model.data.timeline import TICKS
 from tests.support.model.baselines import QUICK, corpus_of, decoded, poisson
@@ -45,11 +45,11 @@ def product_of_rates() -> FakeSession:
 
 def test_networks_learn_what_no_linear_map_can(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_training, "EPOCHS", 60)
-    found = decoded(product_of_rates(), QUICK.model_copy(update={"hidden": (32,)}))
-    assert found["ridge"].r2 < 0.1
-    assert found["kalman"].r2 < 0.1
-    assert found["mlp"].r2 > 0.6
-    assert found["gru"].r2 > 0.6
+    decoders = decoded(product_of_rates(), QUICK.model_copy(update={"hidden": (32,)}))
+    assert decoders["ridge"].r2 < 0.1
+    assert decoders["kalman"].r2 < 0.1
+    assert decoders["mlp"].r2 > 0.6
+    assert decoders["gru"].r2 > 0.6
 
 
 def test_the_gru_reads_every_sample_where_it_lies(corpus: Corpus, dataset: FakeDataset) -> None:
@@ -66,8 +66,8 @@ def test_the_gru_reads_every_sample_where_it_lies(corpus: Corpus, dataset: FakeD
         first = seconds[row] - 0.1 * (place[row] + 0.5)
         edges = first + 0.1 * np.arange(11)
         for unit in range(9):
-            mine = session.spike_times[session.spike_units == unit]
-            expected = [np.sum((mine >= a) & (mine < b)) for a, b in pairwise(edges)]
+            spikes = session.spike_times[session.spike_units == unit]
+            expected = [np.sum((spikes >= a) & (spikes < b)) for a, b in pairwise(edges)]
             assert windows.counts[window[row], unit].tolist() == expected
 
 
@@ -85,7 +85,7 @@ def test_training_ends_at_the_most_steps(
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     monkeypatch.setattr(network_training, "EPOCHS", 100)
     monkeypatch.setattr(network_training, "PATIENCE", 100)
-    monkeypatch.setattr(network_training, "EPOCH_STEPS", 2)
-    monkeypatch.setattr(network_training, "MOST_STEPS", 7)
+    monkeypatch.setattr(MLP, "epoch_steps", 2)
+    monkeypatch.setattr(MLP, "most_steps", 7)
     decoded(dataset["sim/a"], QUICK.model_copy(update={"which": ("mlp",)}))
     assert taken == 7

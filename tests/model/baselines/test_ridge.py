@@ -33,14 +33,14 @@ def test_ridge_features_are_roots_of_counts_around_each_sample(
     units = BinnedSession.of(corpus, 1).units
     base = corpus.spikes.base[1]
     times = np.array([1003.017, 1020.5])
-    found = features(torch.from_numpy(ticks(times)) + base, units, 0.1, 5).numpy()
-    assert found.shape == (2, 9 * 5)
+    roots = features(torch.from_numpy(ticks(times)) + base, units, 0.1, 5).numpy()
+    assert roots.shape == (2, 9 * 5)
     for row, t in enumerate(times):
         for unit in range(9):
-            mine = session.spike_times[session.spike_units == unit]
+            spikes = session.spike_times[session.spike_units == unit]
             edges = t - 0.25 + 0.1 * np.arange(6)
-            counts = [np.sum((mine >= a) & (mine < b)) for a, b in pairwise(edges)]
-            np.testing.assert_allclose(found[row, unit * 5 : unit * 5 + 5], np.sqrt(counts))
+            counts = [np.sum((spikes >= a) & (spikes < b)) for a, b in pairwise(edges)]
+            np.testing.assert_allclose(roots[row, unit * 5 : unit * 5 + 5], np.sqrt(counts))
 
 
 def test_ridge_is_the_weighted_least_squares_solution(dataset: FakeDataset) -> None:
@@ -142,3 +142,18 @@ def test_ridge_makes_no_matrix_of_the_features_where_there_are_fewer_samples(
     monkeypatch.setattr(ridge, "_Moments", never)
     recording = BinnedSession.of(corpus_of(wide_session(), rate=20), 0)
     assert torch.isfinite(fit(recording, QUICK.model_copy(update={"lags": 25})).weight).all()
+
+
+@pytest.mark.parametrize("lags", [3, 25])  # more samples than features, and fewer
+def test_ridge_is_that_of_scikit_learn(lags: int) -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    recording = BinnedSession.of(corpus_of(wide_session(), rate=20), 0)
+    train, settings = recording.train, QUICK.model_copy(update={"lags": lags})
+    assert (len(train) < 60 * lags) == (lags == 25)
+    model = fit(recording, settings)
+    x = features(train.time, recording.units, model.bin, lags).numpy()
+    penalty = model.alpha * np.var(x, axis=0).mean() * len(x)  # ours is relative, and of the mean
+    reference = linear_model.Ridge(alpha=penalty, tol=1e-10).fit(x, train.value.numpy())
+    np.testing.assert_allclose(model.weight.T, reference.coef_, rtol=1e-6, atol=1e-9)
+    decoded = (torch.from_numpy(x) - model.feature_mean) @ model.weight + model.target_mean
+    np.testing.assert_allclose(decoded, reference.predict(x), rtol=1e-6, atol=1e-9)

@@ -1,4 +1,4 @@
-"""The corpus is the dataset: same spikes, same samples, nothing of the held-out splits."""
+"""The corpus has the spikes and samples of the dataset; training sees no held-out split."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def test_a_spike_at_a_windows_start_is_in_it_and_one_at_its_stop_is_not(corpus: 
     assert cut.row.tolist() == units[rows].tolist()
 
 
-def test_a_session_of_days_is_told_apart_by_32_bits() -> None:
-    """The low bits of ticks come back every 256 s; the index says which turn it is."""
+def test_32_bits_suffice_for_sessions_of_days() -> None:
+    """The low bits of ticks repeat every 256 s; the index tells the repeats apart."""
     rng = np.random.default_rng(0)
     times = np.sort(np.concatenate([rng.uniform(0, 4e5, 4000), 256.0 * np.arange(1, 1500)]))
     session = fake_session("sim/long", 0, seconds=10.0).with_(
@@ -100,7 +100,7 @@ def test_training_windows_lie_wholly_inside_training_intervals(
     assert (covered > 0.98 * 48).all()  # of 48 s of training data in each session
 
 
-def test_intervals_shorter_than_a_window_are_given_whole(dataset: FakeDataset) -> None:
+def test_intervals_shorter_than_a_window_are_drawn_whole(dataset: FakeDataset) -> None:
     short = dataset["sim/a"].with_(
         splits={
             "train": Intervals([0.0, 10.0], [0.25, 30.0]),
@@ -120,7 +120,7 @@ def test_draws_repeat_with_the_seed(corpus: Corpus) -> None:
     assert not torch.equal(draw(corpus, 1.0, 9, seed=3).start, draw(corpus, 1.0, 9, seed=4).start)
 
 
-def test_normalization_looks_at_training_samples_only(dataset: FakeDataset) -> None:
+def test_normalization_uses_training_samples_only(dataset: FakeDataset) -> None:
     corpus = build(dataset, target_rate=1000)
     inside = [s.splits["train"].contains(s.timestamps) for s in dataset.values()]
     pool = np.concatenate(
@@ -145,7 +145,7 @@ def test_normalization_looks_at_training_samples_only(dataset: FakeDataset) -> N
         )
 
 
-def test_missing_samples_weigh_nothing_and_are_not_scored(dataset: FakeDataset) -> None:
+def test_missing_samples_have_weight_0_and_are_not_scored(dataset: FakeDataset) -> None:
     values = dataset["sim/a"].values.copy()
     values[::7, 1] = np.nan
     corpus = build(FakeDataset(dataset["sim/a"].with_(values=values)))
@@ -261,7 +261,7 @@ def test_queries_are_samples_of_their_window_and_differ_by_draw(corpus: Corpus) 
         ),
     ],
 )
-def test_what_cannot_be_trained_on_is_said(
+def test_sessions_that_cannot_be_trained_on_are_an_error(
     dataset: FakeDataset, change: dict[str, Any], settings: dict[str, Any], message: str
 ) -> None:
     broken: FakeSession = dataset["sim/a"].with_(**change)
@@ -270,7 +270,7 @@ def test_what_cannot_be_trained_on_is_said(
 
 
 @pytest.mark.parametrize("name", [None, "hand_vel"])
-def test_a_session_without_behavior_is_to_be_left_out(name: str | None) -> None:
+def test_the_error_advises_to_leave_out_a_session_without_behavior(name: str | None) -> None:
     bare: Any = SimpleNamespace(id="sim/c", target=None, behavior={})
     with pytest.raises(RecipeError, match=r"sim/c has no behavior .* leave it out of data\.sess"):
         choose_target(bare, name)
@@ -282,7 +282,7 @@ def test_sessions_are_chosen_by_glob_in_the_datasets_order() -> None:
     assert corpus.vocabulary.sessions == ("sim/0", "sim/1", "sim/2")
 
 
-def test_positions_are_decoded_as_velocities_where_asked(dataset: FakeDataset) -> None:
+def test_positions_are_decoded_as_velocities_on_request(dataset: FakeDataset) -> None:
     session = dataset["sim/a"]
     position = np.cumsum(session.values, axis=0) / 100
     moved = session.with_(id="sim/p", values=position, unit="m")

@@ -1,4 +1,5 @@
-"""Few labels: as many as were asked for, the same every time, and no others are learned from."""
+"""A label budget: the exact number of labels, the same ones every time, and training uses no
+others."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ def labelled(dataset: FakeDataset, labels: float | None, seed: int = 0) -> Corpu
 
 
 def trained_on(corpus: Corpus) -> dict[str, set[float]]:
-    """The times, on its own clock, of the samples that each session is trained on."""
+    """The times, s, of the samples that each session is trained on, on its own clock."""
     targets = corpus.targets
     return {
         name: {
@@ -46,13 +47,13 @@ def trained_on(corpus: Corpus) -> dict[str, set[float]]:
 
 
 @pytest.mark.parametrize("seconds", [0.004, 0.5, 3.0, 17.37, 60.0])
-def test_there_are_as_many_labels_as_asked_for(seconds: float) -> None:
+def test_the_number_of_labels_is_exact(seconds: float) -> None:
     spans = chosen(seconds)
     assert spans.contains(TIMES).sum() == np.ceil(round(seconds * 100, 6))
     assert (spans - SPLIT).duration == 0
 
 
-def test_all_are_taken_where_there_are_no_more() -> None:
+def test_a_budget_beyond_the_split_takes_the_whole_split() -> None:
     assert chosen(1000).contains(TIMES).all()
 
 
@@ -62,14 +63,14 @@ def test_more_labels_contain_fewer() -> None:
         assert (fewer - more).duration == 0
 
 
-def test_the_choice_hangs_on_seed_and_session_alone() -> None:
+def test_the_choice_depends_on_seed_and_session_alone() -> None:
     assert chosen(10) == chosen(10)
     assert chosen(10) != chosen(10, seed=1)
     assert chosen(10) != chosen(10, id="sim/b")
 
 
-def test_windows_fit_into_what_is_chosen() -> None:
-    """Of a split in long stretches, nearly all that is chosen is in pieces of over 2 s."""
+def test_windows_fit_into_the_chosen_pieces() -> None:
+    """From long stretches of a split, nearly all chosen pieces are longer than 2 s."""
     spans = chosen(20)
     lengths = spans.stop - spans.start
     assert (lengths > 2).sum() >= len(lengths) - 2
@@ -91,7 +92,7 @@ def test_validation_has_no_more_than_training(dataset: FakeDataset) -> None:
     assert torch.equal(few.targets.scored["test"], everything.targets.scored["test"])
 
 
-def test_nothing_else_is_learned_from(dataset: FakeDataset) -> None:
+def test_training_uses_no_other_labels(dataset: FakeDataset) -> None:
     """Neither by the decoder, nor by the normalization."""
     known = trained_on(labelled(dataset, 5.0))
     spoiled = {}
@@ -127,12 +128,12 @@ def test_other_readouts_have_the_same_labels() -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"), [("60s", 60), ("5min", 300), ("1.5 h", 5400), ("90", 90), (90, 90)]
 )
-def test_an_amount_may_be_written_with_its_unit(text: str | int, seconds: float) -> None:
+def test_a_duration_may_have_a_unit(text: str | int, seconds: float) -> None:
     assert DataSettings.model_validate({"labels": text}).labels == seconds
 
 
 @pytest.mark.parametrize("text", ["a minute", "60 m", "1.2.3s", "", "0s", "-5"])
-def test_what_is_no_amount_is_said(text: str, tmp_path: Path) -> None:
+def test_text_that_is_no_duration_is_an_error(text: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(f"name: x\ndata: {{labels: '{text}'}}")
     with pytest.raises(RecipeError, match=r"data\.labels: must be (seconds|greater)"):

@@ -40,7 +40,7 @@ def session() -> FakeSession:
         (np.full((6000, 2), 0.3), {"velocity": True}),
     ],
 )
-def test_a_target_that_does_not_vary_is_refused(
+def test_a_target_that_does_not_vary_is_an_error(
     session: FakeSession, values: Any, settings: dict[str, Any]
 ) -> None:
     still = session.with_(values=values, unit="m")
@@ -53,14 +53,14 @@ def test_a_target_that_does_not_vary_is_refused(
         build(moving, still, **settings)
 
 
-def test_so_is_one_that_varies_in_the_test_split_only(session: FakeSession) -> None:
+def test_a_target_that_varies_in_the_test_split_only_is_an_error(session: FakeSession) -> None:
     train = session.splits["train"].contains(session.timestamps)
     values = np.where(train[:, None], 0.3, session.values)
     with pytest.raises(RecipeError, match="does not vary"):
         build(session.with_(values=values))
 
 
-def test_one_axis_that_does_not_vary_is_trained_on(session: FakeSession) -> None:
+def test_one_axis_may_be_constant(session: FakeSession) -> None:
     """As the third axis of movements on a table."""
     values = np.column_stack([session.values, np.full(len(session.values), 0.1)])
     corpus, _ = build(session.with_(values=values))
@@ -68,7 +68,7 @@ def test_one_axis_that_does_not_vary_is_trained_on(session: FakeSession) -> None
     assert corpus.targets.value[:, 2].abs().max() < 1e-9
 
 
-def test_a_readout_that_varies_nowhere_is_refused(session: FakeSession) -> None:
+def test_a_readout_that_varies_in_no_session_is_an_error(session: FakeSession) -> None:
     times = session.timestamps
     still, moving = (
         session.with_(id=id, others={"gaze": (times, values, "m")})
@@ -82,7 +82,7 @@ def test_a_readout_that_varies_nowhere_is_refused(session: FakeSession) -> None:
 @pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("value", [1e30, -1e30, 1e4, -9999.0])
 @pytest.mark.parametrize("resting", [False, True])
-def test_absurd_samples_are_said_with_their_number_and_size(
+def test_a_warning_gives_the_number_and_size_of_absurd_samples(
     session: FakeSession, count: int, value: float, resting: bool
 ) -> None:
     values = session.values.copy()
@@ -96,7 +96,7 @@ def test_absurd_samples_are_said_with_their_number_and_size(
 
 
 @pytest.mark.parametrize("resting", [False, True])
-def test_movements_are_not_absurd(session: FakeSession, resting: bool) -> None:
+def test_no_warning_about_ordinary_movements(session: FakeSession, resting: bool) -> None:
     rng = np.random.default_rng(0)
     values = session.values * rng.lognormal(sigma=1.0, size=(len(session.values), 1))
     if resting:

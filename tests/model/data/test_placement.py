@@ -1,4 +1,4 @@
-"""What a corpus takes is known before it is taken, and where it then goes."""
+"""The size of a corpus, estimated before it is read, and the device that then holds it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CPU, CARD = torch.device("cpu"), torch.device("cuda", 0)
 GB = 10**9
 
 
-def test_the_estimate_is_what_it_takes() -> None:
+def test_the_estimate_equals_the_memory_that_is_used() -> None:
     dataset = FakeDataset(*(fake_session(f"sim/{k}", k, n_units=40) for k in range(3)))
     sessions = [dataset[id] for id in dataset.sessions]
     corpus = Corpus.from_dataset(dataset, DataSettings())  # type: ignore[arg-type]
@@ -33,7 +33,7 @@ def test_the_estimate_is_what_it_takes() -> None:
     assert placement.target_bytes(sessions, names) == pytest.approx(taken, rel=0.25)  # type: ignore[arg-type]
 
 
-def test_so_is_that_of_further_readouts() -> None:
+def test_the_estimate_includes_readouts() -> None:
     dataset = FakeDataset(*(with_more(fake_session(f"sim/{k}", k), k) for k in range(2)))
     sessions = [dataset[id] for id in dataset.sessions]
     settings = DataSettings.model_validate({"readouts": READOUTS})
@@ -66,20 +66,20 @@ def test_a_spike_takes_six_bytes() -> None:
         ("host", 6 * GB, 80 * GB, CPU),
     ],
 )
-def test_spikes_go_to_the_card_if_they_leave_it_room(
+def test_spikes_go_to_the_gpu_if_they_leave_room_for_the_model(
     wanted: str, spikes: int, free: int, home: torch.device
 ) -> None:
     assert placement.choose_device_for_spikes(wanted, spikes, 0, CARD, free, 100 * GB) == home
 
 
-def test_what_does_not_fit_is_said_with_what_to_do() -> None:
+def test_a_corpus_that_does_not_fit_is_an_error_with_advice() -> None:
     with pytest.raises(RecipeError, match=r"takes about 91.0 GB and 80.0 GB on cuda:0.*=host"):
         placement.choose_device_for_spikes("device", 90 * GB, GB, CARD, 80 * GB, 200 * GB)
     with pytest.raises(RecipeError, match=r"24.0 GB of main memory are free: choose fewer"):
         placement.choose_device_for_spikes("auto", 90 * GB, GB, CPU, 24 * GB, 24 * GB)
 
 
-def test_it_is_said_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_corpus_that_does_not_fit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     session = fake_session("sim/a", 0)
 
     monkeypatch.setattr(corpus_module, "read_samples", pytest.fail)
@@ -92,8 +92,8 @@ def test_free_memory_of_this_machine_is_plausible() -> None:
     assert 10**7 < memory.free_bytes(CPU) < 2**62
 
 
-def test_what_a_container_holds_of_files_is_free(tmp_path: Path) -> None:
-    """A store that was just prepared is in the page cache: it must not look like used memory."""
+def test_a_containers_cache_of_files_counts_as_free(tmp_path: Path) -> None:
+    """A store that was just prepared is in the page cache, which does not count as used memory."""
     stat = "anon 100\nfile 730\nshmem 30\ninactive_file 600\nactive_file 100\n"
     (tmp_path / "memory.current").write_text("830\n")
     (tmp_path / "memory.stat").write_text(stat)

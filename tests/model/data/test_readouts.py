@@ -1,4 +1,4 @@
-"""Several readouts at once: another behavior, and what a column of an interval table says."""
+"""Several readouts at once: another behavior, and the values of a column of an interval table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neurobrick_model.data.timeline import TICKS
 from neurobrick_model.evaluation.decoded import Classified
 from neurobrick_model.evaluation.metrics import score_classes
 from neurobrick_model.recipe.settings import DataSettings
-from neurobrick_model.training.optimization.loss import ERROR, NOTHING, WEIGHT, Objective
+from neurobrick_model.training.optimization.loss import LOSS, NULL_LOSS, WEIGHT, Objective
 from tests.model.conftest import TINY
 from tests.support.model.fakes import FakeDataset, FakeSession, fake_session
 
@@ -29,8 +29,11 @@ SIDES = ("down", "up")
 
 
 def with_more(session: FakeSession, seed: int) -> FakeSession:
-    """With a position at 40 Hz that has a gap, and trials of half a second, each with the side that
-    the hand then mostly moves to; every fifth is no good, and the sixth of ten has none."""
+    """The session with a position at 40 Hz that has a gap, and trials of half a second.
+
+    A trial's `side` is the direction in which the hand mostly moves; the sixth of ten has none.
+    Every fifth trial is not `ok`.
+    """
     t0, t1 = session.span
     stamps = np.arange(t0, t1 - 1, 0.025)
     stamps = stamps[(stamps < t0 + 20) | (stamps > t0 + 22)]
@@ -52,7 +55,7 @@ def with_more(session: FakeSession, seed: int) -> FakeSession:
 
 @pytest.fixture(scope="module")
 def dataset() -> FakeDataset:
-    """Two sessions with all of it, and one with the velocity alone."""
+    """Two sessions with both readouts, and one with the velocity alone."""
     return FakeDataset(
         with_more(fake_session("sim/a", 1, seconds=120), 1),
         with_more(fake_session("sim/b", 2, start=500.25, seconds=120), 2),
@@ -65,7 +68,9 @@ def corpus(dataset: FakeDataset) -> Corpus:
     return Corpus.from_dataset(dataset, DataSettings.model_validate({"readouts": READOUTS}))  # type: ignore[arg-type]
 
 
-def test_a_behavior_is_taken_at_the_targets_moments(dataset: FakeDataset, corpus: Corpus) -> None:
+def test_a_behavior_is_interpolated_at_the_targets_samples(
+    dataset: FakeDataset, corpus: Corpus
+) -> None:
     position, _ = corpus.targets.readouts
     assert (position.readout.unit, position.readout.axes) == ("m", ("x", "y"))
     for row, (id, session) in enumerate(dataset.items()):
@@ -87,7 +92,7 @@ def test_a_behavior_is_taken_at_the_targets_moments(dataset: FakeDataset, corpus
             np.testing.assert_allclose(found[:, axis], expected, atol=1e-6)
 
 
-def test_a_column_is_what_it_says_while_its_rows_last(dataset: FakeDataset, corpus: Corpus) -> None:
+def test_a_column_has_its_value_during_its_rows(dataset: FakeDataset, corpus: Corpus) -> None:
     _, side = corpus.targets.readouts
     assert side.readout.classes == SIDES
     for row, (id, session) in enumerate(dataset.items()):
@@ -103,7 +108,7 @@ def test_a_column_is_what_it_says_while_its_rows_last(dataset: FakeDataset, corp
         assert (side.weight[mine] > 0).tolist() == [label >= 0 for label in expected]
 
 
-def test_it_is_scored_in_its_split(dataset: FakeDataset, corpus: Corpus) -> None:
+def test_a_readout_is_scored_within_its_split(dataset: FakeDataset, corpus: Corpus) -> None:
     for one in corpus.targets.readouts:
         rows = one.scored["test"]
         for row, session in enumerate(dataset.values()):
@@ -116,8 +121,8 @@ def test_it_is_scored_in_its_split(dataset: FakeDataset, corpus: Corpus) -> None
             assert len(times) or session.id == "sim/c"
 
 
-def test_what_a_session_lacks_is_said_and_costs_that_readout_alone(dataset: FakeDataset) -> None:
-    """A table without the column is as no table: the next session may have it."""
+def test_a_session_that_lacks_a_readout_trains_on_the_others(dataset: FakeDataset) -> None:
+    """A table without the column counts as no table, since the next session may have it."""
     session = dataset["sim/b"]
     bare = session.with_(
         others={}, intervals={"trials": session.intervals["trials"].drop_columns(["ok"])}
@@ -136,7 +141,7 @@ def test_what_a_session_lacks_is_said_and_costs_that_readout_alone(dataset: Fake
     ]
 
 
-def test_a_class_outside_of_the_rule_costs_no_other(dataset: FakeDataset) -> None:
+def test_a_class_outside_of_the_rule_does_not_affect_the_others(dataset: FakeDataset) -> None:
     session = dataset["sim/a"]
     trials = session.intervals["trials"].to_pylist()
     for trial in trials:
@@ -153,8 +158,8 @@ def test_a_class_outside_of_the_rule_costs_no_other(dataset: FakeDataset) -> Non
     assert torch.equal(after.value, before.value)
 
 
-def test_a_class_that_training_never_saw_is_scored_as_wrong(dataset: FakeDataset) -> None:
-    """So that a run that has seen fewer classes has no easier test."""
+def test_a_class_that_is_not_in_training_is_scored_as_wrong(dataset: FakeDataset) -> None:
+    """So the test is as hard for a run that has seen fewer classes."""
     session = dataset["sim/a"]
     trials = session.intervals["trials"].to_pylist()
     train = session.splits["train"]
@@ -186,26 +191,26 @@ def test_a_class_that_training_never_saw_is_scored_as_wrong(dataset: FakeDataset
     assert scores["accuracy"] == scores["guessing"] == 0
 
 
-def test_losses_are_those_of_plain_formulas(dataset: FakeDataset) -> None:
+def test_losses_match_plain_formulas(dataset: FakeDataset) -> None:
     recipe = Recipe.model_validate({"name": "x", **TINY, "data": {"readouts": READOUTS}})
     trainer = Trainer(recipe, dataset)  # type: ignore[arg-type]
-    batch = trainer.cutter.cut(0, torch.arange(recipe.training.batch))
+    batch = trainer.setup.batch_maker.cut(0, torch.arange(recipe.training.batch))
     guess = trainer.model(batch.keys, batch.queries, batch.dropout_keys).detach().double()
     sums = Objective(trainer.model, torch.float32, trainer.corpus.targets.readouts)(batch)
     sums = sums.detach().double()
 
     error = ((guess[..., 2:4] - batch.target[1]) ** 2).mean(-1) * batch.weight[1]
-    assert sums[1, ERROR] == pytest.approx(error.sum().item(), rel=1e-5)
+    assert sums[1, LOSS] == pytest.approx(error.sum().item(), rel=1e-5)
     there = batch.target[2] >= 0
     chances = torch.softmax(guess[..., 4:], -1)[there]
     right = chances[torch.arange(len(chances)), batch.target[2][there]]
     weight = batch.weight[2][there]
-    assert sums[2, ERROR] == pytest.approx(-(right.log() * weight).sum().item(), rel=1e-5)
-    assert sums[2, NOTHING] == pytest.approx(np.log(2) * weight.sum().item(), rel=1e-5)
+    assert sums[2, LOSS] == pytest.approx(-(right.log() * weight).sum().item(), rel=1e-5)
+    assert sums[2, NULL_LOSS] == pytest.approx(np.log(2) * weight.sum().item(), rel=1e-5)
     assert sums[2, WEIGHT] == pytest.approx(weight.sum().item())
-    total = trainer.objective.loss(sums.float(), batch.weights)
+    total = trainer.setup.objective.loss(sums.float(), batch.weights)
     expected = sum(
-        share * sums[k, ERROR].item() / batch.weight[k].sum().item()
+        share * sums[k, LOSS].item() / batch.weight[k].sum().item()
         for k, share in enumerate((1.0, 0.5, 1.0))
     )
     assert total.item() == pytest.approx(expected, rel=1e-5)
@@ -223,7 +228,7 @@ def run(dataset: FakeDataset, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return runs / "both", Trainer(recipe, dataset).fit()  # type: ignore[arg-type]
 
 
-def test_all_are_learned_at_once_and_reported(run: tuple[Path, Any]) -> None:
+def test_all_readouts_are_learned_at_once_and_reported(run: tuple[Path, Any]) -> None:
     folder, metrics = run
     position, side = metrics["readouts"]
     assert metrics["mean"]["decoder"] > 0.3
@@ -239,7 +244,7 @@ def test_all_are_learned_at_once_and_reported(run: tuple[Path, Any]) -> None:
     assert "side (2 classes)" in page
 
 
-def test_a_decoder_predicts_each(
+def test_a_decoder_predicts_each_readout(
     run: tuple[Path, Any], dataset: FakeDataset, corpus: Corpus
 ) -> None:
     decoder = Decoder.load(run[0])
@@ -270,15 +275,15 @@ def test_a_decoder_predicts_each(
         ),
     ],
 )
-def test_what_is_not_there_is_said(
+def test_a_readout_that_no_session_has_is_an_error(
     dataset: FakeDataset, readouts: dict[str, Any], said: str
 ) -> None:
     with pytest.raises((RecipeError, ValueError), match=said):
         Corpus.from_dataset(dataset, DataSettings.model_validate({"readouts": readouts}))  # type: ignore[arg-type]
 
 
-def test_values_that_the_rule_leaves_out_are_no_classes(dataset: FakeDataset) -> None:
-    """Nor do they count for how many a readout tells apart."""
+def test_values_outside_of_the_rule_are_no_classes(dataset: FakeDataset) -> None:
+    """Nor do they count for the largest number of classes."""
     session = dataset["sim/a"]
     n = np.arange(600)
     trials = pa.table({"start": n / 5, "stop": (n + 1) / 5, "n": np.where(n < 300, n % 2, n)})
@@ -291,7 +296,7 @@ def test_values_that_the_rule_leaves_out_are_no_classes(dataset: FakeDataset) ->
     assert found.value.tolist() == np.where(row < 300, row % 2, -1).tolist()
 
 
-def test_a_column_of_too_many_values_is_no_readout(dataset: FakeDataset) -> None:
+def test_a_column_of_too_many_values_is_an_error(dataset: FakeDataset) -> None:
     many = pa.table({"start": np.arange(300.0), "stop": np.arange(300.0) + 1, "n": range(300)})
     session = dataset["sim/a"].with_(intervals={"trials": many})
     settings = {"n": {"column": "n", "during": {"table": "trials"}}}

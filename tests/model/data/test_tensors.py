@@ -1,4 +1,4 @@
-"""Tensors hold what the slice holds, and writing to them leaves the recording alone."""
+"""Tensors have the values of the slice, and writing to them does not change the recording."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_slice_is_a_batch_of_one_window(corpus: Dataset) -> None:
     assert velocity.offsets.tolist() == [0, len(samples)]
 
 
-def test_a_batch_is_its_windows_one_after_another(corpus: Dataset) -> None:
+def test_a_batch_holds_its_windows_in_order(corpus: Dataset) -> None:
     starts = np.array([4.0, 900.0, 1.5, 12.0])
     found = tensors(corpus.slices([SESSION] * 4, starts, 0.8), ["hand_vel"])
     for k, start in enumerate(starts):
@@ -59,7 +59,7 @@ def test_types_are_the_same_with_and_without_spikes(
     assert torch.nn.Embedding(3, 2)(found.spike_units).shape == (len(window.spikes), 2)
 
 
-def test_writing_to_a_tensor_leaves_the_recording_alone(corpus: Dataset) -> None:
+def test_writing_to_a_tensor_does_not_change_the_recording(corpus: Dataset) -> None:
     window = corpus.slice(SESSION, 4.0, 9.0)
     times, units = window.spikes.times.copy(), window.spikes.units.copy()
     stamps, values = (
@@ -87,7 +87,7 @@ def test_a_batch_is_not_copied(corpus: Dataset) -> None:
     assert found.spike_offsets.data_ptr() == batch.spike_offsets.ctypes.data
 
 
-def test_tensors_are_where_they_were_asked_for(corpus: Dataset) -> None:
+def test_tensors_are_on_the_given_device(corpus: Dataset) -> None:
     # The meta device is one that every machine has.
     found = tensors(corpus.slice(SESSION, 4.0, 9.0), ["hand_vel"], device="meta")
     velocity = found.behavior["hand_vel"]
@@ -102,7 +102,7 @@ def test_tensors_are_where_they_were_asked_for(corpus: Dataset) -> None:
         assert tensor.device == torch.device("meta")
 
 
-def test_behavior_is_what_was_asked_for(corpus: Dataset) -> None:
+def test_only_the_named_behaviors_are_read(corpus: Dataset) -> None:
     window, batch = corpus.slice(SESSION, 4.0, 9.0), corpus.slices([SESSION], [4.0], 5.0)
     for windows in (window, batch):
         assert tensors(windows).behavior == {}

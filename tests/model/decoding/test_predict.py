@@ -80,7 +80,7 @@ def decoded_whole(
         (-1e9, 1e9),  # all of it
     ],
 )
-def test_it_gives_what_the_whole_recording_gives(
+def test_predict_equals_decoding_the_whole_recording(
     decoder: Decoder, start: float, t0: float, t1: float, lag: float | None
 ) -> None:
     session = watched(start)
@@ -93,9 +93,7 @@ def test_it_gives_what_the_whole_recording_gives(
 
 
 @pytest.mark.parametrize(("t0", "t1"), [(6.1, 6.4), (-9.0, 0.0), (8.0, 9.0), (4.0, 4.0), (5, 3)])
-def test_where_nothing_was_recorded_nothing_is_decoded(
-    decoder: Decoder, t0: float, t1: float
-) -> None:
+def test_no_samples_where_nothing_was_recorded(decoder: Decoder, t0: float, t1: float) -> None:
     session = watched()
     dataset: Any = FakeDataset(session)
     times, values = decoder.predict(dataset, ID, START + t0, START + t1)
@@ -104,14 +102,14 @@ def test_where_nothing_was_recorded_nothing_is_decoded(
 
 
 @pytest.mark.parametrize(("t0", "t1"), [(np.nan, 1.0), (0.0, np.inf), (-np.inf, 0.0)])
-def test_a_stretch_without_ends_is_refused(decoder: Decoder, t0: float, t1: float) -> None:
+def test_infinite_ends_are_an_error(decoder: Decoder, t0: float, t1: float) -> None:
     dataset: Any = FakeDataset(watched())
     with pytest.raises(ValueError, match="needs a first and a last second"):
         decoder.predict(dataset, ID, t0, t1)
 
 
 @pytest.mark.parametrize("lag", [None, 0.0, 0.1])
-def test_it_reads_only_the_windows_that_hold_the_samples(
+def test_predict_reads_only_the_windows_that_hold_the_samples(
     decoder: Decoder, lag: float | None
 ) -> None:
     checked = with_checksum(decoder, units_checksum(watched().spike_counts))
@@ -133,7 +131,7 @@ def with_checksum(decoder: Decoder, checksum: str | None) -> Decoder:
     return Decoder(decoder.spec.model_copy(update={"sessions": sessions}), decoder.model)
 
 
-def test_units_are_known_where_spikes_lie_outside_of_the_recording(decoder: Decoder) -> None:
+def test_units_are_recognized_where_spikes_lie_outside_of_the_recording(decoder: Decoder) -> None:
     """Training counts the spikes within the session's span, a store counts all of them."""
     session = watched()
     trained = with_checksum(decoder, units_checksum(session.spike_counts))
@@ -150,7 +148,7 @@ def test_units_are_known_where_spikes_lie_outside_of_the_recording(decoder: Deco
     )
 
 
-def test_other_units_are_refused_wherever_it_is_asked(decoder: Decoder) -> None:
+def test_other_units_are_an_error_at_any_time(decoder: Decoder) -> None:
     session = watched()
     trained = with_checksum(decoder, units_checksum(session.spike_counts))
     other = session.with_(spike_units=session.spike_units[::-1].copy())
@@ -185,7 +183,7 @@ def prepared(corpus: Dataset) -> tuple[Dataset, str, Decoder]:
 
 @pytest.mark.parametrize("cache_bytes", [2**30, 1])  # whole in memory, and read by chunks
 @pytest.mark.parametrize("lag", [None, 0.1])
-def test_chunks_of_a_store_are_enough(
+def test_sessions_read_by_chunks_are_decoded_alike(
     prepared: tuple[Dataset, str, Decoder], cache_bytes: int, lag: float | None
 ) -> None:
     corpus, id, decoder = prepared
@@ -198,7 +196,9 @@ def test_chunks_of_a_store_are_enough(
         np.testing.assert_allclose(values, expected, rtol=0, atol=1e-6)
 
 
-def test_units_that_were_selected_away_are_said(prepared: tuple[Dataset, str, Decoder]) -> None:
+def test_the_error_names_units_that_were_selected_away(
+    prepared: tuple[Dataset, str, Decoder],
+) -> None:
     corpus, id, decoder = prepared
     with pytest.raises(StoreError, match=r"left out by Dataset\.select") as refused:
         decoder.predict(corpus.select(units="row > 0"), id, 2.0, 3.0)

@@ -1,5 +1,5 @@
-"""A stream gives what `predict` gives of the same spikes; and `predict` with a lag is the paper's
-decoder on the one window that ends there."""
+"""A stream gives the values of `predict` with a lag, which are those of the paper's formulas on the
+one window that ends there."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ CLASSES = ("left", "right", "up")
 
 
 def hard_session(start: float = 1000.25) -> FakeSession:
-    """Recorded in two stretches. Of its units one is silent and one bursts; many spikes lie on the
-    moments that are decoded, some share theirs, and for longer than a window there is none. All
-    are on whole ticks."""
+    """A session that was recorded in two stretches.
+
+    One unit is silent and one bursts. Many spikes lie on the times that are decoded, and some of
+    these share a time. For longer than a window there is no spike. All spikes are on whole ticks.
+    """
     rng = np.random.default_rng(0)
     moments = rng.integers(0, 8 * RATE, 150) / RATE
     burst = 2.3 + rng.uniform(0, 0.004, 300)
@@ -51,7 +53,7 @@ def hard_session(start: float = 1000.25) -> FakeSession:
 
 
 def make_decoder(sizes: ModelSettings) -> Decoder:
-    """With random weights, so large that what it decodes varies about as behavior does."""
+    """A decoder with random weights, so large that its output varies about as behavior does."""
     scale = {"mean": tuple(MEAN), "std": tuple(STD)}
     spec = DecoderSpec(
         target="hand_vel",
@@ -85,8 +87,8 @@ def decoder() -> Decoder:
 def follow(
     stream: Stream, session: FakeSession, first: float, moments: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Feed what comes from `first` until each of `moments`, spikes of that very moment included,
-    and decode it: (n, d)."""
+    """Values (n, d) decoded at each of `moments` (n,). Spikes from `first` until each moment,
+    those at the moment included, are fed before."""
     times, units, values = session.spike_times, session.spike_units, []
     fed = np.searchsorted(times, first)
     for moment in moments:
@@ -107,8 +109,8 @@ def follow(
         (2.0**31, 4 / RATE),
     ],
 )
-def test_a_stream_gives_what_predict_gives(decoder: Decoder, lag: float, start: float) -> None:
-    """From the first moment of each stretch of the recording to its last."""
+def test_a_stream_equals_predict(decoder: Decoder, lag: float, start: float) -> None:
+    """From the first sample of each stretch of the recording to its last."""
     session = hard_session(start)
     dataset: Any = FakeDataset(session)
     for first, last in zip(session.domain.start, session.domain.stop, strict=True):
@@ -125,7 +127,7 @@ def test_a_stream_gives_what_predict_gives(decoder: Decoder, lag: float, start: 
     [ModelSettings(preset="poyo-1.3m"), ModelSettings(depth=0, head_dim=4, latents_per_step=1)],
     ids=["published", "least"],
 )
-def test_so_it_does_at_other_sizes(sizes: ModelSettings) -> None:
+def test_a_stream_equals_predict_at_other_sizes(sizes: ModelSettings) -> None:
     decoder, session = make_decoder(sizes), hard_session()
     dataset: Any = FakeDataset(session)
     times, expected = decoder.predict(dataset, ID, 1002.25, 1002.5, lag=0.0)
@@ -134,7 +136,7 @@ def test_so_it_does_at_other_sizes(sizes: ModelSettings) -> None:
     np.testing.assert_allclose(found / STD, expected / STD, rtol=0, atol=1e-5)
 
 
-def test_it_gives_any_readout(decoder: Decoder) -> None:
+def test_a_stream_decodes_any_readout(decoder: Decoder) -> None:
     session = hard_session()
     dataset: Any = FakeDataset(session)
     times, expected = decoder.predict(dataset, ID, 1001.25, 1002.25, readout="side", lag=0.0)
@@ -174,7 +176,7 @@ def test_predict_with_a_lag_reads_the_one_window_that_ends_there(
             np.testing.assert_allclose((found[k] - MEAN) / STD, expected, rtol=0, atol=1e-5)
 
 
-def test_it_decodes_as_well_after_years(decoder: Decoder) -> None:
+def test_a_stream_is_as_exact_after_years(decoder: Decoder) -> None:
     session, years = hard_session(2.0**27), 2.0**27
     moments = 2.0**27 + np.arange(1, 100) / RATE
     fresh = follow(decoder.stream(ID, start=years - 1), session, years, moments)
@@ -185,8 +187,8 @@ def test_it_decodes_as_well_after_years(decoder: Decoder) -> None:
     np.testing.assert_allclose(follow(old, session, years, moments), fresh, rtol=0, atol=1e-5)
 
 
-def test_it_decodes_as_well_after_minutes_of_few_spikes(decoder: Decoder) -> None:
-    """What is held is not made anew for long, and its clock goes on."""
+def test_a_stream_is_as_exact_after_minutes_of_few_spikes(decoder: Decoder) -> None:
+    """Memory is not made anew for long, so that times from its origin grow."""
     times, units = np.arange(0, 200, 0.2), np.arange(1000) % UNITS
     old = decoder.stream(ID)
     for first in range(0, 1000, 5):
@@ -197,7 +199,7 @@ def test_it_decodes_as_well_after_minutes_of_few_spikes(decoder: Decoder) -> Non
 
 
 @pytest.mark.parametrize("decodes", [True, False])
-def test_it_holds_the_spikes_of_one_window(decoder: Decoder, decodes: bool) -> None:
+def test_a_stream_keeps_the_spikes_of_one_window(decoder: Decoder, decodes: bool) -> None:
     """Ten minutes at 1,000 spikes a second, decoded or not."""
     stream, rng = decoder.stream(ID), np.random.default_rng(0)
     for t in range(0, 600, 4):
@@ -223,7 +225,7 @@ def test_it_holds_the_spikes_of_one_window(decoder: Decoder, decodes: bool) -> N
         ([[2.1, 2.2]], [[0, 1]], "one shape"),
     ],
 )
-def test_spikes_it_cannot_take_leave_it_as_it_was(
+def test_invalid_spikes_are_an_error_and_change_nothing(
     decoder: Decoder, times: Any, units: Any, message: str
 ) -> None:
     streams = [decoder.stream(ID) for _ in range(2)]
@@ -238,7 +240,7 @@ def test_spikes_it_cannot_take_leave_it_as_it_was(
     np.testing.assert_array_equal(streams[0].decode(2.1), streams[1].decode(2.1))
 
 
-def test_moments_it_cannot_decode(decoder: Decoder) -> None:
+def test_times_that_cannot_be_decoded_are_an_error(decoder: Decoder) -> None:
     stream = decoder.stream(ID, start=1.0)
     stream.feed([2.0], [0])
     with pytest.raises(StreamError, match=r"from 2\.000000 s to 1\.500000 s"):

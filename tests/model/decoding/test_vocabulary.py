@@ -1,4 +1,4 @@
-"""A decoder knows whose units it has learned, can forget some, and notices when they are others."""
+"""Embeddings of units: kept and dropped with their sessions, and never used for other units."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(stores: FakeDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return recipe.folder
 
 
-def test_rows_go_with_their_sessions() -> None:
+def test_embeddings_are_kept_and_added_with_their_sessions() -> None:
     vocabulary = Vocabulary(("a", "b", "c"), (2, 3, 1))
     weights = {
         "unit_embedding.weight": torch.arange(6.0)[:, None],
@@ -48,7 +48,7 @@ def test_rows_go_with_their_sessions() -> None:
     assert more["readout.bias"].tolist() == [1, 1]
 
 
-def test_what_is_dropped_is_gone_and_the_rest_stays_bit_for_bit(
+def test_a_pruned_decoder_decodes_the_other_sessions_bit_for_bit(
     run: Path, stores: FakeDataset, tmp_path: Path
 ) -> None:
     whole = Decoder.load(run)
@@ -63,7 +63,7 @@ def test_what_is_dropped_is_gone_and_the_rest_stays_bit_for_bit(
     assert len(Decoder.load(run).spec.sessions) == 3
 
 
-def test_dropping_what_is_not_there_or_all_is_an_error(run: Path) -> None:
+def test_dropping_no_session_or_all_sessions_is_an_error(run: Path) -> None:
     decoder = Decoder.load(run)
     with pytest.raises(RecipeError, match=r"no session matches 'x/\*'; there is: sim/a, sim/"):
         decoder.prune(["sim/a", "x/*"])
@@ -72,17 +72,17 @@ def test_dropping_what_is_not_there_or_all_is_an_error(run: Path) -> None:
     assert len(decoder.prune(["sim/*"]).spec.sessions) == 1
 
 
-def test_as_many_but_other_units_are_noticed(run: Path, stores: FakeDataset) -> None:
+def test_the_same_number_of_other_units_is_an_error(run: Path, stores: FakeDataset) -> None:
     decoder, session = Decoder.load(run), stores["sim/b"]
     swapped = session.with_(spike_units=(session.spike_units + 1) % 9)
     with pytest.raises(StoreError, match=r"sim/b has 9 units, but not those that .* prepared anew"):
         decoder.predict(FakeDataset(swapped), "sim/b", 0.0, 5.0)  # type: ignore[arg-type]
 
 
-def test_a_decoder_that_tells_nothing_of_its_units_is_believed(
+def test_a_decoder_without_checksums_of_units_is_used(
     run: Path, stores: FakeDataset, tmp_path: Path
 ) -> None:
-    """As decoders are that were made before it was told, or by others."""
+    """As decoders of older versions and of other projects are."""
     shutil.copytree(run, tmp_path / "old")
     spec = json.loads((run / "decoder.json").read_text())
     del spec["parent"]

@@ -13,7 +13,6 @@ from neurobrick_model.evaluation.bootstrap import (
     ONE_GROUP,
     OUTSIDE,
     TOO_OFTEN_UNDEFINED,
-    TOO_WIDE,
     Assessed,
     assess,
     assess_classes,
@@ -21,6 +20,7 @@ from neurobrick_model.evaluation.bootstrap import (
     bootstrap,
     interval,
     mean,
+    too_wide,
     trial_groups,
 )
 from neurobrick_model.evaluation.metrics import BEHAVIOR, METRICS, score
@@ -55,6 +55,7 @@ def coverage(expected: dict[str, float], drawn: list[Assessed]) -> dict[str, flo
         (0.5, 0.3, 25, 0.90),
         (0.8, 0.3, 10, 0.80),  # two moving trials on average
         (0.8, 0.3, 25, 0.90),
+        (0.0, 0.7, 25, 0.77),  # few trials hold most of the variance
     ],
 )
 def test_r2_intervals_hold_the_truth_and_the_score(
@@ -141,7 +142,7 @@ def test_an_interval_that_says_nothing_is_left_out(key: str) -> None:
     if key == "rmse":
         wide = np.append(np.full(50, 0.01), np.full(50, 4.0))
     elsewhere = np.append(np.full(2, 0.3), np.full(98, 0.5))  # the bias outweighs the spread
-    for resampled, reason in ((wide, TOO_WIDE), (elsewhere, OUTSIDE)):
+    for resampled, reason in ((wide, too_wide(metric)), (elsewhere, OUTSIDE)):
         left_out = interval(metric, 0.4, resampled)
         assert left_out.missing == reason
         assert np.isnan([left_out.low, left_out.high]).all()

@@ -47,10 +47,10 @@ class Counter(torch.nn.Module):
 def stitched(
     session: FakeSession, when: Intervals, window: float, step: float
 ) -> NDArray[np.float64]:
-    """What Counter says (n, 2) of a session's samples in `when`: window by window, by hand."""
+    """The output (n, 2) of Counter at a session's samples in `when`, window by window."""
     first, last = session.domain.span
     starts = [*np.arange(first, last - window - 1e-9, step), last - window]
-    found = []
+    values = []
     for t in session.timestamps[when.contains(session.timestamps)]:
         total = weight = 0.0
         for start in starts:
@@ -59,8 +59,8 @@ def stitched(
                 n = len(session.slice(start, start + window).spikes.times)
                 total = total + trust * np.array([n, t - start])
                 weight += trust
-        found.append(total / weight)
-    return np.array(found).reshape(-1, 2)
+        values.append(total / weight)
+    return np.array(values).reshape(-1, 2)
 
 
 def test_stitching_is_the_weighted_average_over_windows(
@@ -68,7 +68,7 @@ def test_stitching_is_the_weighted_average_over_windows(
 ) -> None:
     monkeypatch.setattr(stitching, "BATCH", {"cpu": 7})
     rows = corpus.targets.scored["test"]
-    found = stitch(
+    decoded = stitch(
         Counter(),
         corpus.vocabulary,
         corpus.spikes,
@@ -80,20 +80,20 @@ def test_stitching_is_the_weighted_average_over_windows(
         [stitched(one, one.splits["test"] & one.evaluation, 1.0, 0.4) for one in dataset.values()]
     )
     # A window whose edge falls on a sample may or may not hold it, at a weight of 1e-3.
-    np.testing.assert_allclose(found.numpy(), expected, rtol=2e-3)
+    np.testing.assert_allclose(decoded.numpy(), expected, rtol=2e-3)
 
 
-def test_so_it_is_over_long_windows() -> None:
+def test_stitching_works_over_long_windows() -> None:
     session = fake_session("sim/long", 5, n_units=3, seconds=230.0)
     built = Corpus.from_dataset(FakeDataset(session), DataSettings(target_rate=2.0))  # type: ignore[arg-type]
     rows = built.targets.scored["test"]
     time = built.targets.time[rows]
-    found = stitch(Counter(), built.vocabulary, built.spikes, time, 100.0, 40.0)  # type: ignore[arg-type]
+    decoded = stitch(Counter(), built.vocabulary, built.spikes, time, 100.0, 40.0)  # type: ignore[arg-type]
     samples = session.with_(
         timestamps=(time - built.spikes.base[0]).numpy() / TICKS, values=np.zeros((len(time), 2))
     )
     expected = stitched(samples, session.domain, 100.0, 40.0)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=2e-3)
+    np.testing.assert_allclose(decoded.numpy(), expected, rtol=2e-3)
 
 
 HOLD = IntervalRule.model_validate({"table": "trials", "stop": "go"})
@@ -102,15 +102,15 @@ REACH = IntervalRule.model_validate({"table": "trials", "start": "go"})
 
 @pytest.fixture(scope="module")
 def in_parts(dataset: FakeDataset) -> tuple[FakeDataset, Corpus, list[str]]:
-    """Trials of 3 s in one session, so that holds lie in and outside what is evaluated, and none in
-    the other; their corpus; and what was said."""
+    """Two sessions, their corpus, and the lines that were printed. One session has trials of 3 s,
+    whose holds lie partly outside the evaluation intervals. The other has no trials."""
     start = np.arange(0.0, 60.0, 3.5)
     trials = pa.table({"start": start, "go": start + 1.2, "stop": start + 3.0})
     both = FakeDataset(dataset["sim/a"].with_(intervals={"trials": trials}), dataset["sim/b"])
     asked = EvaluationSettings(splits=("test", "valid"), during={"hold": HOLD, "reach": REACH})
-    said: list[str] = []
-    corpus = Corpus.from_dataset(both, DataSettings(), say=said.append, evaluation=asked)  # type: ignore[arg-type]
-    return both, corpus, said
+    lines: list[str] = []
+    corpus = Corpus.from_dataset(both, DataSettings(), say=lines.append, evaluation=asked)  # type: ignore[arg-type]
+    return both, corpus, lines
 
 
 def test_parts_are_decoded_once_and_scored_apart(
@@ -128,12 +128,12 @@ def test_parts_are_decoded_once_and_scored_apart(
         std, mean = targets.std[0].numpy(), targets.mean[0].numpy()
         for part in targets.parts:
             inside = session.splits[part.split] & when[part.during]
-            found = of_part(corpus, decoded, part)[id]
+            samples = of_part(corpus, decoded, part)[id]
             rows = inside.contains(session.timestamps)
-            np.testing.assert_allclose(found.time, session.timestamps[rows], atol=1e-7)
-            np.testing.assert_allclose(found.truth, session.values[rows], atol=1e-7)
+            np.testing.assert_allclose(samples.time, session.timestamps[rows], atol=1e-7)
+            np.testing.assert_allclose(samples.truth, session.values[rows], atol=1e-7)
             expected = stitched(session, inside, 1.0, 0.4)
-            np.testing.assert_allclose((found.guess - mean) / std, expected, rtol=2e-3)
+            np.testing.assert_allclose((samples.guess - mean) / std, expected, rtol=2e-3)
     assert set(targets.parts) == {
         (split, during) for split in ("test", "valid") for during in ("evaluation", "hold", "reach")
     }
@@ -142,11 +142,11 @@ def test_parts_are_decoded_once_and_scored_apart(
     assert 0 < evaluated.sum() < len(held)
 
 
-def test_a_session_without_the_table_is_left_out_and_that_is_said(
+def test_a_session_without_the_table_is_left_out_with_a_line(
     in_parts: tuple[FakeDataset, Corpus, list[str]],
 ) -> None:
-    _, corpus, said = in_parts
-    lines = [line for line in said if line.startswith("evaluation.during.")]
+    _, corpus, printed = in_parts
+    lines = [line for line in printed if line.startswith("evaluation.during.")]
     assert len(lines) == 2
     assert "hold: nothing in 1 of 2 sessions, as in sim/b: the recording has no" in lines[0]
     decoded = decode_rows(Counter(), corpus, corpus.targets.reported, 1.0, 0.5)  # type: ignore[arg-type]
@@ -154,7 +154,7 @@ def test_a_session_without_the_table_is_left_out_and_that_is_said(
     assert len(of_part(corpus, decoded, HEADLINE)["sim/b"].time) == 200
 
 
-def test_what_is_asked_beside_the_headline_does_not_change_it(
+def test_further_parts_do_not_change_the_headline(
     corpus: Corpus, in_parts: tuple[FakeDataset, Corpus, list[str]]
 ) -> None:
     wide = in_parts[1]
@@ -162,9 +162,9 @@ def test_what_is_asked_beside_the_headline_does_not_change_it(
         of_part(c, decode_rows(Counter(), c, c.targets.reported, 1.0, 0.4), HEADLINE)  # type: ignore[arg-type]
         for c in (corpus, wide)
     )
-    for id, one in alone.items():
-        np.testing.assert_array_equal(one.time, beside[id].time)
-        np.testing.assert_array_equal(one.guess, beside[id].guess)
+    for id, samples in alone.items():
+        np.testing.assert_array_equal(samples.time, beside[id].time)
+        np.testing.assert_array_equal(samples.guess, beside[id].guess)
 
 
 def test_a_breakdown_has_every_session_and_resamples_its_trials(
@@ -172,11 +172,11 @@ def test_a_breakdown_has_every_session_and_resamples_its_trials(
 ) -> None:
     _, corpus, _ = in_parts
     which = BaselineSettings(which=("ridge", "kalman"), bins=(0.05,))
-    found = {name: one.decoded for name, one in baselines(corpus, which, 0).items()}
-    decoders = {"decoder": found["ridge"], **found}
+    fitted = {name: one.decoded for name, one in baselines(corpus, which, 0).items()}
+    decoders = {"decoder": fitted["ridge"], **fitted}
     reach = break_down(corpus, decoders, Part("test", "reach"), block=2.0, seed=0)
     first, second = reach["sessions"]
-    inside = of_part(corpus, found["ridge"], Part("test", "reach"))["sim/a"]
+    inside = of_part(corpus, fitted["ridge"], Part("test", "reach"))["sim/a"]
     assert first["samples"] == len(inside.time)
     assert first["trials"] == len(np.unique(inside.time // 3.5))
     assert first["decoder"]["r2"] == inside.r2
@@ -185,7 +185,7 @@ def test_a_breakdown_has_every_session_and_resamples_its_trials(
     ridge, decoder = first["baselines"]["ridge"], first["decoder"]
     assert to_json(ridge) == to_json(decoder)  # decoded alike, and resampled alike
     assert list(first["baselines"]) == list(reach["summary"]["baselines"]) == ["ridge", "kalman"]
-    kalman = of_part(corpus, found["kalman"], Part("test", "reach"))["sim/a"]
+    kalman = of_part(corpus, fitted["kalman"], Part("test", "reach"))["sim/a"]
     assert first["baselines"]["kalman"]["r2"] == kalman.r2 != inside.r2
     assert (second["samples"], second["trials"]) == (0, 0)
     assert reach["summary"]["decoder"]["r2"] == inside.r2

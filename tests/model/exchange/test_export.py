@@ -1,4 +1,4 @@
-"""A decoder that is exported is the decoder of the run: as a folder, and as a program."""
+"""An exported decoder, as a folder and as a program, decodes as the run's decoder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(dataset: FakeDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def adapted(run: Path) -> Path:
-    """The same, as if it had been imported, taken to a session of another dataset."""
+    """The run, as if it had been imported, adapted to a session of another dataset."""
     imported = run.with_name("imported")
     write(Decoder.load(run), imported, "imported", {"imported": SOURCE})
     few = ["training.steps=3", "training.device=cpu", "baseline.bins=[0.1]", f"runs={run.parent}"]
@@ -55,12 +55,12 @@ def call(*arguments: object) -> Result:
 
 
 def front(folder: Path) -> dict[str, Any]:
-    """What the card begins with, as model hubs read it."""
+    """The front matter of the card, which model hubs read."""
     found: dict[str, Any] = yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
     return found
 
 
-def test_the_folder_decodes_as_the_run(run: Path, dataset: FakeDataset, tmp_path: Path) -> None:
+def test_the_export_decodes_as_the_run(run: Path, dataset: FakeDataset, tmp_path: Path) -> None:
     result = call("export", run, tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert "hand_vel of 2 sessions, 21 units" in result.output
@@ -86,7 +86,7 @@ def test_the_card_says_what_it_decodes_and_how_well(run: Path, tmp_path: Path) -
     assert f"torch {torch.__version__}" in page
 
 
-def test_the_card_claims_a_score_on_what_was_scored(adapted: Path, tmp_path: Path) -> None:
+def test_the_card_names_the_sessions_that_were_scored(adapted: Path, tmp_path: Path) -> None:
     decoder = export(adapted, tmp_path / "out")
     assert [session.id for session in decoder.spec.sessions] == ["sim/a", "sim/b", "new/c"]
     (result,) = front(tmp_path / "out")["model-index"][0]["results"]
@@ -94,9 +94,7 @@ def test_the_card_claims_a_score_on_what_was_scored(adapted: Path, tmp_path: Pat
     assert "| sim/b | 9 | – |" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_what_an_adapted_decoder_goes_back_to_is_said_but_not_where_it_lay(
-    adapted: Path, tmp_path: Path
-) -> None:
+def test_an_export_names_its_parent_without_its_folder(adapted: Path, tmp_path: Path) -> None:
     export(adapted, tmp_path / "out")
     texts = {path.name: path.read_text() for path in (tmp_path / "out").glob("*.[jm]*")}
     assert set(texts) == {"README.md", "decoder.json", "metrics.json", "run.json"}
@@ -112,7 +110,7 @@ def test_what_an_adapted_decoder_goes_back_to_is_said_but_not_where_it_lay(
     assert DecoderSpec.read(tmp_path / "out").parent
 
 
-def test_an_export_takes_no_others_place(run: Path, tmp_path: Path) -> None:
+def test_an_export_replaces_no_other_folder(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for options, code in [([], 0), ([], 1), (["--force"], 0)]:
         assert call("export", run, out, *options).exit_code == code
@@ -125,7 +123,7 @@ def test_an_export_takes_no_others_place(run: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in run.iterdir()) == before
 
 
-def test_a_page_of_ones_own_is_no_earlier_export(run: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_no_earlier_export(run: Path, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     result = call("export", run, tmp_path, "--force")
     assert result.exit_code == 1
@@ -133,7 +131,7 @@ def test_a_page_of_ones_own_is_no_earlier_export(run: Path, tmp_path: Path) -> N
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
-def test_an_earlier_export_is_back_when_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
+def test_a_failed_export_restores_the_earlier_one(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "decoder.json").write_text("earlier")
@@ -153,8 +151,8 @@ main(["export", *sys.argv[1:], "--program"])
 """
 
 
-def test_a_full_disk_is_said_and_nothing_is_left(run: Path, tmp_path: Path) -> None:
-    """In a process of its own, as torch's writer would end it."""
+def test_a_full_disk_is_an_error_and_leaves_nothing(run: Path, tmp_path: Path) -> None:
+    """In a process of its own, because torch's writer would end it."""
     command = [sys.executable, "-c", FULL, run, tmp_path / "out"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
@@ -201,7 +199,7 @@ np.savez("decoded.npz", **decoded)
 
 
 def test_the_program_decodes_without_neurobrick(tmp_path: Path) -> None:
-    """At the edges of what a window can hold: no spike, one spike, one query, one unit."""
+    """Also for the smallest windows: no spike, one spike, one query, one unit."""
     torch.manual_seed(0)
     model = SPEC.build()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A POYO of torch_brain, imported, says what it says there; what is no POYO is refused unread.
+"""An imported POYO of torch_brain decodes as it does there; any other file is refused.
 
 The outputs of the peer are in tests/model/exchange/data. They are made anew where an interpreter
 has torch_brain: this one, or the one that NEUROBRICK_TORCH_BRAIN_PYTHON names.
@@ -42,7 +42,7 @@ State = dict[str, Any]
 
 
 class Peer:
-    """What the peer wrote to a folder: a state dict, and windows with their outputs."""
+    """The files that the peer wrote: a state dict, and windows with their outputs."""
 
     def __init__(self, folder: Path) -> None:
         told = json.loads((folder / "poyo.json").read_text())
@@ -64,7 +64,7 @@ class Peer:
         return sum(unit.startswith(f"{session}/") for unit in self.state["unit_emb.vocab"])
 
     def dataset(self, rows: Callable[[int], int] = lambda row: row) -> FakeDataset:
-        """A recording of each window, with the units in the `rows` that are asked for."""
+        """A recording of each window, with the units in these `rows`."""
         return FakeDataset(
             *(
                 fake_session(session, 0, n_units=self.n_units(session), seconds=1.0).with_(
@@ -77,8 +77,8 @@ class Peer:
         )
 
     def agrees(self, decoder: Decoder, dataset: FakeDataset) -> None:
-        """With the peer's own outputs, which are z-scored: within 1e-4, and where its times are
-        whole ticks of our clock, as near as float32 is to itself."""
+        """Compare with the peer's outputs, which are z-scored: within 1e-4, and within the
+        precision of float32 where its times are whole ticks of our clock."""
         for (session, window), near in zip(self.windows.items(), (1e-4, 5e-6), strict=True):
             times, values = decoder.predict(dataset, session, 0.0, 1.0)  # type: ignore[arg-type]
             assert len(times) == len(window["outputs"]) == HZ
@@ -100,7 +100,9 @@ def save(folder: Path, checkpoint: Any) -> Path:
     return folder / "poyo.pt"
 
 
-def test_imported_it_decodes_as_torch_brain_did(peer: Peer, tmp_path: Path) -> None:
+def test_an_imported_decoder_matches_stored_outputs_of_torch_brain(
+    peer: Peer, tmp_path: Path
+) -> None:
     path = save(tmp_path, peer.state)
     result = call("import", path, tmp_path / "out", *OPTIONS, *SIZES)
     assert result.exit_code == 0, result.output
@@ -111,7 +113,7 @@ def test_imported_it_decodes_as_torch_brain_did(peer: Peer, tmp_path: Path) -> N
     peer.agrees(decoder, peer.dataset())
 
 
-def test_imported_it_decodes_as_torch_brain_does(tmp_path: Path) -> None:
+def test_an_imported_decoder_matches_torch_brain(tmp_path: Path) -> None:
     python = os.environ.get("NEUROBRICK_TORCH_BRAIN_PYTHON", sys.executable)
     if python == sys.executable and importlib.util.find_spec("torch_brain") is None:
         pytest.skip("no interpreter with torch_brain: NEUROBRICK_TORCH_BRAIN_PYTHON names one")
@@ -124,7 +126,7 @@ def test_imported_it_decodes_as_torch_brain_does(tmp_path: Path) -> None:
     peer.agrees(Decoder.load(tmp_path / "out"), peer.dataset())
 
 
-def test_a_lightning_checkpoint_tells_its_sizes(peer: Peer, tmp_path: Path) -> None:
+def test_sizes_are_read_from_a_lightning_checkpoint(peer: Peer, tmp_path: Path) -> None:
     checkpoint = {
         "epoch": 3,
         "state_dict": {f"model.{name}": value for name, value in peer.state.items()},
@@ -158,7 +160,7 @@ def test_sessions_are_taken_by_our_ids_with_units_in_our_order(peer: Peer, tmp_p
 
 
 def renamed(state: State, old: str, new: str) -> State:
-    """With other ids of units."""
+    """The checkpoint with other ids of units."""
     words = state["unit_emb.vocab"]
     return {
         **state,
@@ -167,7 +169,7 @@ def renamed(state: State, old: str, new: str) -> State:
 
 
 def listing(*units: str) -> dict[str, Any]:
-    """A session of the peer's whose units are said to be these."""
+    """A source: one of the peer's sessions, with its units listed."""
     session = "monkey/center_out"
     return {"session": session, "units": [f"{session}/group_M1/elec0/{unit}" for unit in units]}
 
@@ -175,10 +177,10 @@ def listing(*units: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "told", "message"),
     [
-        (lambda s: s, {"window": None}, "does not tell window"),
+        (lambda s: s, {"window": None}, "does not hold window"),
         (lambda s: s, {"window": 0.9}, "window must be a multiple of latent_step"),
         (lambda s: s, {"std": (1, 1, 1)}, "std has 3 values, the decoder 2 outputs"),
-        (lambda s: s, {"rate": 0}, "rate: Input should be greater than 0"),
+        (lambda s: s, {"rate": 0}, "rate: input should be greater than 0"),
         (lambda s: s, {"sessions": {"a": "other"}}, "no session 'other'; it has: monkey/c"),
         (
             lambda s: s,
@@ -195,8 +197,12 @@ def listing(*units: str) -> dict[str, Any]:
             {"sessions": {"a": listing("unit_0"), "b": listing("unit_5", "unit_0")}},
             "is taken twice, for a and for b",
         ),
-        (lambda s: renamed(s, "monkey/", ""), {}, "whose units are those of 'monkey/center_out'"),
-        (lambda s: renamed(s, "unit_3", "unit_33"), {}, "in which rows are the units of"),
+        (
+            lambda s: renamed(s, "monkey/", ""),
+            {},
+            "no unit's id begins with that of session 'monkey/center_out'",
+        ),
+        (lambda s: renamed(s, "unit_3", "unit_33"), {}, "do not give their rows"),
         (lambda s: {**s, "readout.bias": None}, {}, "readout.bias is missing"),
         (lambda s: {**s, "readout.scale": torch.ones(2)}, {}, "readout.scale, which no POYO"),
         (lambda s: {**s, "readout.bias": torch.ones(3)}, {}, "sizes do not agree: its readout"),
@@ -215,17 +221,17 @@ def listing(*units: str) -> dict[str, Any]:
             {},
             r"sizes do not agree: its kind_embedding.weight is of shape \(2, 16\)",
         ),
-        (lambda s: {"model": s, "epoch": 3}, {}, "first names are: model, epoch. Save the state "),
+        (lambda s: {"model": s, "epoch": 3}, {}, "its names are: model, epoch. Save the state "),
         (
             lambda s: {f"{of}.{name}": x for of in ("raw", "ema") for name, x in s.items()},
             {},
             r"holds 2 tensors .* one model alone: torch.save\(model.state_dict\(\), path\)",
         ),
-        (lambda s: {"layer.weight": torch.ones(2)}, {}, "first names are: layer.weight"),
+        (lambda s: {"layer.weight": torch.ones(2)}, {}, "its names are: layer.weight"),
         (lambda s: [1, 2], {}, "holds 0 tensors unit_emb.weight"),
     ],
 )  # fmt: skip
-def test_what_is_missing_or_wrong_is_said(
+def test_a_checkpoint_that_lacks_something_is_an_error(
     peer: Peer, tmp_path: Path, change: Callable[[State], Any], told: dict[str, Any], message: str
 ) -> None:
     path = save(tmp_path, change(peer.state))
@@ -246,7 +252,7 @@ def test_what_is_missing_or_wrong_is_said(
         lambda: torch.zeros(2, dtype=torch.float8_e8m0fnu),
     ],
 )
-def test_a_tensor_that_is_not_all_there_is_refused(
+def test_a_tensor_that_claims_more_than_the_file_holds_is_an_error(
     peer: Peer, tmp_path: Path, name: str, claim: Callable[[], torch.Tensor]
 ) -> None:
     path = save(tmp_path, {**peer.state, name: claim()})
@@ -255,7 +261,7 @@ def test_a_tensor_that_is_not_all_there_is_refused(
 
 
 class Hostile:
-    """What runs a command when it is unpickled."""
+    """An object that runs a command when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -264,17 +270,17 @@ class Hostile:
         return os.mkdir, (str(self.path),)
 
 
-def test_nothing_in_a_checkpoint_is_run(peer: Peer, tmp_path: Path) -> None:
+def test_no_code_in_a_checkpoint_is_run(peer: Peer, tmp_path: Path) -> None:
     path = save(tmp_path, {**peer.state, "note": Hostile(tmp_path / "ran")})
     result = call("import", path, tmp_path / "out", *OPTIONS, *SIZES)
     assert result.exit_code == 1
-    assert "would have to be run" in result.output
+    assert "only running code from the file could read" in " ".join(result.output.split())
     assert "Traceback" not in result.output
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_checkpoint_is_refused_or_read_as_it_was(peer: Peer, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_an_error_or_read_unchanged(peer: Peer, tmp_path: Path) -> None:
     whole = save(tmp_path, peer.state).read_bytes()
     supplement, damaged = Supplement.of(**TOLD), tmp_path / "damaged.pt"
     rng = np.random.default_rng(0)

@@ -1,4 +1,5 @@
-"""The decoder computes what the paper says, by every path, whatever else is in the batch."""
+"""The network computes the formulas of the paper, by every path, for any other windows in the
+batch."""
 
 from __future__ import annotations
 
@@ -81,8 +82,11 @@ def gradients(model: Perceiver, batch: Batch, precision: torch.dtype) -> tuple[f
 
 
 def hold(found: tuple[float, dict], expected: tuple[float, dict], tolerance: float) -> None:  # type: ignore[type-arg]
-    """Losses agree within `tolerance`, and so does each gradient in the norm, relative to the
-    largest gradient of its kind: small ones are differences of large numbers."""
+    """Losses agree within `tolerance`, and so do the norms of gradients.
+
+    A gradient's error is relative to the largest gradient of its kind, because small ones are
+    differences of large numbers.
+    """
     assert found[0] == pytest.approx(expected[0], rel=tolerance)
     largest = max(float(g.norm()) for g in expected[1].values())
     for name, gradient in expected[1].items():
@@ -112,7 +116,7 @@ def test_the_batch_has_windows_of_all_kinds(corpus: Corpus, batch: Batch) -> Non
 )
 @pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize("read", ["each", "padded"])
-def test_loss_and_gradients_are_the_references(
+def test_loss_and_gradients_match_the_reference(
     corpus: Corpus,
     batch: Batch,
     expected: Any,
@@ -129,8 +133,10 @@ def test_loss_and_gradients_are_the_references(
     hold(gradients(fresh(corpus), batch, precision), expected, tolerance)
 
 
-def test_in_float64_they_agree_to_the_angles(corpus: Corpus, batch: Batch, expected: Any) -> None:
-    """Cosines and sines are float32 by every path; all else is float64 here."""
+def test_in_float64_the_loss_matches_the_reference_to_the_precision_of_angles(
+    corpus: Corpus, batch: Batch, expected: Any
+) -> None:
+    """Cosines and sines are float32 by every path; everything else is float64 here."""
     (target,), (weight,) = batch.target, batch.weight
     model = fresh(corpus).double()
     model.zero_grad()
@@ -151,7 +157,9 @@ def test_padded_lengths_change_nothing(corpus: Corpus, batch: Batch, expected: A
 
 
 @pytest.mark.filterwarnings("ignore")  # the compiler's own, of torch's own
-def test_compiled_they_agree(corpus: Corpus, batch: Batch, expected: Any) -> None:
+def test_compiled_loss_and_gradients_match_the_reference(
+    corpus: Corpus, batch: Batch, expected: Any
+) -> None:
     torch._dynamo.reset()
     model = fresh(corpus)
     compile_parts(model)
@@ -169,7 +177,7 @@ def test_compiled_they_agree(corpus: Corpus, batch: Batch, expected: Any) -> Non
     ("precision", "tolerance"), [(torch.float32, 1e-3), (torch.bfloat16, 6e-2)]
 )
 @pytest.mark.parametrize("compiled", [False, True])
-def test_on_a_card_they_agree(
+def test_on_a_gpu_loss_and_gradients_match_the_reference(
     corpus: Corpus,
     batch: Batch,
     expected: Any,
@@ -192,7 +200,7 @@ def test_on_a_card_they_agree(
 
 
 @CUDA
-def test_on_a_card_ragged_keys_are_read_like_padded_ones() -> None:
+def test_on_a_gpu_attention_to_ragged_keys_equals_that_to_padded_keys() -> None:
     torch.manual_seed(0)
     counts = torch.tensor([5, 130, 0, 64])
     offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0)).int().cuda()
@@ -213,9 +221,9 @@ def test_packed_and_padded_attention_agree() -> None:
     torch.testing.assert_close(found, attend_padded(query, key, value, offsets, 150))
 
 
-def test_a_window_is_decoded_alike_in_any_company(corpus: Corpus) -> None:
-    """Its batch, microbatch, rank and neighbors are no matter: its tokens, its queries, its dropout
-    and so its loss are its own."""
+def test_a_window_is_decoded_alike_in_any_batch(corpus: Corpus) -> None:
+    """A window's tokens, queries, dropout and loss do not depend on its batch, microbatch, rank or
+    neighbors."""
     cut, model = cutter(corpus), fresh(corpus)
     objective = Objective(model, torch.float32)
     together = cut.cut(5, torch.arange(12))
@@ -245,7 +253,7 @@ def test_only_time_differences_matter(corpus: Corpus, batch: Batch) -> None:
     torch.testing.assert_close(model(keys, queries), before, rtol=1e-5, atol=1e-5)
 
 
-def test_gradients_reach_the_units_that_are_there_and_no_others(corpus: Corpus) -> None:
+def test_only_units_of_the_batch_get_a_gradient(corpus: Corpus) -> None:
     cut, model = cutter(corpus, batch=4), fresh(corpus)
     for step in range(3):
         small = cut.cut(step, torch.arange(4))
@@ -258,7 +266,7 @@ def test_gradients_reach_the_units_that_are_there_and_no_others(corpus: Corpus) 
         assert len(touched) < corpus.vocabulary.n_units
 
 
-def test_a_model_in_half_precision_keeps_its_sense_of_time(corpus: Corpus) -> None:
+def test_a_model_in_half_precision_keeps_exact_times(corpus: Corpus) -> None:
     model = fresh(corpus)
     turns = model.rotary.turns.clone()
     model.to(torch.bfloat16)

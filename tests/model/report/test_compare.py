@@ -1,4 +1,4 @@
-"""Runs held against each other: what is averaged, what may not be, and what is no run."""
+"""Comparison of runs: what is averaged, which runs are kept apart, and folders that are no run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_run(
     seed: int = 0,
     ridge: float = 0.4,
 ) -> Path:
-    """A folder with what a comparison reads of a run that ended."""
+    """A folder with the files of a finished run that a comparison reads."""
     name = f"{way or 'base'}-{labels:g}s-{seed}"
     settings: dict[str, Any] = {"name": name, "training": {"seed": seed}}
     if way:
@@ -73,14 +73,14 @@ def several(runs: Path) -> list[Path]:
     ]
 
 
-def by_label(found: list[Curve]) -> dict[str, Curve]:
-    return {curve.label: curve for curve in found}
+def by_label(curves: list[Curve]) -> dict[str, Curve]:
+    return {curve.label: curve for curve in curves}
 
 
 def test_a_curve_is_the_mean_over_sessions_and_seeds(tmp_path: Path) -> None:
-    found = by_label(curves([FinishedRun.read(folder) for folder in several(tmp_path)]))
-    assert list(found) == ["unit identification", "from scratch", "ridge"]
-    identify = found["unit identification"]
+    drawn = by_label(curves([FinishedRun.read(folder) for folder in several(tmp_path)]))
+    assert list(drawn) == ["unit identification", "from scratch", "ridge"]
+    identify = drawn["unit identification"]
     assert identify.seconds == (60.0, 300.0)
     assert identify.mean == pytest.approx((0.65, 0.9))
     assert identify.low == pytest.approx((0.6, 0.9))
@@ -90,13 +90,13 @@ def test_a_curve_is_the_mean_over_sessions_and_seeds(tmp_path: Path) -> None:
 
 
 def test_a_baseline_counts_once_for_the_same_labels(tmp_path: Path) -> None:
-    """Two ways with seed 0 and 60 s hold the same ridge; seed 1 counts as much as they do."""
+    """Two ways with seed 0 and 60 s have the same ridge decoder. Both count as much as seed 1."""
     ridge = by_label(curves([FinishedRun.read(folder) for folder in several(tmp_path)]))["ridge"]
     assert ridge.baseline
     assert ridge.mean == pytest.approx((0.4, 0.6))
 
 
-def test_only_what_decodes_the_same_samples_is_held_against_each_other(tmp_path: Path) -> None:
+def test_only_runs_that_decode_the_same_samples_are_compared(tmp_path: Path) -> None:
     folders = [
         *several(tmp_path),
         write_run(tmp_path, None, 600.0, {"sim/c": 0.9}),
@@ -110,7 +110,7 @@ def test_only_what_decodes_the_same_samples_is_held_against_each_other(tmp_path:
     assert first.index("identify-300s-0") < first.index("scratch-60s-0")
 
 
-def test_as_many_samples_are_not_yet_the_same(dataset: FakeDataset, tmp_path: Path) -> None:
+def test_the_same_number_of_samples_is_not_enough(dataset: FakeDataset, tmp_path: Path) -> None:
     """Test splits that were drawn with another seed, and are as long."""
     n = np.arange(60)
     trials = {id: pa.table({"start": x.domain.start + n, "stop": x.domain.start + n + 1})
@@ -136,11 +136,11 @@ def test_the_command_writes_a_page_and_says_what_is_on_it(tmp_path: Path) -> Non
     arguments = ["compare", *map(str, folders), "--out", str(out), "--json"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
-    assert [run["run"] for run in found] == [folder.name for folder in folders]
-    assert found[0]["mean"] == {"decoder": pytest.approx(0.7), "baselines": {"ridge": 0.3}}
-    assert found[2]["sessions"] == {A: 0.9, B: None}
-    assert found[0]["base"] == "the_base"
+    runs = json.loads(result.stdout)
+    assert [run["run"] for run in runs] == [folder.name for folder in folders]
+    assert runs[0]["mean"] == {"decoder": pytest.approx(0.7), "baselines": {"ridge": 0.3}}
+    assert runs[2]["sessions"] == {A: 0.9, B: None}
+    assert runs[0]["base"] == "the_base"
     assert "unit identification" in out.read_text()
 
 
@@ -156,7 +156,7 @@ def test_torch_is_not_loaded_to_compare(tmp_path: Path) -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_what_is_no_finished_run_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_folder_without_a_finished_run_is_an_error_that_names_it(tmp_path: Path) -> None:
     folder = several(tmp_path)[0]
     metrics = folder / "metrics.json"
     new = metrics.read_text()

@@ -1,4 +1,4 @@
-"""Maps of embeddings against a plane found another way."""
+"""Maps of embeddings against a plane from eigenvectors."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def test_the_plane_is_that_of_the_two_largest_eigenvectors() -> None:
 
 
 def test_a_corpus_knows_subjects_and_areas_of_its_units() -> None:
-    told = fake_session("sim/a", 1, n_units=3).with_(subject="J", areas=("M1", None, "PMd"))
-    silent = fake_session("sim/b", 2, n_units=2).with_(subject=None)
-    stores: Any = FakeDataset(told, silent)
+    known = fake_session("sim/a", 1, n_units=3).with_(subject="J", areas=("M1", None, "PMd"))
+    unknown = fake_session("sim/b", 2, n_units=2).with_(subject=None)
+    stores: Any = FakeDataset(known, unknown)
     corpus = Corpus.from_dataset(stores, DataSettings())
     assert corpus.anatomies == (
         Anatomy("J", ("M1", "unknown", "PMd")),

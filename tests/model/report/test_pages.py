@@ -26,7 +26,7 @@ MEASURE = "<script>document.title=[document.documentElement.scrollWidth,innerWid
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run's report, with every section that there is, and a comparison."""
+    """A run's report with every section, and a comparison."""
     folder = tmp_path_factory.mktemp("pages")
     stores = FakeDataset(
         *(
@@ -41,15 +41,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def show(page: Path, *arguments: str) -> tuple[str, str]:
-    """The page's HTML after the browser has shown it, and what its console says. No name resolves:
-    whatever the page asked of the network would be missing."""
+    """The page's HTML after the browser has shown it, and the messages of its console. No host name
+    resolves, so that the page cannot load anything from the network."""
     command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
                "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--dump-dom",
                f"--user-data-dir={page.parent / 'profile'}", f"--window-size={WIDTH},{HEIGHT}",
                *arguments, page.as_uri()]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    said = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-    return done.stdout, "\n".join(said)
+    messages = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    return done.stdout, "\n".join(messages)
 
 
 @pytest.mark.parametrize("name", ["report", "comparison"])
@@ -59,6 +59,12 @@ def test_a_page_refers_to_nothing_outside_itself(pages: dict[str, Path], name: s
     assert not re.search(r"<(script|link|iframe)\b|@import", page)
     for where in re.findall(r'(?:href|src)="([^"]*)"|url\(([^)]*)\)', page):
         assert "".join(where).startswith(("#", "data:"))
+
+
+@pytest.mark.parametrize("name", ["report", "comparison"])
+def test_figures_show_no_source_of_formulas(pages: dict[str, Path], name: str) -> None:
+    """A session's name may hold a dollar sign, so text of figures is never read as a formula."""
+    assert "$" not in pages[name].read_text()
 
 
 @needs_chromium
@@ -73,8 +79,8 @@ def test_a_browser_shows_a_page_and_has_no_complaint(
     pages: dict[str, Path], name: str, headings: list[str]
 ) -> None:
     shot = pages[name].with_suffix(".png")
-    shown, said = show(pages[name], f"--screenshot={shot}")
-    assert said == ""
+    shown, messages = show(pages[name], f"--screenshot={shot}")
+    assert messages == ""
     for heading in headings:
         assert f"<h2>{heading}</h2>" in shown
     picture = imread(shot)[..., :3]
@@ -89,9 +95,9 @@ def test_a_page_does_not_scroll_sideways(pages: dict[str, Path], name: str, tmp_
     measured = tmp_path / "measured.html"
     measured.write_text(pages[name].read_text().replace("</body>", f"{MEASURE}</body>"))
     shown, _ = show(measured, "--window-size=520,900")
-    found = re.search(r"<title>(\d+),(\d+)</title>", shown)
-    assert found
-    assert int(found[1]) <= int(found[2])
+    sizes = re.search(r"<title>(\d+),(\d+)</title>", shown)
+    assert sizes
+    assert int(sizes[1]) <= int(sizes[2])
 
 
 @needs_chromium

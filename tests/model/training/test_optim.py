@@ -25,18 +25,18 @@ def rates(**settings: Any) -> list[float]:
 
 
 def test_the_rate_warms_up_and_falls_to_zero() -> None:
-    found = rates(warmup=0.1)
-    np.testing.assert_allclose(found[:10], np.arange(1, 11) / 10)
-    assert found[10] == 1.0
-    assert abs(found[55] - 0.5) < 1e-9
-    assert all(a > b for a, b in pairwise(found[10:]))
-    assert found[-1] < 1e-3
+    values = rates(warmup=0.1)
+    np.testing.assert_allclose(values[:10], np.arange(1, 11) / 10)
+    assert values[10] == 1.0
+    assert abs(values[55] - 0.5) < 1e-9
+    assert all(a > b for a, b in pairwise(values[10:]))
+    assert values[-1] < 1e-3
 
 
 def test_the_papers_rate_is_flat_for_half_of_the_run() -> None:
-    found = rates(warmup=0.0, hold=0.5)
-    assert found[:51] == [1.0] * 51
-    assert abs(found[75] - 0.5) < 1e-9
+    values = rates(warmup=0.0, hold=0.5)
+    assert values[:51] == [1.0] * 51
+    assert abs(values[75] - 0.5) < 1e-9
 
 
 def test_a_line_and_a_constant() -> None:

@@ -1,4 +1,4 @@
-"""Training learns, goes on where it stopped, and leaves what it says."""
+"""Training learns, resumes exactly, and writes the files that it promises."""
 
 from __future__ import annotations
 
@@ -50,8 +50,10 @@ def test_a_tiny_batch_is_learned_by_heart(recipe: Recipe, dataset: FakeDataset) 
     train = trainer(
         recipe, dataset, batch=2, steps=10**6, learning_rate=5e-3, warmup=0.0, unit_dropout=None
     )
-    batch = train.gradients.feed.take(0)
-    train.gradients.feed = SimpleNamespace(take=lambda step: batch, look_ahead=lambda step: None)  # type: ignore[assignment]
+    batch = train.gradients.prefetcher.take(0)
+    train.gradients.prefetcher = SimpleNamespace(
+        take=lambda step: batch, look_ahead=lambda step: None
+    )  # type: ignore[assignment]
     losses = [Scores.of(train.train_step(step)[0]).loss for step in range(150)]
     assert losses[-1] < 0.02 * losses[0]
 
@@ -108,24 +110,24 @@ def test_threads_that_share_a_batch_give_the_same_weights_every_time(
     recipe: Recipe, dataset: FakeDataset
 ) -> None:
     alone = trainer(recipe, dataset)
-    assert alone.gradients.team is None
+    assert alone.gradients.threads is None
     torch.set_num_threads(3)
     try:
-        teams = [trainer(recipe, dataset, microbatch=2) for _ in range(2)]
-        assert teams[0].gradients.team
-        assert len(teams[0].gradients.shares) == 4
+        twice = [trainer(recipe, dataset, microbatch=2) for _ in range(2)]
+        assert twice[0].gradients.threads
+        assert len(twice[0].gradients.shares) == 4
         for step in range(6):
-            sums = [t.train_step(step) for t in (alone, *teams)]
+            sums = [t.train_step(step) for t in (alone, *twice)]
             torch.testing.assert_close(sums[0], sums[1], rtol=1e-4, atol=1e-4)
             assert torch.equal(sums[1], sums[2])
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(1)
-    for name, value in teams[0].model.state_dict().items():
-        assert torch.equal(value, teams[1].model.state_dict()[name]), name
+    for name, value in twice[0].model.state_dict().items():
+        assert torch.equal(value, twice[1].model.state_dict()[name]), name
 
 
-def test_a_checkpoint_is_made_when_asked_to_stop_and_the_run_goes_on_from_there(
+def test_a_signal_makes_a_checkpoint_and_the_run_resumes_from_it(
     recipe: Recipe, dataset: FakeDataset
 ) -> None:
     unbroken = trainer(recipe, dataset)
@@ -157,7 +159,7 @@ def test_a_device_that_is_too_small_is_an_error_that_says_what_helps() -> None:
         raise torch.OutOfMemoryError("tried 2 GiB\nand much more to say")
 
 
-def test_a_run_is_not_deleted_unasked(recipe: Recipe, dataset: FakeDataset) -> None:
+def test_a_run_is_deleted_only_by_force(recipe: Recipe, dataset: FakeDataset) -> None:
     trainer(recipe, dataset).fit()
     before = {path: path.read_bytes() for path in recipe.folder.rglob("*") if path.is_file()}
     with pytest.raises(RecipeError, match=r"tiny holds a run already: --resume .* --force .* name"):
@@ -167,8 +169,8 @@ def test_a_run_is_not_deleted_unasked(recipe: Recipe, dataset: FakeDataset) -> N
     assert metrics["training"]["seed"] == 1
 
 
-def test_weights_that_are_no_numbers_are_not_kept(recipe: Recipe, dataset: FakeDataset) -> None:
-    """Between one look at the loss and the next, training may break and validation come."""
+def test_weights_that_are_not_finite_are_not_kept(recipe: Recipe, dataset: FakeDataset) -> None:
+    """Training may diverge after the loss was last looked at, and just before a validation."""
     breaks = trainer(recipe, dataset, steps=9)
     step = breaks.train_step
 
@@ -187,7 +189,7 @@ def test_weights_that_are_no_numbers_are_not_kept(recipe: Recipe, dataset: FakeD
     assert np.isfinite(resumed["mean"]["decoder"])
 
 
-def test_training_may_end_before_it_says_anything(recipe: Recipe, dataset: FakeDataset) -> None:
+def test_training_may_end_before_its_first_log_record(recipe: Recipe, dataset: FakeDataset) -> None:
     early = trainer(recipe, dataset, steps=400, validate_every=1, patience=2, learning_rate=1e-9)
     metrics = early.fit()
     assert metrics["training"]["steps"] == metrics["training"]["best_step"] + 2 < 20
@@ -224,11 +226,11 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     else:
         damaged[damaged.index(b'step\\": 6') + 8] ^= 1  # which is 7 then
     two.write_bytes(damaged)
-    said: list[str] = []
+    lines: list[str] = []
     resumed = trainer(recipe, dataset)
-    resumed.watch.say = said.append  # type: ignore[method-assign]
+    resumed.progress.say = lines.append  # type: ignore[method-assign]
     resumed.fit(resume=True)
-    assert any("is damaged" in line and "going back" in line for line in said)
+    assert any("is damaged" in line and "going back" in line for line in lines)
     for name, value in unbroken.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
     one.write_bytes(b"nonsense")
@@ -311,7 +313,7 @@ def test_predict_gives_si_values_on_a_grid(run: Path, dataset: FakeDataset) -> N
     np.testing.assert_allclose(times, 1010.0 + np.arange(250) / 100)
     assert values.shape == (250, 2)
     longer = decoder.predict(dataset, "sim/b", 1009.0, 1015.0)[1]  # type: ignore[arg-type]
-    # Within rounding, but for a sample on a window's edge, which counts for 1e-3 in it or not.
+    # Equal but for rounding; a sample on a window's edge has a weight of 1e-3 or 0 in it.
     np.testing.assert_allclose(longer[100:350], values, atol=2e-4)
     outside = decoder.predict(dataset, "sim/b", 1059.5, 1070.0)  # type: ignore[arg-type]
     assert len(outside[0]) == 100  # recorded until 1060.5 s
@@ -320,7 +322,9 @@ def test_predict_gives_si_values_on_a_grid(run: Path, dataset: FakeDataset) -> N
     assert nothing[1].shape == (0, 2)
 
 
-def test_predict_refuses_what_it_was_not_trained_on(run: Path, dataset: FakeDataset) -> None:
+def test_predict_refuses_sessions_and_units_that_it_was_not_trained_on(
+    run: Path, dataset: FakeDataset
+) -> None:
     decoder = Decoder.load(run)
     stranger = fake_session("sim/c", 3)
     with pytest.raises(UnknownSession, match=r"does not know session 'sim/c'.*sim/a, sim/b"):
@@ -330,7 +334,7 @@ def test_predict_refuses_what_it_was_not_trained_on(run: Path, dataset: FakeData
         decoder.predict(changed, "sim/a", 0.0, 1.0)  # type: ignore[arg-type]
 
 
-def test_loading_what_is_no_decoder_is_an_error(run: Path, tmp_path: Path) -> None:
+def test_loading_a_folder_without_a_sound_decoder_is_an_error(run: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no decoder"):
         Decoder.load(tmp_path)
     (tmp_path / "decoder.json").write_text((run / "decoder.json").read_text())
@@ -347,23 +351,23 @@ def test_loading_what_is_no_decoder_is_an_error(run: Path, tmp_path: Path) -> No
 def test_curves_are_there_for_tensorboard(run: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(run / "tensorboard"))
-    found.Reload()
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
     assert {"loss", "valid_r2", "learning_rate", "windows_per_second", "utilization"} <= set(
-        found.Tags()["scalars"]
+        events.Tags()["scalars"]
     )
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     logged = [(r["step"], r["valid_r2"]) for r in log if "valid_r2" in r]
-    assert [e.step for e in found.Scalars("valid_r2")] == [step for step, _ in logged]
+    assert [e.step for e in events.Scalars("valid_r2")] == [step for step, _ in logged]
     np.testing.assert_allclose(
-        [e.value for e in found.Scalars("valid_r2")], [value for _, value in logged], rtol=1e-6
+        [e.value for e in events.Scalars("valid_r2")], [value for _, value in logged], rtol=1e-6
     )
 
 
-def test_a_run_says_where_it_came_from(run: Path) -> None:
-    told = json.loads((run / "run.json").read_text())
-    assert told["corpus"] == json.loads((run / "metrics.json").read_text())["training"]["corpus"]
-    assert {"neurobrick", "torch", "numpy", "python"} == set(told["versions"])
+def test_run_json_has_the_versions_and_the_corpus(run: Path) -> None:
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["corpus"] == json.loads((run / "metrics.json").read_text())["training"]["corpus"]
+    assert {"neurobrick", "torch", "numpy", "python"} == set(facts["versions"])
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

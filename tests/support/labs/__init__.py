@@ -1,7 +1,7 @@
-"""Recordings in the manners of many labs, each written small, with what is in it told beside it.
+"""Small recordings in the layouts of many labs, each with its Truth.
 
-A lab writes one file and returns its Truth: what a right preparation must give, made from the
-arrays that were written and never by reading them. `LABS` holds them all, by name.
+A lab writes one file and returns its Truth: what preparing the file must give. The Truth is made
+from the arrays that were written, never by reading the file. `LABS` holds all labs by name.
 """
 
 from __future__ import annotations
@@ -26,32 +26,28 @@ LABS: dict[str, Write] = {}
 
 @dataclass(frozen=True)
 class Behavior:
-    """A series as it must come out: timestamps (n,) s, values (n, d) in `unit`."""
+    """A behavior as the store must have it."""
 
-    timestamps: np.ndarray
-    values: np.ndarray
-    unit: str
+    timestamps: np.ndarray  # (n,) s
+    values: np.ndarray  # (n, d) in `unit`
+    unit: str  # SI, or the file's where that is not known
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What a store of the file must hold.
+    """The content of a file's store."""
 
-    `spikes` is one sorted array a unit; `intervals` start and stop of each table's rows; `left`
-    names objects that must be listed as left, with a word of the reason; `notes` are words that
-    some note must hold. `raw_spikes` is what pynwb reads of each unit, where that is not `spikes`;
-    None where pynwb does not open the file.
-    """
-
-    spikes: list[np.ndarray]
-    behavior: dict[str, Behavior] = field(default_factory=dict)
-    intervals: dict[str, np.ndarray] = field(default_factory=dict)
-    left: dict[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    units_path: str = "units"
-    by_pynwb: bool = True
-    raw_spikes: list[np.ndarray] | None = None
-    columns: dict[str, list[object]] = field(default_factory=dict)  # of the units table
+    spikes: list[np.ndarray]  # one sorted array (n,) s a unit
+    behavior: dict[str, Behavior] = field(default_factory=dict)  # all of it, by name
+    intervals: dict[str, np.ndarray] = field(
+        default_factory=dict
+    )  # table → (n, 2) start, stop in s
+    left: dict[str, str] = field(default_factory=dict)  # path of a left object → part of the reason
+    notes: tuple[str, ...] = ()  # part of each note
+    units_path: str = "units"  # of the units table in the file
+    by_pynwb: bool = True  # whether pynwb can open the file
+    raw_spikes: list[np.ndarray] | None = None  # as pynwb reads them; None: the same as `spikes`
+    columns: dict[str, list[object]] = field(default_factory=dict)  # some of the units table
 
 
 def lab(write: Write) -> Write:
@@ -72,9 +68,9 @@ def new_file(name: str = "S1", *, subject: bool = True) -> NWBFile:
 
 
 def save(file: NWBFile, path: Path) -> h5py.File:
-    """Write `file` with pynwb, and open it with h5py to go on where pynwb cannot."""
+    """Write `file` with pynwb, and open it with h5py to change what pynwb would not write."""
     with NWBHDF5IO(path, "w") as io, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what is not best practice, as labs' files are not
+        warnings.simplefilter("ignore")  # labs' files are not best practice
         io.write(file)
     return h5py.File(path, "r+")
 
@@ -88,11 +84,11 @@ def trains(rng: np.random.Generator, n_units: int, rate: float = 8.0) -> list[np
 
 
 def add_units(file: NWBFile, spikes: list[np.ndarray], **columns: list[object]) -> None:
-    """Add a unit a spike train, with the `columns` of pynwb's add_unit."""
+    """Add a unit for each spike train, with other `columns` of the units table."""
     for k, times in enumerate(spikes):
         file.add_unit(spike_times=times, **{name: column[k] for name, column in columns.items()})
 
 
-# They register their labs as they are imported.
+# Importing a module registers its labs.
 for _theme in ("spikes", "series", "others", "tables", "formats"):
     importlib.import_module(f"tests.support.labs.{_theme}")

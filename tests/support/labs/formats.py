@@ -1,4 +1,4 @@
-"""Recordings in other formats and layouts of the file itself: Zarr, extensions, compression."""
+"""File formats: Zarr, extensions, compression."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ N = 400
 
 
 def recording(rng: np.random.Generator, file: NWBFile | None = None) -> tuple[NWBFile, Truth]:
-    """Two units, a wheel and trials with texts."""
+    """Three units, a wheel and trials with texts."""
     file = file or new_file()
     spikes, values = trains(rng, 3), rng.normal(size=(N, 2))
     add_units(file, spikes)
@@ -42,7 +42,7 @@ def _as_zarr(*options: str) -> Callable[[Path, np.random.Generator], Truth]:
     return write
 
 
-# hdmf-zarr needs zarr 2, and so an environment of its own, which `make test` sets up.
+# hdmf-zarr needs zarr 2, in an environment of its own that `make test` sets up.
 if has_hdmf_zarr():
     LABS["zarr_of_hdmf"] = _as_zarr()
     LABS["zarr_in_small_chunks"] = _as_zarr("--chunk-rows", "37")
@@ -51,7 +51,7 @@ if has_hdmf_zarr():
 
 
 def _restored(path: Path, compression: str | None, chunks: tuple[int, ...] | None) -> None:
-    """Write every array of units and behavior anew, compressed and chunked."""
+    """Write the arrays of units and behavior again, compressed and chunked."""
     with h5py.File(path, "r+") as file:
         for name in ("units/spike_times", "acquisition/wheel/data", "units/spike_times_index"):
             attributes, data = dict(file[name].attrs), file[name][:]
@@ -74,7 +74,7 @@ def compressed_with_gzip(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def compressed_with_lzf(path: Path, rng: np.random.Generator) -> Truth:
-    """h5py's own compression."""
+    """Compressed with LZF, which only h5py has."""
     file, truth = recording(rng)
     save(file, path).close()
     _restored(path, "lzf", (1000,))
@@ -83,7 +83,7 @@ def compressed_with_lzf(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def in_one_piece(path: Path, rng: np.random.Generator) -> Truth:
-    """Contiguous arrays, as the first versions of matnwb wrote them."""
+    """Contiguous arrays, as early versions of matnwb wrote them."""
     file, truth = recording(rng)
     save(file, path).close()
     _restored(path, None, None)
@@ -92,7 +92,7 @@ def in_one_piece(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def of_the_latest_hdf5(path: Path, rng: np.random.Generator) -> Truth:
-    """Copied into a file of HDF5's newest format, as repacking does."""
+    """A file of HDF5's newest format, as h5repack writes it."""
     file, truth = recording(rng)
     source = path.with_suffix(".hdf5")
     save(file, source).close()
@@ -105,7 +105,7 @@ def of_the_latest_hdf5(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def extensions_that_are_not_here(path: Path, rng: np.random.Generator) -> Truth:
-    """Units, series, trials and subject of a lab's own types, without the cached specification."""
+    """Units, series, trials and subject of a lab's own types, without their specification."""
     file, truth = recording(rng)
     with save(file, path) as saved:
         del saved["specifications"]
@@ -122,7 +122,7 @@ def extensions_that_are_not_here(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def without_a_subject(path: Path, rng: np.random.Generator) -> Truth:
-    """Nobody says whose neurons these are."""
+    """No subject."""
     file, truth = recording(rng, new_file(subject=False))
     save(file, path).close()
     return truth
@@ -130,7 +130,7 @@ def without_a_subject(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def subject_with_a_date_of_birth(path: Path, rng: np.random.Generator) -> Truth:
-    """A species by its common name, and no age."""
+    """A subject with the common name of its species, and without an age."""
     file = new_file(subject=False)
     file.subject = Subject(subject_id="M1", species="mouse", sex="U")
     file, truth = recording(rng, file)
@@ -140,7 +140,7 @@ def subject_with_a_date_of_birth(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def links_inside_the_file(path: Path, rng: np.random.Generator) -> Truth:
-    """Data that is a soft link to another series' data; a soft link to a whole group: listed."""
+    """Data that is a soft link to the data of another series: kept. A link to a group: left."""
     file, truth = recording(rng)
     with save(file, path) as saved:
         again = saved.create_group("acquisition/again")

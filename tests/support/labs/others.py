@@ -1,4 +1,4 @@
-"""What is no behavior: voltage, fields, pictures, words, markers, fluorescence."""
+"""Series that are no behavior: voltage, fields, pictures, words, markers, fluorescence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.labs.series import N, recording, regular
 
 @lab
 def voltage_and_fields(path: Path, rng: np.random.Generator) -> Truth:
-    """Raw voltage in acquisition, LFP in a container, both on electrodes: left, and listed."""
+    """Raw voltage in acquisition, LFP in a container, a fast analog signal: left."""
     file, spikes = recording(rng)
     device = file.create_device("probe")
     group = file.create_electrode_group("shank", "probe", "CA1", device)
@@ -49,7 +49,7 @@ def voltage_and_fields(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def pictures_and_words(path: Path, rng: np.random.Generator) -> Truth:
-    """Video elsewhere, annotations, markers, events without values, stimuli: left."""
+    """Video in another file, annotations, markers, events without values, stimuli: left."""
     file, spikes = recording(rng)
     file.add_acquisition(
         ImageSeries(
@@ -85,7 +85,7 @@ def pictures_and_words(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def imaging_beside_units(path: Path, rng: np.random.Generator) -> Truth:
-    """Fluorescence of regions, in a file that has sorted spikes, too: left."""
+    """Fluorescence and imaging in a file with sorted spikes: left."""
     file, spikes = recording(rng)
     with save(file, path) as saved:
         for name, kind, mark in (

@@ -1,4 +1,4 @@
-"""Behavior: where it lies, how it is timed, in which units, and what is no behavior."""
+"""Behavior: its place in the file, its times, its units."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def regular(n: int = N, rate: float = 50.0, start: float = 0.0) -> np.ndarray:
 
 @lab
 def samples_inside_trials_only(path: Path, rng: np.random.Generator) -> Truth:
-    """000128: millimeters with a conversion, 1 kHz with a gap at each trial's end, column names."""
+    """Millimeters with a conversion, 1 kHz with a gap after each trial, column names (000128)."""
     file, spikes = recording(rng)
     ticks = np.concatenate([np.arange(k * 2000, k * 2000 + 1930) for k in range(9)])
     data = rng.normal(size=(len(ticks), 2)) * 100
@@ -76,7 +76,7 @@ def containers_of_every_kind(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def modules_of_its_own(path: Path, rng: np.random.Generator) -> Truth:
-    """processing/wheel on its irregular clock, and smoothed on a regular one (000409)."""
+    """A wheel on its irregular clock, and smoothed on a regular clock (000409)."""
     file, spikes = recording(rng)
     stamps = np.sort(rng.uniform(0, SECONDS, 300))
     turned, smooth = np.cumsum(rng.normal(size=300)) * 0.01, rng.normal(size=N)
@@ -95,7 +95,7 @@ def modules_of_its_own(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def the_same_name_twice(path: Path, rng: np.random.Generator) -> Truth:
-    """finger_pos and finger_vel both hold series index and mrs (000953); nobody knows AU."""
+    """finger_pos and finger_vel both hold series index and mrs, in the unknown unit AU (000953)."""
     file, spikes = recording(rng)
     truth = {}
     for container in ("finger_pos", "finger_vel"):
@@ -111,7 +111,7 @@ def the_same_name_twice(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def raw_and_processed_alike(path: Path, rng: np.random.Generator) -> Truth:
-    """RedLED in acquisition and again in processing (000056); -1 for lost stays what it is."""
+    """RedLED in acquisition and again in processing; -1 for a lost light is kept (000056)."""
     file, spikes = recording(rng)
     raw, smooth = rng.uniform(0, 600, (N, 2)), rng.uniform(0, 6, (N, 2))
     raw[10:20] = -1.0
@@ -133,7 +133,7 @@ def raw_and_processed_alike(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def running_on_linked_timestamps(path: Path, rng: np.random.Generator) -> Truth:
-    """000021: timestamps that are a link to another series'; a series that is all NaN."""
+    """Timestamps that are a link to those of another series; a series of NaN only (000021)."""
     file, spikes = recording(rng)
     stamps = np.cumsum(rng.uniform(0.02, 0.04, N))
     speed, rotation = rng.normal(size=N) * 30, rng.normal(size=N)
@@ -161,7 +161,7 @@ def running_on_linked_timestamps(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def timestamps_in_two_rows(path: Path, rng: np.random.Generator) -> Truth:
-    """running_speed/timestamps of shape (2, N), which pynwb refuses: left, not guessed."""
+    """Timestamps of shape (2, n), which pynwb refuses: left."""
     file, spikes = recording(rng)
     file.create_processing_module("running", "running").add(
         TimeSeries(name="running_speed", data=rng.normal(size=N), unit="cm/s", timestamps=regular())
@@ -178,7 +178,7 @@ def timestamps_in_two_rows(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def a_starting_time_in_a_list(path: Path, rng: np.random.Generator) -> Truth:
-    """starting_time of shape (1,), samples (n, 1): MATLAB has no scalars and no vectors."""
+    """starting_time of shape (1,), samples of shape (n, 1): MATLAB has no scalars, no vectors."""
     file, spikes = recording(rng)
     values = rng.normal(size=(N, 1))
     file.add_acquisition(
@@ -209,7 +209,7 @@ def counts_of_a_converter(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def a_conversion_that_is_nan(path: Path, rng: np.random.Generator) -> Truth:
-    """000070: the default unit, meters, and conversion NaN: values as they are, and said."""
+    """The default unit, meters, with conversion NaN: values are kept, noted (000070)."""
     file, spikes = recording(rng)
     values = rng.normal(size=(N, 3)) * 50
     hand = spatial("Hand", values, unit="meters", conversion=float("nan"), rate=50.0)
@@ -224,7 +224,7 @@ def a_conversion_that_is_nan(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def a_conversion_that_was_never_set(path: Path, rng: np.random.Generator) -> Truth:
-    """A hand 120 m from where it began: kept, and said."""
+    """A hand that moves by 120 m, with conversion 1: kept, noted."""
     file, spikes = recording(rng)
     values = np.linspace(-120, 120, N)
     file.add_acquisition(spatial("hand", values, unit="meters", rate=50.0))
@@ -238,7 +238,7 @@ def a_conversion_that_was_never_set(path: Path, rng: np.random.Generator) -> Tru
 
 @lab
 def a_camera_that_lost_frames(path: Path, rng: np.random.Generator) -> Truth:
-    """Samples of NaN, timestamps of NaN, and two of one time."""
+    """Samples of NaN, timestamps of NaN, and two samples at the same time."""
     file, spikes = recording(rng)
     stamps, values = regular(), rng.normal(size=(N, 2))
     values[20:25] = np.nan
@@ -255,8 +255,53 @@ def a_camera_that_lost_frames(path: Path, rng: np.random.Generator) -> Truth:
 
 
 @lab
+def a_camera_that_wavers(path: Path, rng: np.random.Generator) -> Truth:
+    """Timestamps that fall twice, by milliseconds, as those of IBL's cameras: sorted, noted."""
+    file, spikes = recording(rng)
+    stamps, values = regular(), rng.normal(size=(N, 2))
+    stamps[[100, 300]] -= 0.025
+    file.add_acquisition(spatial("paw", values, unit="m", timestamps=stamps))
+    save(file, path).close()
+    order = np.argsort(stamps, kind="stable")
+    truth = Behavior(stamps[order], values[order], "m")
+    return Truth(spikes, {"paw": truth}, notes=("fall 2 times, by at most 0.005 s",))
+
+
+@lab
+def timestamps_in_milliseconds(path: Path, rng: np.random.Generator) -> Truth:
+    """Timestamps whose attribute unit says milliseconds: brought to seconds, noted."""
+    file, spikes = recording(rng)
+    values, ticks = rng.normal(size=N), np.arange(N) * 20.0
+    file.add_acquisition(TimeSeries(name="lever", data=values, unit="m", timestamps=ticks))
+    with save(file, path) as saved:
+        saved["acquisition/lever/timestamps"].attrs["unit"] = "milliseconds"
+    truth = Behavior(ticks / 1000, values[:, None], "m")
+    return Truth(spikes, {"lever": truth}, notes=("timestamps are in milliseconds",))
+
+
+@lab
+def a_bin_width_for_a_rate(path: Path, rng: np.random.Generator) -> Truth:
+    """A rate of 0.02, for bins of 20 ms: the series would last 7 hours, and is left."""
+    file, spikes = recording(rng)
+    file.add_acquisition(TimeSeries(name="lever", data=rng.normal(size=N), unit="m", rate=0.02))
+    save(file, path).close()
+    return Truth(spikes, left={"acquisition/lever": "is a bin width, or in kHz"})
+
+
+@lab
+def time_along_the_last_axis(path: Path, rng: np.random.Generator) -> Truth:
+    """Data of shape (2, n) with a rate: kept as it is, noted, and no decoding target."""
+    file, spikes = recording(rng)
+    values = rng.normal(size=(2, N))
+    file.add_acquisition(TimeSeries(name="lever", data=values, unit="m", rate=50.0))
+    save(file, path).close()
+    notes = ("perhaps its time lies along the last axis",)
+    return Truth(spikes, {"lever": Behavior(regular(2), values, "m")}, notes=notes)
+
+
+@lab
 def series_whose_times_are_wrong(path: Path, rng: np.random.Generator) -> Truth:
-    """One runs backwards, one has too few timestamps, one a rate of 0: left, with the reason."""
+    """Timestamps that run backwards by 4 s, too few of them, a rate of 0, a start of NaN: left."""
     file, spikes = recording(rng)
     backwards = regular()
     backwards[250:] -= 4.0
@@ -288,7 +333,7 @@ def series_whose_times_are_wrong(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def keypoints_in_three_axes(path: Path, rng: np.random.Generator) -> Truth:
-    """Samples of shape (keypoints, 2): laid out flat, and said; an empty series beside them."""
+    """Samples of shape (keypoints, 2): laid out flat, noted. A series without samples: left."""
     file, spikes = recording(rng)
     values = rng.normal(size=(N, 4, 2)).astype(np.float32)
     file.add_acquisition(TimeSeries(name="pose", data=values, unit="m", rate=50.0))
@@ -304,10 +349,11 @@ def keypoints_in_three_axes(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def many_strings_for_one_unit(path: Path, rng: np.random.Generator) -> Truth:
-    """What labs call a meter a second."""
+    """Six spellings of meters per second."""
     file, spikes = recording(rng)
     truth = {}
     factors = {"cm/s": 0.01, "mm/sec": 0.001, "meters per second": 1.0, "m / s": 1.0}
+    factors |= {"m s^-1": 1.0, "m·s⁻¹": 1.0}
     for k, (unit, factor) in enumerate(factors.items()):
         values = rng.normal(size=N)
         file.add_acquisition(TimeSeries(name=f"v{k}", data=values, unit=unit, rate=50.0))
@@ -331,7 +377,7 @@ def odd_names(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def a_series_called_timestamps(path: Path, rng: np.random.Generator) -> Truth:
-    """processing/stimulus/timestamps is a TimeSeries (000021)."""
+    """A TimeSeries whose name is timestamps (000021)."""
     file, spikes = recording(rng)
     values = rng.normal(size=N)
     module = file.create_processing_module("stimulus", "times")

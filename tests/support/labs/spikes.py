@@ -1,4 +1,4 @@
-"""Units and spike times: where they are, how they are indexed, what else stands beside them."""
+"""Units and spike times: their place in the file, their index, the columns beside them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _indexed_by(dtype: str) -> Callable[[Path, np.random.Generator], Truth]:
             replaced(saved["units"], "spike_times_index", index.astype(dtype))
         return Truth(spikes)
 
-    write.__doc__ = f"An index of {dtype}: six widths are in use across dandisets."
+    write.__doc__ = f"An index of {dtype}; dandisets have six types of index."
     return write
 
 
@@ -41,7 +41,7 @@ for _dtype in ("uint8", "uint16", "uint32", "uint64", "int32", "int64"):
 
 @lab
 def as_matlab_writes_units(path: Path, rng: np.random.Generator) -> Truth:
-    """matnwb: columns (n, 1), empty descriptions, an index without target (000017)."""
+    """Columns of shape (n, 1), empty descriptions, an index without target: matnwb (000017)."""
     spikes = trains(rng, 3)
     file = new_file()
     file.add_unit_column("depth", "um")
@@ -55,7 +55,7 @@ def as_matlab_writes_units(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def ids_of_nine_digits(path: Path, rng: np.random.Generator) -> Truth:
-    """The Allen Institute counts all units that it ever sorted (000021)."""
+    """Ids of nine digits, as the Allen Institute has them (000021)."""
     spikes = trains(rng, 2)
     file = new_file()
     add_units(file, spikes, id=[950_910_352, 950_910_364])
@@ -65,7 +65,7 @@ def ids_of_nine_digits(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def units_without_spikes(path: Path, rng: np.random.Generator) -> Truth:
-    """The first, a middle and the last unit never fired."""
+    """The first, a middle and the last unit never fire."""
     a, b = trains(rng, 2)
     spikes = [np.zeros(0), a, np.zeros(0), b, np.zeros(0)]
     file = new_file()
@@ -76,7 +76,7 @@ def units_without_spikes(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def units_in_a_processing_module(path: Path, rng: np.random.Generator) -> Truth:
-    """processing/ecephys/units, and no /units (000897, 000947, 001275)."""
+    """Units at processing/ecephys/units only (000897, 000947, 001275)."""
     spikes = trains(rng, 3)
     file = new_file()
     table = Units(name="units", description="sorted")
@@ -89,7 +89,7 @@ def units_in_a_processing_module(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def units_beside_the_ground_truth(path: Path, rng: np.random.Generator) -> Truth:
-    """A second units table, of what a simulation knows, in processing (000618)."""
+    """A second units table in processing, the ground truth of a simulation: left (000618)."""
     spikes = trains(rng, 3)
     file = new_file()
     add_units(file, spikes)
@@ -114,7 +114,7 @@ def with_electrodes(rng: np.random.Generator, areas: list[str]) -> tuple:
 
 @lab
 def fifty_electrodes_a_unit(path: Path, rng: np.random.Generator) -> Truth:
-    """Units with many electrodes (000017): an area where they share one, none where they do not."""
+    """Units with many electrodes; a unit has an area if all its electrodes are in it (000017)."""
     spikes = trains(rng, 3)
     file, _ = with_electrodes(rng, ["VISp"] * 60 + ["CA1"] * 60)
     add_units(file, spikes, electrodes=[list(range(50)), list(range(60, 110)), list(range(30, 90))])
@@ -124,7 +124,7 @@ def fifty_electrodes_a_unit(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def one_electrode_a_unit_without_index(path: Path, rng: np.random.Generator) -> Truth:
-    """An electrodes column of int8, one a unit, without its index (000207)."""
+    """An electrodes column of int8 without an index, one electrode a unit (000207)."""
     spikes = trains(rng, 3)
     file, _ = with_electrodes(rng, ["amygdala", "hippocampus"])
     add_units(file, spikes, electrodes=[[0], [1], [1]])
@@ -139,7 +139,7 @@ def one_electrode_a_unit_without_index(path: Path, rng: np.random.Generator) -> 
 
 @lab
 def groups_of_electrodes_by_reference(path: Path, rng: np.random.Generator) -> Truth:
-    """electrode_group holds object references, which are left."""
+    """A column electrode_group of object references: left."""
     spikes = trains(rng, 2)
     file, groups = with_electrodes(rng, ["M1", "PMd"])
     add_units(file, spikes, electrode_group=[groups["M1"], groups["PMd"]])
@@ -149,7 +149,7 @@ def groups_of_electrodes_by_reference(path: Path, rng: np.random.Generator) -> T
 
 @lab
 def waveforms_beside_spikes(path: Path, rng: np.random.Generator) -> Truth:
-    """Doubly ragged waveforms that dwarf the spikes (000688), and mean waveforms: never read."""
+    """Doubly ragged waveforms, much larger than the spikes, and mean waveforms: left (000688)."""
     spikes = [times[:5] for times in trains(rng, 2)]
     file = new_file()
     waveforms = [[rng.normal(size=(2, 8)) for _ in times] for times in spikes]
@@ -161,7 +161,7 @@ def waveforms_beside_spikes(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def a_doubly_ragged_column(path: Path, rng: np.random.Generator) -> Truth:
-    """Lists of lists a unit that are no waveforms: kept."""
+    """A column of lists of lists that are no waveforms: kept."""
     spikes = trains(rng, 3)
     fields = [[[1, 2], [3]], [], [[4, 5, 6]]]
     file = new_file()
@@ -173,7 +173,7 @@ def a_doubly_ragged_column(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def one_value_a_spike(path: Path, rng: np.random.Generator) -> Truth:
-    """Amplitudes of single spikes beside their times (000409): left."""
+    """Amplitudes of single spikes: left (000409)."""
     spikes = trains(rng, 3)
     file = new_file()
     add_units(file, spikes)
@@ -185,7 +185,7 @@ def one_value_a_spike(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def quality_metrics(path: Path, rng: np.random.Generator) -> Truth:
-    """Numbers with NaN, texts and booleans about each unit."""
+    """Columns of numbers with NaN, texts and booleans: kept."""
     spikes = trains(rng, 3)
     file = new_file()
     columns = {"quality": ["good", "mua", "good"], "fails": [True, False, False]}
@@ -199,7 +199,7 @@ def quality_metrics(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def observed_in_parts(path: Path, rng: np.random.Generator) -> Truth:
-    """obs_intervals that differ between units, and spikes outside of them: kept, and said."""
+    """obs_intervals that differ between units, and spikes outside of them: kept, noted."""
     spikes = trains(rng, 2)
     file = new_file()
     add_units(file, spikes, obs_intervals=[[[0.0, 8.0]], [[4.0, 9.0], [12.0, 18.0]]])
@@ -209,7 +209,7 @@ def observed_in_parts(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def spikes_before_zero(path: Path, rng: np.random.Generator) -> Truth:
-    """A reference time within the recording: negative times, -1 among them, are times."""
+    """A session that starts before its time zero: negative times, -1 among them, are kept."""
     spikes = [np.concatenate([[-3.25, -1.0, -0.5], times]) for times in trains(rng, 2)]
     file = new_file()
     add_units(file, spikes)
@@ -219,7 +219,7 @@ def spikes_before_zero(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def spikes_out_of_order(path: Path, rng: np.random.Generator) -> Truth:
-    """Spikes in no order: sorted, and said."""
+    """Spikes in no order: sorted, noted."""
     spikes = trains(rng, 2)
     raw = [spikes[0], rng.permutation(spikes[1])]
     file = new_file()
@@ -230,7 +230,7 @@ def spikes_out_of_order(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def padded_with_nan(path: Path, rng: np.random.Generator) -> Truth:
-    """Units of one length, filled up with NaN: dropped, and counted."""
+    """Units of one length, padded with NaN: dropped, counted."""
     spikes = [times[:n] for times, n in zip(trains(rng, 3), (40, 30, 35), strict=True)]
     raw = [np.pad(times, (0, 40 - len(times)), constant_values=np.nan) for times in spikes]
     file = new_file()
@@ -241,7 +241,7 @@ def padded_with_nan(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def minus_one_for_no_spike(path: Path, rng: np.random.Generator) -> Truth:
-    """-1 where there was no spike, in a recording without times before zero: dropped."""
+    """-1 for no spike, in a recording without other times before zero: dropped, counted."""
     spikes = trains(rng, 2)
     raw = [np.concatenate([[-1.0], times]) for times in spikes]
     file = new_file()
@@ -252,7 +252,7 @@ def minus_one_for_no_spike(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def spikes_twice(path: Path, rng: np.random.Generator) -> Truth:
-    """The same time twice in a unit: kept, and counted."""
+    """The same time twice in a unit: kept, counted."""
     spikes = [np.sort(np.concatenate([times, times[:7]])) for times in trains(rng, 2)]
     file = new_file()
     add_units(file, spikes)
@@ -262,7 +262,7 @@ def spikes_twice(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def off_any_grid(path: Path, rng: np.random.Generator) -> Truth:
-    """Times brought to another clock, so that no sampling rate holds them."""
+    """Times that are multiples of no sampling period."""
     spikes = [np.sort(rng.uniform(0, SECONDS, 150)) for _ in range(3)]
     file = new_file()
     add_units(file, spikes)
@@ -272,7 +272,7 @@ def off_any_grid(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def times_in_single_precision(path: Path, rng: np.random.Generator) -> Truth:
-    """float32 spike times: the very numbers, as float64."""
+    """float32 spike times: the same numbers, as float64."""
     spikes = [np.unique(times.astype(np.float32)).astype(np.float64) for times in trains(rng, 2)]
     file = new_file()
     add_units(file, spikes)
@@ -284,7 +284,7 @@ def times_in_single_precision(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def a_resolution_of_the_sampler(path: Path, rng: np.random.Generator) -> Truth:
-    """Units.resolution is metadata: the times are seconds all the same (000941)."""
+    """Units with a resolution: it is metadata, the times are in seconds (000941)."""
     spikes = trains(rng, 2)
     file = new_file()
     file.units = Units(name="units", description="sorted", resolution=1 / 30000)
@@ -295,7 +295,7 @@ def a_resolution_of_the_sampler(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def three_hundred_quiet_units(path: Path, rng: np.random.Generator) -> Truth:
-    """A Neuropixels probe, most of whose units fire a few times."""
+    """A Neuropixels probe: most units fire a few times only."""
     spikes = [np.sort(rng.integers(0, 600_000, rng.integers(0, 12))) / 30000 for _ in range(300)]
     spikes = [np.unique(times) for times in spikes]
     file = new_file()

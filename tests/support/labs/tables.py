@@ -1,4 +1,4 @@
-"""Trials and other interval tables: their names, where they lie, what their columns hold."""
+"""Trials and other interval tables: their names, their places, their columns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def intervals(name: str, times: np.ndarray = TIMES, **columns: list[object]) -> 
 
 @lab
 def trials_without_times(path: Path, rng: np.random.Generator) -> Truth:
-    """Trials whose stop is NaN, and some that overlap: kept as they are, and said."""
+    """A trial whose stop is NaN, and trials that overlap: kept, noted."""
     file, spikes = recording(rng)
     times = np.array([[0.0, 4.0], [3.0, np.nan], [3.5, 9.0], [10.0, 12.0]])
     file.add_time_intervals(intervals("trials", times))
@@ -45,7 +45,7 @@ def trials_without_times(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def trials_out_of_order(path: Path, rng: np.random.Generator) -> Truth:
-    """Trials sorted by condition, and one that stops before it starts."""
+    """Trials sorted by condition, and a trial that stops before it starts: kept, noted."""
     file, spikes = recording(rng)
     times = np.array([[8.0, 9.0], [1.0, 2.0], [5.0, 4.0], [3.0, 3.5]])
     file.add_time_intervals(intervals("trials", times))
@@ -56,7 +56,7 @@ def trials_out_of_order(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def no_trials_at_all(path: Path, rng: np.random.Generator) -> Truth:
-    """39 of 110 dandisets with spikes have none."""
+    """No interval table: 39 of 110 dandisets with spikes have none."""
     file, spikes = recording(rng)
     save(file, path).close()
     return Truth(spikes)
@@ -93,7 +93,7 @@ def states_in_a_module(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def columns_of_every_kind(path: Path, rng: np.random.Generator) -> Truth:
-    """Texts, booleans, rows of arrays, ragged targets that may be none, lists of lists."""
+    """Texts, booleans, arrays of four numbers, ragged lists that may be empty, lists of lists."""
     file, spikes = recording(rng)
     table = intervals("trials", result=["R", "A", "R", "F"], rewarded=[True, False, True, False])
     table.add_column("target_corners", "m", data=rng.normal(size=(4, 4)))
@@ -106,7 +106,7 @@ def columns_of_every_kind(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def trials_that_point_at_series(path: Path, rng: np.random.Generator) -> Truth:
-    """The timeseries column holds references (000070): left; a column called start stays."""
+    """A timeseries column of references: left (000070). A column called start: kept, renamed."""
     file, spikes = recording(rng)
     file.add_time_intervals(intervals("trials", start=["a", "b", "c", "d"]))
     with save(file, path) as saved:
@@ -121,7 +121,7 @@ def trials_that_point_at_series(path: Path, rng: np.random.Generator) -> Truth:
 
 @lab
 def two_tables_of_one_name(path: Path, rng: np.random.Generator) -> Truth:
-    """Ripples of two probes, each in a module of its own."""
+    """Ripples of two probes, in two modules."""
     file, spikes = recording(rng)
     later = TIMES + 10
     for name, times in (("probe_a", TIMES), ("probe_b", later)):

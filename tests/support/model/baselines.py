@@ -26,8 +26,8 @@ def corpus_of(*sessions: FakeSession, rate: float = 100.0) -> Corpus:
 
 def decoded(session: FakeSession, settings: BaselineSettings, seed: int = 0) -> dict[str, Decoded]:
     """What each baseline decodes of a session, at 20 Hz."""
-    found = baselines(corpus_of(session, rate=20), settings, seed)
-    return {name: one.decoded[session.id] for name, one in found.items()}
+    fitted = baselines(corpus_of(session, rate=20), settings, seed)
+    return {name: baseline.decoded[session.id] for name, baseline in fitted.items()}
 
 
 def poisson(rates: Array, step: float, rng: np.random.Generator) -> tuple[Array, NDArray[np.int32]]:

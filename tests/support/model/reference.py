@@ -1,5 +1,5 @@
-"""The decoder written for clarity: one window at a time, one head at a time, in float64, straight
-from the paper. All faster ways of computing it are held against this one, gradients included.
+"""The decoder written for clarity, after the paper: one window at a time, one head at a time, in
+float64. All faster implementations are compared with this one, gradients included.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from neurobrick_model.training.batches import Batch
 
 
 class Reference:
-    """A decoder of the same weights; `p` are they, by name, float64 and with gradients."""
+    """A decoder with the weights of `model`. `p` holds them by name, float64, with gradients."""
 
     def __init__(self, model: Perceiver, sizes: ModelSettings) -> None:
         self.sizes = sizes
@@ -33,7 +33,7 @@ class Reference:
         return total / batch.weight[0].double().sum()
 
     def window(self, batch: Batch, w: int) -> Tensor:
-        """Behavior (q, d) that one window of a batch is decoded to."""
+        """Decoded behavior (q, d) of one window of a batch."""
         keys, queries = batch.keys, batch.queries
         rows = slice(int(keys.offsets[w]), int(keys.offsets[w + 1]))
         return self.decode(
@@ -45,9 +45,9 @@ class Reference:
         )
 
     def decode(
-        self, unit: Tensor, kind: Tensor, time: Tensor, session: int, asked: Tensor
+        self, unit: Tensor, kind: Tensor, time: Tensor, session: int, moments: Tensor
     ) -> Tensor:
-        """Behavior (q, d) at `asked` (q,) s, from tokens (n,) of one window."""
+        """Decoded behavior (q, d) at `moments` (q,) s, from the tokens (n,) of one window."""
         p, s = self.p, self.sizes
         tokens = p["unit_embedding.weight"][unit] + p["kind_embedding.weight"][kind]
         grid = (torch.arange(s.steps).double() + 0.5) * s.latent_step
@@ -62,10 +62,10 @@ class Reference:
             inner = self.norm(x, f"{name}.norm")
             x = x + self.attend(name, inner, tx, inner, tx, s.self_heads, turn_values=True)
             x = x + self.feedforward(f"layers.{k}.feedforward", x)
-        y = p["session_embedding.weight"][session].repeat(len(asked), 1)
+        y = p["session_embedding.weight"][session].repeat(len(moments), 1)
         context = self.norm(x, "ask.norm_context")
         inner = self.norm(y, "ask.norm")
-        y = y + self.attend("ask", inner, asked, context, tx, s.cross_heads, turn_values=False)
+        y = y + self.attend("ask", inner, moments, context, tx, s.cross_heads, turn_values=False)
         y = y + self.feedforward("ask_feedforward", y)
         return y @ p["readout.weight"].T + p["readout.bias"]
 

@@ -1,4 +1,4 @@
-"""Windows and tokens of a corpus, as the tests of the model ask for them."""
+"""Windows and tokens of a corpus, for the tests of the model."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def draw(corpus: Corpus, seconds: float, n: int, seed: int = 0) -> Spans:
 
 
 def tokens(corpus: Corpus, windows: Spans, units: Tensor | None = None) -> Keys:
-    """Input tokens of `windows`, of all units if not told which."""
+    """Input tokens of `windows`; of all units by default."""
     units = all_units(corpus.vocabulary, windows.session) if units is None else units
     return key_tokens(corpus.spikes.cut(windows), windows, units, corpus.vocabulary)
 
 
 def bounds(corpus: Corpus, windows: Spans, w: int) -> tuple[str, float, float]:
-    """Session and edges of window `w`, in seconds of its session's own clock."""
+    """Session id, start and stop of window `w`, in seconds of the session's own clock."""
     session = int(windows.session[w])
     base = int(corpus.spikes.base[session])
     start, stop = (int(edge[w]) - base for edge in (windows.start, windows.stop))

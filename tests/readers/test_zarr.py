@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +15,34 @@ import pytest
 from dandi.support.digests import get_zarr_checksum
 from pynwb import NWBFile, TimeSeries
 
+from neurobrick import Dataset
 from neurobrick.errors import UnsupportedFile
 from neurobrick.readers.tree import Array, Group, find
 from neurobrick.readers.zarr.tree import open_zarr
 from neurobrick.sources.digests import zarr_checksum_of as checksum
 from neurobrick.storage.zarr_files import LocalFiles
+from tests.conftest import prepare_files
 from tests.support.layouts import spike_trains, write
-from tests.support.zarr_files import MemoryFiles, array, convert, group, write_files
+from tests.support.zarr_files import MemoryFiles, array, array3, convert, group, write_files
 
 ZSTD = {"id": "zstd", "level": 3}
 GZIP = {"id": "gzip", "level": 1}
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "as hdmf-zarr does": (),
-    "many chunks": ("--chunk-rows", "100"),
-    "nested": ("--chunk-rows", "100", "--nested"),
-    "zstd": ("--chunk-rows", "700", "--compressor", json.dumps(ZSTD)),
-    "gzip": ("--chunk-rows", "700", "--compressor", json.dumps(GZIP)),
+# The Zarr format, and options of the program that converts to it.
+OPTIONS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "2": (2, ()),
+    "2 in many chunks": (2, ("--chunk-rows", "100")),
+    "2 nested": (2, ("--chunk-rows", "100", "--nested")),
+    "2 with zstd": (2, ("--chunk-rows", "700", "--compressor", json.dumps(ZSTD))),
+    "2 with gzip": (2, ("--chunk-rows", "700", "--compressor", json.dumps(GZIP))),
+    "3": (3, ()),
+    "3 in many chunks": (3, ("--chunk-rows", "100")),
+    "3 in shards": (3, ("--chunk-rows", "100", "--shard-rows", "400")),
+    "3 in one shard": (3, ("--chunk-rows", "10", "--shard-rows", "5000")),
+    "3 with blosc": (3, ("--chunk-rows", "700", "--codec", "blosc")),
+    "3 with gzip": (3, ("--chunk-rows", "700", "--codec", "gzip")),
+    "3 without a codec": (3, ("--chunk-rows", "100", "--codec", "none")),
 }
+FORMATS = {"2": ".zmetadata", "3": "zarr.json"}  # with the file of the gathered metadata
 
 
 def everything(file: NWBFile, rng: np.random.Generator) -> None:
@@ -71,18 +84,26 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("hdf5") / "everything.nwb", everything)
 
 
+Convert = Callable[[str], Path]
+
+
 @pytest.fixture(scope="module")
-def stores(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def converted(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Convert:
+    """The store that hdmf-zarr makes of `source` with an entry of OPTIONS."""
     folder = tmp_path_factory.mktemp("zarr")
-    return {
-        name: convert(source, folder / f"{name}.nwb.zarr", *options)
-        for name, options in OPTIONS.items()
-    }
+
+    @cache
+    def make(name: str) -> Path:
+        zarr_format, options = OPTIONS[name]
+        target = folder / f"{name}.nwb.zarr"
+        return convert(source, target, *options, zarr_format=zarr_format)
+
+    return make
 
 
-@pytest.fixture
-def store(stores: dict[str, Path]) -> Path:
-    return stores["as hdmf-zarr does"]
+@pytest.fixture(params=FORMATS)
+def store(converted: Convert, request: pytest.FixtureRequest) -> Path:
+    return converted(request.param)
 
 
 def node(root: Group, path: str) -> tuple[Group, Array | None]:
@@ -91,6 +112,12 @@ def node(root: Group, path: str) -> tuple[Group, Array | None]:
     holder = find(root, parent) if parent else root
     assert holder is not None, path
     return holder, holder.array(name)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder, by its key."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
@@ -105,9 +132,9 @@ def datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_every_array_is_what_h5py_reads(name: str, source: Path, stores: dict[str, Path]) -> None:
+def test_every_array_is_what_h5py_reads(name: str, source: Path, converted: Convert) -> None:
     kinds = set()
-    with h5py.File(source) as file, open_zarr(LocalFiles(stores[name]), name) as tree:
+    with h5py.File(source) as file, open_zarr(LocalFiles(converted(name)), name) as tree:
         for path, item in datasets(file).items():
             found = node(tree.root, path)[1]
             assert found is not None, path
@@ -181,14 +208,20 @@ def test_links_inside_the_store_are_followed_and_named(source: Path, store: Path
         assert eye.link("data") is None
 
 
-def test_the_tree_is_the_same_without_gathered_metadata(store: Path, tmp_path: Path) -> None:
-    files = {
-        p.relative_to(store).as_posix(): p.read_bytes() for p in store.rglob("*") if p.is_file()
-    }
-    gathered = MemoryFiles(dict(files))
-    del files[".zmetadata"]
+@pytest.mark.parametrize("zarr_format", FORMATS)
+def test_the_tree_is_the_same_without_gathered_metadata(
+    zarr_format: str, converted: Convert
+) -> None:
+    gathered = MemoryFiles(contents(converted(zarr_format)))
+    files, key = dict(gathered.files), FORMATS[zarr_format]
+    if zarr_format == "2":
+        del files[key]
+    else:
+        root = json.loads(files[key])
+        del root["consolidated_metadata"]
+        files[key] = json.dumps(root).encode()
     with open_zarr(gathered, "a") as one, open_zarr(MemoryFiles(files), "b") as other:
-        assert gathered.reads == [[".zmetadata"]]
+        assert gathered.reads == [[key]]
         for path in ("", "units", "processing/behavior/hand"):
             a, b = find(one.root, path), find(other.root, path)
             assert a is not None
@@ -197,11 +230,11 @@ def test_the_tree_is_the_same_without_gathered_metadata(store: Path, tmp_path: P
             assert a.attribute("object_id", 0) == b.attribute("object_id", 1)
 
 
-def test_what_was_added_after_the_metadata_were_gathered_is_there(store: Path) -> None:
-    files = {
-        p.relative_to(store).as_posix(): p.read_bytes() for p in store.rglob("*") if p.is_file()
-    }
-    files |= array("units/late", np.arange(3))
+@pytest.mark.parametrize(("zarr_format", "make"), [("2", array), ("3", array3)])
+def test_what_was_added_after_the_metadata_were_gathered_is_there(
+    zarr_format: str, make: Callable[..., dict[str, bytes]], converted: Convert
+) -> None:
+    files = contents(converted(zarr_format)) | make("units/late", np.arange(3))
     with open_zarr(MemoryFiles(files), "store") as tree:
         late = node(tree.root, "units/late")[1]
         assert late is not None
@@ -280,12 +313,28 @@ def test_a_checksum_is_the_one_that_dandi_gives(tmp_path: Path) -> None:
 
 def test_what_is_no_such_store_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    write_files(tmp_path / "three", {"zarr.json": b"{}"})
-    wanted = {
-        "empty": "no .zgroup",
-        "three": "Zarr format 3",
+    for name, message in {
+        "empty": "no .zgroup and no zarr.json",
         "absent": "there is no folder absent",
-    }
-    for name, message in wanted.items():
+    }.items():
         with pytest.raises(UnsupportedFile, match=message), ExitStack() as stack:
             stack.enter_context(open_zarr(LocalFiles(tmp_path / name), name))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_store_makes_the_session_that_its_hdf5_file_makes(
+    name: str, source: Path, converted: Convert, tmp_path: Path
+) -> None:
+    for folder, path in (("hdf5", source), ("zarr", converted(name))):
+        (outcome,) = prepare_files(tmp_path / folder, path)
+        assert outcome.status == "prepared", outcome.reason
+    datasets = (Dataset(tmp_path / folder) for folder in ("hdf5", "zarr"))
+    one, other = (ds[ds.sessions[0]] for ds in datasets)
+    for a, b in zip(one.spike_arrays(), other.spike_arrays(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert one.units.equals(other.units)
+    assert one.metadata.left == other.metadata.left
+    assert set(one.behavior) == set(other.behavior) == {"hand", "eye", "wheel"}
+    for series in one.behavior:
+        for a, b in zip(one.behavior_arrays(series), other.behavior_arrays(series), strict=True):
+            np.testing.assert_array_equal(a, b)

@@ -6,6 +6,7 @@ message holds a key or a signed address.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -28,6 +29,9 @@ BLOCK = 1 << 16  # bytes read at a time, at most
 THREADS = 8  # requests for one asset at a time
 
 LENIENCE = 4
+
+# Raised where code takes an answer apart that is not as its API documents it.
+UNEXPECTED = (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError)
 
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _BROKEN_OFF = (requests.ConnectionError, requests.Timeout, ChunkedEncodingError)
@@ -119,6 +123,15 @@ class _Retry(Retry):
             if seconds is not None:
                 return min(max(seconds, 0.0), self._patience.longest_wait)
         return None
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    """Whether urllib3 may log this. Its warning of a retry would show a signed address."""
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    return not any(isinstance(argument, _Retry) for argument in arguments)
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_is_not_ours)
 
 
 class Transport(HTTPAdapter):
@@ -219,7 +232,7 @@ class Web:
         with self.get(url, absent, stream=False) as response:
             try:
                 return response.json()
-            except requests.exceptions.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise SourceError(
                     f"{self.server} does not answer in JSON: check the address"
                 ) from error

@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 import requests
 
 from neurobrick.errors import RangesIgnored, RequestRefused, SourceError
-from neurobrick.sources.transport import Web, blocks, persevere, side_by_side
+from neurobrick.sources.web.transport import Web, blocks, persevere, side_by_side
 
 
 class RangeReader:

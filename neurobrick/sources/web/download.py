@@ -16,7 +16,7 @@ from neurobrick.errors import SourceError
 from neurobrick.sources.asset import Asset
 from neurobrick.sources.digests import md5_of, sha256_of
 from neurobrick.sources.source import Gained, uncounted
-from neurobrick.sources.transport import Web, blocks, persevere
+from neurobrick.sources.web.transport import Web, blocks, persevere
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -25,7 +25,9 @@ def place(folder: Path, path: str) -> Path:
     """Where below `folder` an asset is kept. Raises SourceError for a path that leads out of it."""
     parts = path.split("/")
     leads_out = any(p in ("", ".", "..") or re.match("[A-Za-z]:", p) for p in parts)
-    if leads_out or "\\" in path or "\0" in path:
+    if re.search(r"[\x00-\x1f\ud800-\udfff]", path):
+        raise SourceError(f"the asset path {path!r} is not kept: no file can be called so")
+    if leads_out or "\\" in path:
         raise SourceError(f"the asset path {path!r} is not kept: it may lead out of the folder")
     return folder.joinpath(*parts)
 
