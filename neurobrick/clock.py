@@ -25,10 +25,10 @@ _PROBE = 512  # times tried before the whole array is
 
 @dataclass(frozen=True)
 class Clock:
-    """The grid `tick / rate + offset`: `rate` in Hz, `offset` in seconds."""
+    """The grid of times `tick / rate + offset`."""
 
-    rate: float
-    offset: float = 0.0
+    rate: float  # Hz
+    offset: float = 0.0  # seconds
 
     def times(self, ticks: NDArray[np.integer], into: FloatArray | None = None) -> FloatArray:
         """The times (n,) in seconds of `ticks` (n,); written to `into` if that is given."""
@@ -65,7 +65,7 @@ def find_clock(times: FloatArray, hints: Iterable[Clock] = ()) -> tuple[Clock, T
 
 
 def sampling_clock(timestamps: FloatArray) -> Clock | None:
-    """The clock that the median interval of regular `timestamps` (n,) suggests; None if n < 2."""
+    """A clock of the median interval of regular `timestamps` (n,); None if n < 2."""
     if len(timestamps) < 2:
         return None
     period = float(np.median(np.diff(timestamps)))
@@ -78,7 +78,7 @@ def sampling_clock(timestamps: FloatArray) -> Clock | None:
 
 
 def runs(ticks: TickArray) -> NDArray[np.int64]:
-    """Runs of consecutive ticks, as (k, 2): the first tick of each, and how many follow on."""
+    """Runs of consecutive `ticks` (n,), as (k, 2): first tick and number of ticks of each."""
     if not len(ticks):
         return np.zeros((0, 2), dtype=np.int64)
     first = np.flatnonzero(np.concatenate([[True], np.diff(ticks) != 1]))

@@ -92,9 +92,9 @@ class SessionMetadata(_Model):
 class Scaling:
     """Conversion of a file's numbers to SI, in float64: `(number * gain + offset) * factor`."""
 
-    gain: float = 1.0
-    offset: float = 0.0
-    factor: float = 1.0
+    gain: float = 1.0  # source units to one of the file's numbers
+    offset: float = 0.0  # source units
+    factor: float = 1.0  # SI to one source unit
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,12 @@ from neurobrick.tables import Array, array, list_column
 
 @dataclass(frozen=True)
 class ColumnArrays:
-    """One column: the arrays that hold it, by role, and what is needed to read them again.
+    """One column as plain arrays."""
 
-    Roles: `values`; for ragged columns also `offsets` (rows + 1), and for doubly ragged ones
-    `inner_offsets`.
-    """
-
+    # By role: `values`; `offsets` (rows + 1,) of a ragged column; also `inner_offsets` of a column
+    # that is ragged twice.
     arrays: Mapping[str, Array]
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)  # `categories` of a column of text
 
 
 def to_arrays(column: pa.ChunkedArray) -> ColumnArrays:
@@ -51,7 +49,7 @@ def to_arrays(column: pa.ChunkedArray) -> ColumnArrays:
 
 
 def from_arrays(column: ColumnArrays) -> pa.Array:
-    """The column that `to_arrays` took apart."""
+    """The column that `to_arrays` made these arrays of. Raises ValueError for forged ones."""
     values = np.asarray(column.arrays["values"])
     categories = column.attributes.get("categories")
     if categories is not None:

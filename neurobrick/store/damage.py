@@ -15,18 +15,18 @@ from neurobrick.store.inventory import Inventory, Mismatch
 from neurobrick.store.layout import MANIFEST
 from neurobrick.store.zarr3 import METADATA
 
-AT_ONCE = 64  # files that are held in memory together
+AT_ONCE = 64  # files in memory at a time
 
 
 def damage(path: Path) -> list[str]:
-    """What is wrong with the files of the store at `path`; see `damage_of`."""
+    """The faults of the store at `path`, a folder; see `damage_of`."""
     return damage_of(open_storage(path.parent), path.name)
 
 
 def damage_of(storage: Storage, path: str) -> list[str]:
-    """What is wrong with a store, one line a fault; empty if it is as it was written.
+    """The faults of a store, one line each; none if it is as it was written.
 
-    Raises StoreError when there is no store at `path`, or it cannot be had.
+    Raises StoreError when there is no store at `path`, or it cannot be read.
     """
     return faults_of_files(storage, path) or _misread(storage, path)
 
@@ -34,9 +34,8 @@ def damage_of(storage: Storage, path: str) -> list[str]:
 def faults_of_files(storage: Storage, path: str) -> list[str]:
     """How the files below `path` differ from the inventory there, one line a file.
 
-    Missing, truncated, changed and foreign files are told from each other; where a file holds what
-    belongs to another one, that is named. Files that do not belong are seen where the storage can
-    list what it has.
+    A line says whether a file is missing, truncated, changed or foreign, and whether it has the
+    content of another file. Foreign files are found where the storage can list its files.
 
     Raises StoreError when there is no inventory.
     """
@@ -68,7 +67,7 @@ def faults_of_files(storage: Storage, path: str) -> list[str]:
 
 
 def _contents(storage: Storage, prefix: str, names: Sequence[str]) -> list[bytes | None]:
-    """The files' contents; None for those that are not there."""
+    """The content of each file; None for an absent one."""
     found: list[bytes | None] = []
     for get in storage.fetch([prefix + name for name in names], [0] * len(names)):
         try:
@@ -90,7 +89,7 @@ def _fault(inventory: Inventory, name: str, content: bytes | None) -> list[str]:
 
 
 def _misread(storage: Storage, path: str) -> list[str]:
-    """Why a store whose every file is as written is not one that can be read here."""
+    """Why a store cannot be read here although every file matches the inventory."""
     try:
         manifest, metadata = (storage.read(f"{path}/{name}") for name in (MANIFEST, METADATA))
         Index(path, metadata, manifest).check(f"{storage.url}/{path}")

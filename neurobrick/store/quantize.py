@@ -28,15 +28,15 @@ _PROBE = 1024  # values tried before the whole array is
 class Quantization:
     """`value = ((k / steps) * gain + offset) * factor`, computed in float64, then cast to `dtype`.
 
-    `missing` is the k that stands for NaN, if there is any.
+    Here k is a stored integer.
     """
 
-    steps: float
-    gain: float
-    offset: float
-    factor: float
-    dtype: str
-    missing: int | None = None
+    steps: float  # integers to one unit of the source
+    gain: float  # of the source
+    offset: float  # of the source, after the gain
+    factor: float  # from the source's unit to SI
+    dtype: str  # one of VALUE_TYPES
+    missing: int | None = None  # the k that means NaN
 
     def attributes(self) -> dict[str, Any]:
         """For the array's metadata: the formula, and its short form by the CF conventions
@@ -59,9 +59,9 @@ class Quantization:
             values *= self.factor
         if self.missing is not None:
             values[k == self.missing] = np.nan
-        found = np.empty(k.shape, self.dtype) if into is None else into
-        found[...] = values
-        return found
+        into = np.empty(k.shape, self.dtype) if into is None else into
+        into[...] = values
+        return into
 
 
 def quantize(values: Array, scaling: Scaling) -> tuple[Quantization, Array] | None:
@@ -74,9 +74,9 @@ def quantize(values: Array, scaling: Scaling) -> tuple[Quantization, Array] | No
     probe = values.reshape(-1)[:: max(1, values.size // _PROBE)]
     for steps in STEPS:
         if _integers(probe, steps, scaling) is not None:
-            found = _integers(values, steps, scaling)
-            if found is not None:
-                return found
+            quantized = _integers(values, steps, scaling)
+            if quantized is not None:
+                return quantized
     return None
 
 

@@ -1,7 +1,7 @@
 """Writing a store, whole or not at all.
 
-A store is written beside its place and exchanged with what is there once its inventory is written,
-so a store that exists is whole.
+A store is written beside its place. Once its inventory is written, it is exchanged with the old
+store. So a store that exists is whole.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ def write_store(session: SessionData, path: Path) -> int:
 
 
 def put_in_place(staging: Path, path: Path, manifest: bytes) -> None:
-    """Complete the store at `staging` with its manifest, and exchange it with what is at `path`."""
+    """Write the manifest of the store at `staging`, then exchange it with the store at `path`."""
     write_manifest(staging / MANIFEST, manifest)
     exchange(staging, path)
 
 
 def sweep(root: Path) -> list[Path]:
-    """Remove what killed runs left staged under `root`; the caller holds the root's lock."""
+    """Remove the folders that killed runs left below `root`. The caller holds the root's lock."""
     stale = sorted([*root.glob(f"{STAGING}*"), *root.glob(f"*/{STAGING}*")])
     for path in stale:
         shutil.rmtree(path, ignore_errors=True)
@@ -99,15 +99,17 @@ def _write_times(
     to: FolderWriter,
     key: str,
     times: NDArray[np.float64],
-    found: tuple[Clock, NDArray[np.int64]] | None,
+    ticked: tuple[Clock, NDArray[np.int64]] | None,
     rows: int,
     dim: str,
 ) -> None:
-    """`times`, sorted, as the ticks that were `found` for them, where these are of 32 bits; with
-    the first time of each chunk, by which a window's chunks are told without reading them all."""
+    """Write sorted `times` as the ticks of a clock where those fit in 32 bits, else as seconds.
+
+    The attributes hold the first time of each chunk, by which readers find the chunks of a window.
+    """
     firsts = times[:: chunk_rows(len(times), rows)].tolist()
-    if found and len(times) and INT32.min <= found[1][0] and found[1][-1] <= INT32.max:
-        clock, ticks = found
+    if ticked and len(times) and INT32.min <= ticked[1][0] and ticked[1][-1] <= INT32.max:
+        clock, ticks = ticked
         attributes = {"rate": clock.rate, "offset": clock.offset, "chunk_starts": firsts}
         to.array(key, ticks.astype(np.int32), rows, attributes, dims=(dim,))
     else:
@@ -126,14 +128,16 @@ def _write_series(to: FolderWriter, name: str, series: Series) -> None:
             "columns": list(series.columns),
         },
     )
-    found = quantize(series.values, series.scaling)
-    values, attributes = (found[1], found[0].attributes()) if found else (series.values, {})
+    quantized = quantize(series.values, series.scaling)
+    values, attributes = series.values, {}
+    if quantized:
+        values, attributes = quantized[1], quantized[0].attributes()
     to.array(f"{key}/values", values, BEHAVIOR_CHUNK, attributes, dims=("sample", "column"))
     _write_timestamps(to, key, series)
 
 
 def _write_timestamps(to: FolderWriter, key: str, series: Series) -> None:
-    """Regular ones as their gap-free segments, others one by one."""
+    """Write regular timestamps as their gap-free segments, others one by one."""
     hints = [clock for clock in (series.clock, sampling_clock(series.timestamps)) if clock]
     for clock in hints:
         ticks = clock.ticks(series.timestamps)

@@ -1,8 +1,8 @@
 """Zarr v3 as neurobrick writes it: rows in few large chunks, and every node's metadata at the root.
 
-Any Zarr v3 reader opens it. It is written here, not by zarr-python, whose millisecond or two an
-array is most of what a session of some fifty small arrays costs; and what is written is listed with
-its checksum on the way, without being read again.
+Any Zarr v3 reader opens it. zarr-python would take a millisecond or two for each array, which is
+most of the time for a session of some fifty small arrays. Here the checksum of each file is listed
+while it is written, without reading it again.
 """
 
 from __future__ import annotations
@@ -74,22 +74,22 @@ class FolderWriter:
             return
         for name, start in chunk_names(key, len(data), data.ndim, shape[0]):
             block = data[start : start + shape[0]]
-            if len(block) < shape[0]:  # the last is filled up, as Zarr wants it
+            if len(block) < shape[0]:  # Zarr pads the last chunk
                 filling = np.zeros((shape[0] - len(block), *shape[1:]), data.dtype)
                 block = np.concatenate([block, filling])
             self._write(name, encode(block))
 
     def root(self, attributes: dict[str, Any]) -> None:
-        """Write the root group, with the metadata of every node: so one file tells of them all.
+        """Write the root group, with the metadata of every node, so that one file has them all.
 
-        The key is zarr-python's (`consolidated_metadata`), which other readers may pass over.
+        The key `consolidated_metadata` is zarr-python's. Other readers may ignore it.
         """
         nodes = {"kind": "inline", "must_understand": False, "metadata": self._nodes}
         content = {**_group_metadata(attributes), "consolidated_metadata": nodes}
         self._write(METADATA, json.dumps(content, separators=(",", ":")).encode())
 
     def _parents(self, key: str) -> None:
-        """Every group above `key` has metadata of its own."""
+        """Write the groups above `key` that are not written yet."""
         parent = key.rpartition("/")[0]
         if parent and parent not in self._nodes:
             self._parents(parent)
@@ -114,8 +114,10 @@ class FolderWriter:
 
 
 def chunk_rows(length: int, most: int) -> int:
-    """Rows of each chunk of an array of `length` rows: at most `most`, and all chunks alike, just
-    large enough, so that the last one is filled up with next to nothing."""
+    """Rows of each chunk of an array of `length` rows, at most `most`.
+
+    As few chunks as possible, then as few rows as possible: the last chunk is hardly padded.
+    """
     return max(1, -(-length // max(1, -(-length // most))))
 
 
