@@ -6,7 +6,7 @@ given the places, and fetches them in few large requests, side by side.
 
 Four names belong together. From the network to the reader of NWB they are:
 
-    sources.ranges.RangeReader   asks a server for ranges of one file; the only `Reader` in use
+    sources.web.ranges.RangeReader   asks a server for ranges of one file; the only `Reader` in use
     Reader                       what this module needs of it: `size`, and `read` of several ranges
     RangeFile                    a Reader as a binary stream for h5py; it holds pages
     storage.zarr_files.Files     the same for a Zarr store: many whole files by key, no ranges
@@ -45,7 +45,7 @@ Range = tuple[int, int]
 
 @runtime_checkable
 class Reader(Protocol):
-    """Ranges of a file that is elsewhere. `sources.ranges.RangeReader` is one."""
+    """Ranges of a file that is elsewhere. `sources.web.ranges.RangeReader` is one."""
 
     @property
     def size(self) -> int:

@@ -12,7 +12,7 @@ SCHEMES = ("s3", "gs", "az", "https", "http")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one call may take. Fields are called as those of `sources.transport.Patience`.
+    """What one call may take. Fields are called as those of `sources.web.transport.Patience`.
 
     A failed request is repeated until `retries` or `retry_within` is reached.
     """

@@ -101,6 +101,8 @@ class _Retry(Retry):
         _stacktrace: Any = None,
     ) -> Self:
         """The retries that are left. Raises MaxRetryError when there are none."""
+        if response is not None:
+            response.close()  # urllib3 would read the body to its end, and it may have none
         reason = error or ResponseError(f"it answers {response.status if response else 'nothing'}")
         retry = super().increment(method, url, response, error, _pool, _stacktrace)
         failures = len(retry.history)
