@@ -86,8 +86,10 @@ def test_the_body_of_a_failure_is_not_read(waited: list[float]) -> None:
             while sent[0] < 1 << 28:
                 sent[0] += request.wfile.write(bytes(1 << 16))
 
-    with Loopback() as server:
-        assert web(SLOW).json(server.listen(answer), "gone") == {"well": "done"}
+    server = Loopback()
+    url = server.listen(answer)
+    with server:
+        assert web(SLOW).json(url, "gone") == {"well": "done"}
     assert sent[0] < 1 << 26
 
 
