@@ -7,7 +7,7 @@ import graphlib
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -84,15 +84,18 @@ MODULES = {package: modules(package) for package in LAYERS}
 ALL = {name: path for named in MODULES.values() for name, path in named.items()}
 
 
-def imports(path: Path) -> Iterator[tuple[str, str]]:
+@cache
+def imports(path: Path) -> list[tuple[str, str]]:
     """Each import in a file, those for the type checker too: the module, and the name taken from it
     ("" for the module itself)."""
+    found: list[tuple[str, str]] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, "") for alias in node.names)
+            found += [(alias.name, "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
-            yield from ((str(node.module), alias.name) for alias in node.names)
+            found += [(str(node.module), alias.name) for alias in node.names]
+    return found
 
 
 def imported_modules(path: Path) -> set[str]:

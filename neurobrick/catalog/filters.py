@@ -38,8 +38,9 @@ from typing import Any, NoReturn
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from neurobrick.catalog.names import composed, same_name
+from neurobrick.catalog.names import same_name
 from neurobrick.errors import FilterError, listed
+from neurobrick.storage.names import composed
 
 # The time in which Arrow binds an expression grows with the square of its terms: 500 take about
 # 0.1 s. All texts of an `in` are one term.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from neurobrick.catalog.names import composed
 from neurobrick.errors import FilterError, listed
+from neurobrick.storage.names import composed
 
 MOST_SHOWN = 5  # ids in a message
 

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 
-
-def composed(name: str) -> str:
-    """`name` in Unicode's composed form (NFC): `e` followed by a combining diaeresis becomes `ë`.
-
-    macOS gives file names in decomposed form; a keyboard types the composed one.
-    """
-    return unicodedata.normalize("NFC", name)
+from neurobrick.storage.names import composed
 
 
 def same_name(name: object, names: Iterable[str]) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +18,23 @@ def complete_session(
     from neurobrick.catalog import Catalog
     from neurobrick.errors import StoreError
     from neurobrick.storage import open_storage
+    from neurobrick.storage.names import composed
 
     try:
         sessions = Catalog(open_storage(context.params.get("root") or DEFAULT_ROOT)).sessions
     except StoreError:
         return []
     ids = sessions["session"].to_pylist()
-    begun = unicodedata.normalize("NFC", incomplete)
+    begun = composed(incomplete)
     given = context.params.get("sessions") or ()
     return [CompletionItem(name) for name in ids if name.startswith(begun) and name not in given]
 
 
-def composed(_: click.Context, __: click.Parameter, names: Any) -> Any:
-    """Names in composed Unicode, as session ids are; a Mac may give them decomposed."""
-    if isinstance(names, str):
-        return unicodedata.normalize("NFC", names)
-    return tuple(unicodedata.normalize("NFC", name) for name in names)
+def in_one_form(_: click.Context, __: click.Parameter, value: Any) -> Any:
+    """One name, or several, in composed Unicode, as session ids are."""
+    from neurobrick.storage.names import composed
+
+    return composed(value) if isinstance(value, str) else tuple(map(composed, value))
 
 
 def complete_dataset(
@@ -84,11 +84,11 @@ instance_option = click.option(
     help="A DANDI API other than the archive's own; also NEUROBRICK_DANDI_API.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-session_argument = click.argument("session", callback=composed, shell_complete=complete_session)
+session_argument = click.argument("session", callback=in_one_form, shell_complete=complete_session)
 sessions_argument = click.argument(
     "sessions",
     nargs=-1,
     metavar="[SESSION…]",
-    callback=composed,
+    callback=in_one_form,
     shell_complete=complete_session,
 )

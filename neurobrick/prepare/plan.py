@@ -11,8 +11,9 @@ from typing import Literal
 from neurobrick.errors import HarmonizeError
 from neurobrick.registry import DatasetSpec
 from neurobrick.schema import Left
-from neurobrick.sources.asset import Asset, composed, matches, refusal
+from neurobrick.sources.asset import Asset, matches, refusal
 from neurobrick.sources.source import Source
+from neurobrick.storage.names import composed
 
 ENDINGS = (".zarr", ".nwb", ".h5", ".hdf5", ".mat")
 UNFIT = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")  # control characters, \\, lone surrogates

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from neurobrick.storage.names import composed
 
 FILES = (".nwb", ".mat")  # endings of files that may hold a recording
 FOLDERS = (".zarr", ".nwb")  # endings of folders that are one asset, with all that is in them
@@ -61,14 +62,6 @@ def may_hold_recording(path: str, is_zarr: bool) -> bool:
     if is_zarr:
         return name.endswith(FOLDERS) and not name.endswith(".ome.zarr")
     return name.endswith(FILES)
-
-
-def composed(text: str) -> str:
-    """`text` in Unicode's composed form (NFC).
-
-    macOS writes file names decomposed: `ë` as `e` and a mark. A keyboard writes it composed.
-    """
-    return unicodedata.normalize("NFC", text)
 
 
 def matches(path: str, glob: str) -> bool:

@@ -331,7 +331,7 @@ def test_simulate_states_what_an_oracle_reaches(tmp_path: Path) -> None:
         (["plot", "a/b", "0", "1"], 1, "neurobrick prepare"),
         (["prepare", "nwb", "nowhere.nwb"], 2, "does not exist"),
         (["prepare", "nwb", ".", "--dataset", "../out"], 2, "letters, digits"),
-        (["prepare", "manifest", "nothing"], 1, "the registry does not list nothing"),
+        (["prepare", "manifest", "nothing"], 1, "the registry has no 'nothing'"),
         (["prepare", "dandiset", "12"], 1, "six digits"),
         (["prepare", "dandiset", "000128", "--instance", "here"], 1, "address of a DANDI API"),
         (["nonsense"], 2, "No such command"),

@@ -87,7 +87,8 @@ def test_windows(lab: Prepared) -> None:
             np.testing.assert_array_equal(got.timestamps, expected.timestamps[inside])
             assert len(got.values) == inside.sum()
         for name, times in lab.truth.intervals.items():
-            overlapping = (times[:, 0] < t1) & (times[:, 1] > t0)  # false where a time is NaN
+            start, stop = times.T  # comparisons are false where a time is NaN
+            overlapping = (start < t1) & (stop > t0) & (start <= stop)
             assert window.intervals[name].num_rows == overlapping.sum()
 
 

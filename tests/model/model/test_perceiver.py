@@ -17,7 +17,7 @@ from neurobrick_model.model.perceiver import Perceiver
 from neurobrick_model.recipe.settings import DataSettings, ModelSettings, TrainingSettings
 from neurobrick_model.training.batches import Batch, BatchMaker, shares
 from neurobrick_model.training.compile import compile_parts
-from neurobrick_model.training.optimization.loss import ERROR, WEIGHT, Objective
+from neurobrick_model.training.optimization.loss import LOSS, WEIGHT, Objective
 from tests.support.model.fakes import FakeDataset, fake_session
 from tests.support.model.reference import Reference
 
@@ -76,7 +76,7 @@ def gradients(model: Perceiver, batch: Batch, precision: torch.dtype) -> tuple[f
     batch = replace(batch, dropout_keys=None)  # type: ignore[arg-type]
     model.zero_grad()
     sums = Objective(model, precision)(batch)[0]
-    loss = sums[ERROR] / sums[WEIGHT]
+    loss = sums[LOSS] / sums[WEIGHT]
     loss.backward()
     return loss.item(), {n: p.grad.double().cpu() for n, p in model.named_parameters()}  # type: ignore[union-attr]
 
@@ -258,7 +258,7 @@ def test_only_units_of_the_batch_get_a_gradient(corpus: Corpus) -> None:
     for step in range(3):
         small = cut.cut(step, torch.arange(4))
         model.zero_grad()
-        Objective(model, torch.float32)(small)[0, ERROR].backward()
+        Objective(model, torch.float32)(small)[0, LOSS].backward()
         gradient = model.unit_embedding.weight.grad
         assert isinstance(gradient, Tensor)
         touched = set(torch.nonzero(gradient.abs().sum(1))[:, 0].tolist())
