@@ -17,7 +17,7 @@ import click
 from neurobrick.cli.options import (
     DEFAULT_ROOT,
     complete_dataset,
-    composed,
+    in_one_form,
     instance_option,
     json_option,
     manifest_option,
@@ -125,7 +125,7 @@ def prepare_dandiset(
 
 def _dataset_name(context: click.Context, parameter: click.Parameter, name: str) -> str:
     """A name that is one folder under the root, and none that the corpus itself uses."""
-    name = str(composed(context, parameter, name))
+    name = str(in_one_form(context, parameter, name))
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) or name in ("catalog", "downloads"):
         raise click.BadParameter("letters, digits, . _ - and not catalog or downloads")
     return name
