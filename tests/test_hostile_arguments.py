@@ -220,6 +220,7 @@ def split(spec: SplitSpec) -> dict[str, Intervals]:
     return neurobrick.split(spec, "a/b", SET, TRIALS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_any_argument_is_taken_or_refused(
     corpus: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -310,6 +311,7 @@ def one_session(corpus: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_a_store_error(one_session: Path, tmp_path: Path, damage: str) -> None:
     """Every file of a store and of its catalogue, one after the other."""

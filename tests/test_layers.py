@@ -144,6 +144,7 @@ def test_the_model_uses_public_names_only(name: str) -> None:
             assert taken in PUBLIC, f"{name} imports {taken}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_library_is_known_to_few(library: str) -> None:
     homes = LIBRARIES[library]
@@ -165,6 +166,7 @@ def test_a_folder_is_read_at_a_glance(package: str) -> None:
     assert {folder for folder, n in counts.items() if n > MOST_SIDE_BY_SIDE} == set()
 
 
+@pytest.mark.slow
 def test_importing_neurobrick_needs_no_torch() -> None:
     program = "import sys, neurobrick; neurobrick.Dataset; print('torch' in sys.modules)"
     done = subprocess.run(

@@ -74,6 +74,7 @@ def test_a_wrong_entry_is_one_line_that_names_it(tmp_path: Path, text: str, said
     assert "\n" not in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -99,6 +100,7 @@ def test_any_bytes_are_a_registry_or_one_line(tmp_path: Path, content: bytes, sa
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_a_registry_is_utf_8_whatever_the_locale(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "mine.yaml"

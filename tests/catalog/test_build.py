@@ -153,6 +153,7 @@ ODD: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ODD)
 def test_one_odd_session_never_takes_the_others_down(tmp_path: Path, odd: str) -> None:
     for name in ("a", "b", "c"):
@@ -228,6 +229,7 @@ FORGED: dict[str, Callable[[dict[str, pa.Table]], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FORGED)
 def test_a_forged_catalogue_is_a_store_error(tmp_path: Path, fault: str) -> None:
     write(tmp_path, "s")

@@ -221,6 +221,7 @@ def constant(tree: tuple[Any, ...]) -> bool:
     return False
 
 
+@pytest.mark.slow
 @given(trees.filter(lambda tree: not constant(tree)), records)
 def test_a_filter_keeps_the_rows_that_its_reading_row_by_row_keeps(tree, found):
     table = pa.Table.from_pylist(found, schema=SCHEMA)

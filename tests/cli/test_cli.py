@@ -90,6 +90,7 @@ def test_the_readme_names_every_command() -> None:
         assert f"neurobrick {' '.join(path)}" in readme
 
 
+@pytest.mark.slow
 def test_list(corpus: Dataset) -> None:
     result = run("list", "--root", corpus.root)
     assert result.exit_code == 0
@@ -115,6 +116,7 @@ def test_info_says_what_is_there_and_what_was_left(corpus: Dataset) -> None:
     assert metadata["id"] == SESSION
 
 
+@pytest.mark.slow
 def test_plot_draws_a_picture(corpus: Dataset, tmp_path: Path) -> None:
     picture = tmp_path / "x.png"
     result = run("plot", SESSION, "3", "6", "--root", corpus.root, "-o", picture)
@@ -170,6 +172,7 @@ def test_verify_names_each_fault(corpus: Dataset, tmp_path: Path) -> None:
     assert [finding["subject"] for finding in plain["corpus"]] == ["catalog"]
 
 
+@pytest.mark.slow
 def test_verify_compares_with_what_the_registry_expects(tmp_path: Path) -> None:
     """Six units and five; only once both sessions are there, and only at the pinned version."""
     folder = tmp_path / "archive" / "000999" / "0.1.0" / "sub-A"
@@ -286,6 +289,7 @@ def test_completion_prints_a_script(shell: str) -> None:
     assert f"_NEUROBRICK_COMPLETE={shell}_complete" in result.output
 
 
+@pytest.mark.slow
 def test_piped_output_is_plain(corpus: Dataset) -> None:
     program = "from neurobrick.cli import main; main()"
     for command in ("list", "verify", "validate"):

@@ -125,6 +125,7 @@ def test_pandas_of_nothing_has_the_columns_of_something(
     assert len(none["spikes"]) == len(none["cursor_pos"]) == 0
 
 
+@pytest.mark.slow
 def test_pynapple(window: Slice) -> None:
     pytest.importorskip("pynapple")
     found = window.to_pynapple()

@@ -120,6 +120,7 @@ def seen(session: Session, first: str) -> set[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", READS)
 def test_a_session_that_was_read_stays_with_its_version(
     ds: Dataset, replace: Callable[[], None], first: str
@@ -130,6 +131,7 @@ def test_a_session_that_was_read_stays_with_its_version(
     assert seen(session, first) == {0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", READS)
 def test_a_session_that_was_only_opened_sees_one_version(
     ds: Dataset, replace: Callable[[], None], first: str
@@ -141,6 +143,7 @@ def test_a_session_that_was_only_opened_sees_one_version(
     assert len(seen(other, first)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", READS)
 def test_a_session_opened_later_sees_the_new_version(
     ds: Dataset, replace: Callable[[], None], first: str
@@ -151,6 +154,7 @@ def test_a_session_opened_later_sees_the_new_version(
     assert seen(opened(ds.select()), first) == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", READS)
 def test_what_another_session_cached_counts_as_read(
     ds: Dataset, replace: Callable[[], None], first: str
@@ -163,6 +167,7 @@ def test_what_another_session_cached_counts_as_read(
     assert len(seen(later, first)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("selection", SELECTIONS)
 @pytest.mark.parametrize("opened_before", [True, False])
 def test_a_selection_is_of_the_version_that_it_was_made_of(

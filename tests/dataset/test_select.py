@@ -116,6 +116,7 @@ def test_a_selection_survives_pickling(corpus: Dataset) -> None:
     np.testing.assert_array_equal(copy[name].spike_arrays()[1], selected[name].spike_arrays()[1])
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_of_the_catalogue_is_never_read(corpus: Dataset, tmp_path: Path) -> None:
     """Neither in pages, nor in the footer, where it renames columns, nor in the seal."""
     shutil.copytree(corpus.root / "catalog", tmp_path / "catalog")

@@ -56,6 +56,7 @@ def test_spikes_are_those_pynwb_reads(pair: tuple[Session, reference.Reference])
             np.testing.assert_array_equal(spikes.times[spikes.units == unit], expected)
 
 
+@pytest.mark.slow
 def test_behavior_is_what_pynwb_reads_in_si(pair: tuple[Session, reference.Reference]) -> None:
     session, truth = pair
     assert sorted(info.source for info in session.behavior.values()) == sorted(truth.series)

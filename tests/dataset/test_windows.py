@@ -250,6 +250,7 @@ class Slices(TorchDataset[int]):
         return int(cut.spike_units.sum()) * 1000 + len(cut.spike_times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_dataloader_workers_read_after_the_parent_has_read(corpus: Dataset, start: str) -> None:
     ds = Dataset(corpus.root)

@@ -76,6 +76,7 @@ def test_panels_have_units_and_the_target_is_on_top(corpus: Dataset) -> None:
     assert figure.axes[0].get_xlim() == (5.0, 15.0)
 
 
+@pytest.mark.slow
 def test_trials_are_named_and_the_strip_is_the_splits(corpus: Dataset) -> None:
     session = corpus["local/sub-A_ses-regular"]
     figure = drawn(session, 3.0, 9.0)
@@ -109,6 +110,7 @@ def test_nothing_is_drawn_across_a_gap(corpus: Dataset) -> None:
     assert np.isnan(stamps).sum() == gaps
 
 
+@pytest.mark.slow
 def test_many_spikes_and_many_columns_become_images(
     areas: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -129,6 +131,7 @@ def test_where_nothing_was_recorded(areas: Session, tmp_path: Path) -> None:
         plots.save(areas, 0.0, 1.0, tmp_path / "nowhere" / "a.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "status"), [("agg", 1), ("template", 0)])
 def test_a_window_needs_a_display(
     corpus: Dataset, backend: str, status: int, tmp_path: Path

@@ -36,6 +36,7 @@ def run(encoding: str, *arguments: str | Path) -> str:
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_every_command_prints_on_any_output(encoding: str, corpus: Dataset, tmp_path: Path) -> None:
     for name in ("a", "b"):
@@ -50,6 +51,7 @@ def test_every_command_prints_on_any_output(encoding: str, corpus: Dataset, tmp_
     assert f"+ {SESSION}" in run(encoding, "verify", SESSION, *here)
 
 
+@pytest.mark.slow
 def test_an_output_that_has_the_signs_shows_them(corpus: Dataset) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "neurobrick", "verify", SESSION, "--root", str(corpus.root)],

@@ -46,6 +46,7 @@ def stamped(unit: str, seconds: float) -> Layout:
     return with_attribute(layout, f"{PATH}/timestamps", unit=unit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unit", "seconds"), UNITS.items())
 def test_declared_timestamps_in_another_unit_of_time(
     unit: str, seconds: float, tmp_path: Path
@@ -57,6 +58,7 @@ def test_declared_timestamps_in_another_unit_of_time(
     assert notes_of(result, f"timestamps are in {unit}: brought to seconds")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["seconds", "Seconds", "sec", "s", "", " "])
 def test_declared_seconds_are_not_noted(unit: str, tmp_path: Path) -> None:
     result = session(tmp_path, stamped(unit, 1.0))
@@ -64,6 +66,7 @@ def test_declared_seconds_are_not_noted(unit: str, tmp_path: Path) -> None:
     assert not notes_of(result, "timestamps")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["samples", "frames", "S", "m", "n.a."])
 def test_timestamps_in_no_unit_of_time_are_left(unit: str, tmp_path: Path) -> None:
     result = session(tmp_path, stamped(unit, 1.0))
@@ -77,6 +80,7 @@ def test_a_rate_with_a_start_in_milliseconds_is_left(tmp_path: Path) -> None:
     assert "its clock is in 'milliseconds'" in left(session(tmp_path, layout))[PATH]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unit", "seconds"), UNITS.items())
 def test_declared_spike_times_in_another_unit_of_time(
     unit: str, seconds: float, tmp_path: Path
@@ -106,6 +110,7 @@ WRONG_CLOCKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clock", WRONG_CLOCKS.values(), ids=WRONG_CLOCKS)
 def test_a_series_hundreds_of_times_longer_than_the_spikes(
     clock: dict[str, object], tmp_path: Path
@@ -167,6 +172,7 @@ def test_whatever_lasts_several_times_longer_than_the_spikes_is_noted(tmp_path: 
         assert note.startswith(f"{name}: lasts 80 s")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 3000), (1, 3000), (20, 3000), (2, 2, 1500)])
 def test_time_along_the_last_axis_is_noted_and_no_target(
     shape: tuple[int, ...], tmp_path: Path
@@ -192,6 +198,7 @@ def test_time_along_the_last_axis_is_noted_and_no_target(
     assert named.target == "hand_vel"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 5000), (3, 2, 2500)])
 def test_a_long_series_with_time_along_the_last_axis(
     shape: tuple[int, ...], tmp_path: Path

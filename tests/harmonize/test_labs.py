@@ -20,6 +20,8 @@ from tests.support.labs import LABS, SECONDS, Truth
 from tests.support.labs.__main__ import page
 from tests.support.zarr_files import has_hdmf_zarr
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Prepared:

@@ -18,6 +18,8 @@ from pebble import ProcessPool
 from neurobrick import Dataset
 from tests.support.layouts import irregular, regular, with_gaps, write
 
+pytestmark = pytest.mark.slow
+
 N_FILES = 500
 SENTINELS = [-1.0, -99.0, -999.0, -9999.0]
 

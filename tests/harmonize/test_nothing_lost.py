@@ -145,6 +145,7 @@ def test_whole_numbers_are_exact_or_noted(dtype: str, numbers: list[int]) -> Non
         assert max(errors) <= int(note.rpartition("up to ")[2].split()[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "f2", "f8", "bool"])
 @given(gain=st.floats(1e-6, 1e6), offset=st.sampled_from([0.0, 2.0, 1e6, -1e9]))
 def test_no_two_numbers_of_a_file_become_one(dtype: str, gain: float, offset: float) -> None:

@@ -48,6 +48,7 @@ def test_whole_seconds_are_seconds_where_the_spec_says_so(tmp_path: Path) -> Non
     assert session(tmp_path, layout, units={"time_unit": "s"}).n_spikes == 100
 
 
+@pytest.mark.slow
 def test_unusual_times_in_seconds_are_not_refused(tmp_path: Path) -> None:
     """A quiet unit, a recording much longer than its trials, a recording of two days."""
     rng = np.random.default_rng(0)

@@ -35,6 +35,7 @@ def call(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_training_exits_0_and_prints_scores(
     recipe_file: Path, dataset: FakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_failure_exits_1_with_one_line(recipe_file: Path, tmp_path: Path) -> N
     assert "nothing" in result.output
 
 
+@pytest.mark.slow
 def test_a_decoder_without_a_score_exits_1_and_says_why(
     recipe_file: Path, dataset: FakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +130,7 @@ def test_a_shipped_recipe_is_run_by_its_name_unless_there_is_a_file(
         assert "did you mean multisession?" in wrong.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
 def test_signs_that_the_output_cannot_encode_are_replaced(encoding: str) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
@@ -154,6 +157,7 @@ def test_everything_has_help() -> None:
     assert call("--help").exit_code == 0
 
 
+@pytest.mark.slow
 def test_idle_threads_sleep_which_is_set_before_torch_is_loaded() -> None:
     """OpenMP reads its wait policy once, when torch loads it."""
     program = (

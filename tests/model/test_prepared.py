@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from neurobrick import Dataset
 from neurobrick.transfer import push
@@ -19,6 +20,7 @@ from tests.support.model.tools import bounds, draw
 OWN = Path(__file__).parents[2] / "recipes" / "own.yaml"
 
 
+@pytest.mark.slow
 def test_a_prepared_session_trains_and_is_decoded_in_si(corpus: Dataset, tmp_path: Path) -> None:
     id = next(id for id in corpus.sessions if id.endswith("ses-regular"))
     settings = {"name": "x", "runs": tmp_path, "data": {"sessions": [id]}, **TINY}
@@ -32,6 +34,7 @@ def test_a_prepared_session_trains_and_is_decoded_in_si(corpus: Dataset, tmp_pat
     assert (np.abs(values) < span).all()  # meters, not centimeters
 
 
+@pytest.mark.slow
 def test_a_recipe_trains_from_where_its_root_says(
     corpus: Dataset, s3: Bucket, tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ def contents(root: Path, session: str) -> tuple[Any, ...]:
     return (*found.spike_arrays(), *(array for pair in behavior.values() for array in pair))
 
 
+@pytest.mark.slow
 def test_streamed_sessions_are_those_of_whole_files(
     run: Run, archive_folder: Path, tmp_path: Path
 ) -> None:
@@ -78,6 +79,7 @@ def test_streamed_sessions_are_those_of_whole_files(
     assert not list((tmp_path / "streamed").rglob("*.nwb"))
 
 
+@pytest.mark.slow
 def test_where_ranges_are_ignored_files_are_downloaded(
     run: Run, archive_folder: Path, tmp_path: Path
 ) -> None:
@@ -116,6 +118,7 @@ def test_a_disk_that_is_too_small_is_seen_before_anything_is_fetched(
     assert "1,000 free" in result.output
 
 
+@pytest.mark.slow
 def test_an_embargoed_dandiset_opens_to_the_key_in_the_environment(
     run: Run, archive_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +134,7 @@ def test_an_embargoed_dandiset_opens_to_the_key_in_the_environment(
         assert KEY not in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--stream",)])
 def test_the_archives_own_zarr_assets(run: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
     source = write(tmp_path / "source.nwb", regular)
@@ -151,6 +155,7 @@ def test_the_archives_own_zarr_assets(run: Run, tmp_path: Path, options: tuple[s
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--stream",)])
 def test_the_registrys_record_of_zenodo(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
@@ -174,6 +179,7 @@ def test_the_registrys_record_of_zenodo(
     assert session.n_spikes == sum(train.size for train in wanted)
 
 
+@pytest.mark.slow
 def test_one_dataset_of_the_registry_that_cannot_be_had_does_not_stop_the_others(
     run: Run, archive_folder: Path, tmp_path: Path
 ) -> None:
@@ -190,6 +196,7 @@ def test_one_dataset_of_the_registry_that_cannot_be_had_does_not_stop_the_others
     assert "d000998: failed: dandiset 000998 is not in the archive" in result.output
 
 
+@pytest.mark.slow
 def test_large_files_without_spikes_are_not_downloaded(
     run: Run, archive_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

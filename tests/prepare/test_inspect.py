@@ -39,6 +39,7 @@ def test_what_it_says_is_kept_and_left_is_what_prepare_keeps_and_leaves(
     assert found["target"] == session.target
 
 
+@pytest.mark.slow
 def test_the_spec_it_prints_gives_the_same_session(tmp_path: Path) -> None:
     path = write(tmp_path / "sub-A_ses-1.nwb", regular)
     registry = tmp_path / "mine.yaml"

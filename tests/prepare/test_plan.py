@@ -82,6 +82,7 @@ def test_names_that_look_the_same_are_one_session_and_an_error(tmp_path: Path) -
         plan(LocalSource([folder]), entry("x"), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_file_of_any_name_is_prepared_under_a_name_that_is_text(run: Run, tmp_path: Path) -> None:
     source = tmp_path / "src"
     source.mkdir()
@@ -173,6 +174,7 @@ def test_files_of_two_sources_that_become_one_session_are_named(tmp_path: Path) 
         plan_all([(source, entry("e")) for source in sources], tmp_path)
 
 
+@pytest.mark.slow
 def test_entries_that_share_a_dandiset_prepare_each_session_once(run: Run, tmp_path: Path) -> None:
     for name in ("a", "b"):
         path = tmp_path / "archive/000999/draft" / f"sub-{name}.nwb"
@@ -237,6 +239,7 @@ def test_files_that_no_entry_takes_are_counted_once_with_the_rule(tmp_path: Path
     assert groups == [("include a* of the registry's entry one", ("c.nwb", "d.nwb"))]
 
 
+@pytest.mark.slow
 def test_the_summary_counts_what_each_rule_leaves_out(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "src"
     folder.mkdir()

@@ -87,6 +87,7 @@ def test_a_file_is_prepared_once_unless_it_or_the_spec_changes(tmp_path: Path) -
     assert again(changed) == "prepared"
 
 
+@pytest.mark.slow
 def test_prepared_by_worker_processes(run: Run, files: dict[str, Path], tmp_path: Path) -> None:
     folder = files["regular"].parent
     result = run("prepare", "nwb", folder, "--jobs", "2")
@@ -101,6 +102,7 @@ def test_prepared_by_worker_processes(run: Run, files: dict[str, Path], tmp_path
     ]
 
 
+@pytest.mark.slow
 def test_the_outcome_as_json(run: Run, recording: Path) -> None:
     result = run("prepare", "nwb", recording, "--json")
     (outcome,) = json.loads(result.stdout)
@@ -160,6 +162,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.__name__)
 def test_bad_files_get_one_line_and_leave_nothing(
     run: Run, bad: Callable[[Path], None], tmp_path: Path
@@ -173,6 +176,7 @@ def test_bad_files_get_one_line_and_leave_nothing(
     assert not list((tmp_path / "corpus").glob("local/*"))
 
 
+@pytest.mark.slow
 def test_one_bad_file_does_not_stop_the_others(run: Run, recording: Path, tmp_path: Path) -> None:
     folder = tmp_path / "nwb"
     folder.mkdir()
@@ -259,6 +263,7 @@ def archive_folder(tmp_path: Path, files: dict[str, Path]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_dandiset_is_downloaded_and_prepared(
     run: Run, archive_folder: Path, tmp_path: Path
 ) -> None:

@@ -32,6 +32,8 @@ from neurobrick.sources.local import LocalSource
 from neurobrick.store import damage
 from tests.support.layouts import regular, write
 
+pytestmark = pytest.mark.slow
+
 N_SESSIONS = 12
 N_KILLS = 40
 

@@ -16,6 +16,8 @@ from neurobrick.store import damage
 from tests.support.foreign_files import FOREIGN, SECRET
 from tests.support.layouts import regular, write
 
+pytestmark = pytest.mark.slow
+
 MAX_SECONDS = 10.0  # of processor time, so that other work beside it does not count
 MAX_BYTES = 500 * 10**6
 

@@ -44,6 +44,7 @@ def held_open(path: Path) -> Iterator[None]:
         holder.communicate(b"\n")
 
 
+@pytest.mark.slow
 def test_a_file_that_is_open_elsewhere_fails_and_the_others_are_prepared(tmp_path: Path) -> None:
     busy, other = (write(tmp_path / name, regular) for name in ("busy.nwb", "other.nwb"))
     with held_open(busy):

@@ -63,6 +63,7 @@ def replace(file: h5py.File, path: str, values: object) -> None:
 # Text, and whole numbers as floats, where integers are usual
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["units", "intervals/trials"])
 @pytest.mark.parametrize("make", ["S6", h5py.string_dtype()], ids=["fixed", "any length"])
 def test_ids_of_text_are_kept_as_text(path: Path, table: str, make: Any) -> None:
@@ -240,6 +241,7 @@ BESIDE: dict[str, Callable[[h5py.Group], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BESIDE)
 def test_everything_else_beside_the_data_is_listed(path: Path, name: str) -> None:
     with edited(path) as file:
@@ -300,6 +302,7 @@ def test_entries_of_a_table_that_are_no_columns_are_listed(path: Path, table: st
     assert "not followed" in reasons[f"{table}/away"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("at", "entry"),
     [

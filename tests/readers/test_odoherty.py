@@ -210,6 +210,7 @@ def _outside(file: h5py.File) -> None:
     file["spikes"][0, 0] = file["#refs#/away"].ref
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "error", "said"),
     [

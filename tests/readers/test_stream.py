@@ -42,6 +42,8 @@ from neurobrick.sources.web.ranges import RangeReader
 from neurobrick.sources.web.transport import Patience, Web, patient
 from tests.support.layouts import LAYOUTS
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 
 

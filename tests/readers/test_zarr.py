@@ -131,6 +131,7 @@ def datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_every_array_is_what_h5py_reads(name: str, source: Path, converted: Convert) -> None:
     kinds = set()
@@ -321,6 +322,7 @@ def test_what_is_no_such_store_is_named(tmp_path: Path) -> None:
             stack.enter_context(open_zarr(LocalFiles(tmp_path / name), name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_store_makes_the_session_that_its_hdf5_file_makes(
     name: str, source: Path, converted: Convert, tmp_path: Path

@@ -211,6 +211,7 @@ def test_claims_beyond_what_is_there(files: dict[str, bytes], claim: dict[str, A
         opened(metadata(files, **claim)).read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [

@@ -145,6 +145,7 @@ def test_claims_beyond_what_is_there(
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["zlib", "gzip", "bz2", "lzma", "zstd", "lz4", "blosc"])
 @pytest.mark.parametrize("kind", ["numbers", "texts", "shard"])
 def test_a_chunk_that_makes_more_than_it_may(codec: str, kind: str) -> None:

@@ -22,6 +22,8 @@ from neurobrick.simulate.population import Population, draw_spikes, first_sessio
 from neurobrick.simulate.sessions import Simulation
 from neurobrick.simulate.subjects import Subject
 
+pytestmark = pytest.mark.slow
+
 FloatArray = NDArray[np.float64]
 
 

@@ -123,6 +123,7 @@ def test_wrong_bytes_are_never_kept(serve: MakeHost, tmp_path: Path) -> None:
     assert list((tmp_path / "downloads").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_parts_of_a_file_can_be_read_in_another_process(serve: MakeHost) -> None:
     ranges = [(n, n + 9_999) for n in range(0, 690_000, 10_000)] + [(700_000, 700_001), (5, 5)]
     host = serve(Faults(every_nth_503=3, cut_every_nth_body=5))
@@ -183,6 +184,7 @@ def test_no_server(kind: type[SourceSpec], serve: MakeHost, monkeypatch: Any) ->
     assert "refused" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer", [{"hello": "world"}, {}, [], None, 3, "text", [[[]]], {"id": {}, "files": {}}]
 )
@@ -203,6 +205,7 @@ def test_a_server_of_something_else(
     assert "check the address" in said or "stands for" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b"9" * 5_000, b"NaN", b"<html>", b"\x00" * 9],

@@ -352,6 +352,7 @@ def test_lasting_overload_is_given_up(dandisets: Path) -> None:
     assert [r.status for r in archive.log] == [503] * (1 + EAGER.retries)
 
 
+@pytest.mark.slow
 def test_the_client_prints_nothing_of_what_is_raised(dandisets: Path) -> None:
     script = (
         "import sys\n"

@@ -269,6 +269,7 @@ def test_an_embargoed_zarr_opens_to_its_key(
     assert {r.status for r in archive.log if r.path.startswith("/zarr/")} == {200}
 
 
+@pytest.mark.slow
 def test_a_faulty_archive_gives_every_file_in_the_end(store: Path, downloads: Path) -> None:
     with _archive(store, Faults(every_nth_503=3, cut_every_nth_body=5)) as archive:
         source, asset = _source(archive)

@@ -90,6 +90,7 @@ def test_a_damaged_file_of_the_cache_is_fetched_again(
     assert path.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_what_was_not_used_for_longest_makes_room(web: Web, tmp_path: Path) -> None:
     cache = DiskCache(tmp_path / "cache", budget=20_000)
     storage = CachedStorage(ObjectStorage(web.url), cache)
@@ -149,6 +150,7 @@ def test_the_cache_is_where_the_environment_says(isolated: pytest.MonkeyPatch) -
     assert DiskCache().folder.name == "neurobrick"
 
 
+@pytest.mark.slow
 def test_processes_share_a_cache(web: Web, tmp_path: Path) -> None:
     contents = served(web, 60)
     cache = DiskCache(tmp_path / "cache", budget=20_000)  # each evicts what the other has written

@@ -137,6 +137,7 @@ def test_a_lock_that_a_thread_holds_at_the_fork_is_free_in_the_child(store: Sess
     assert n_units == store.units().num_rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_a_folder_is_read_in_every_kind_of_process(corpus: Dataset, context: str) -> None:
     name = corpus.sessions[0]
@@ -175,6 +176,7 @@ for again in (dataset, Dataset(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 def test_forked_workers_of_torch_read_a_folder(corpus: Dataset) -> None:
     pytest.importorskip("torch")
     process = subprocess.Popen(
@@ -213,6 +215,7 @@ USES: dict[str, Callable[[Any], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("kind", ["as it was", "with a disk cache", "opened in the child"])
 def test_a_fork_is_refused_what_would_hang(remote: ObjectStorage, use: str, kind: str) -> None:
@@ -250,6 +253,7 @@ def test_a_fork_is_refused_while_this_process_reads(web: Web) -> None:
     assert storage.fetch(["a"], [0])[0]() == b"content"
 
 
+@pytest.mark.slow
 def test_a_dataset_says_so_too(web: Web, corpus: Dataset) -> None:
     shutil.copytree(corpus.root, web.folder, dirs_exist_ok=True)
     dataset = Dataset(web.url)
@@ -264,6 +268,7 @@ def reads(storage: Storage) -> bytes:
     return storage.read("a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["spawn", "forkserver"])
 @pytest.mark.parametrize("cached", [False, True])
 def test_processes_of_other_kinds_read(remote: ObjectStorage, context: str, cached: bool) -> None:
@@ -295,6 +300,7 @@ assert storage.read("a") == b"content"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "status"), [("read", "8"), ("obstore was loaded", "8"), ("nothing", "7")]
 )

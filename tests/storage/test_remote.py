@@ -58,6 +58,7 @@ def assert_same(ds: Dataset, local: Dataset) -> None:
                 assert str(there_is.to_pylist()) == str(here_is.to_pylist())
 
 
+@pytest.mark.slow
 def test_a_pushed_corpus_is_the_local_one(s3: Bucket, root: Path) -> None:
     copies = push(root, s3.url)
     assert {copy.status for copy in copies} == {"copied"}
@@ -65,6 +66,7 @@ def test_a_pushed_corpus_is_the_local_one(s3: Bucket, root: Path) -> None:
     assert {copy.status for copy in push(root, s3.url)} == {"unchanged"}
 
 
+@pytest.mark.slow
 def test_large_sessions_are_read_in_parts(
     s3: Bucket, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +77,7 @@ def test_large_sessions_are_read_in_parts(
     assert_same(Dataset(root, cache_bytes=1000), Dataset(root))
 
 
+@pytest.mark.slow
 def test_a_corpus_on_a_web_server_opens_with_one_request(
     root: Path, web: Web, tmp_path: Path
 ) -> None:
@@ -87,6 +90,7 @@ def test_a_corpus_on_a_web_server_opens_with_one_request(
     assert_same(ds, Dataset(root))
 
 
+@pytest.mark.slow
 def test_a_pulled_part_is_that_part(s3: Bucket, root: Path, tmp_path: Path) -> None:
     push(root, s3.url)
     copies = pull(s3.url, tmp_path / "part", ["local/sub-A_ses-*r*"])
@@ -103,6 +107,7 @@ def test_a_pulled_part_is_that_part(s3: Bucket, root: Path, tmp_path: Path) -> N
             copy(*((s3.url, tmp_path / "part") if copy is pull else (root, s3.url)), ["000000/*"])
 
 
+@pytest.mark.slow
 def test_pushes_of_parts_add_up(s3: Bucket, root: Path) -> None:
     ids = Dataset(root).sessions
     for one in ids:
@@ -114,6 +119,7 @@ def test_pushes_of_parts_add_up(s3: Bucket, root: Path) -> None:
     assert len(tables) == 4, "no table of an older catalogue is left"
 
 
+@pytest.mark.slow
 def test_two_pushes_at_once_both_arrive(s3: Bucket, root: Path) -> None:
     ids = Dataset(root).sessions
     halves = [ids[::2], ids[1::2]]
@@ -125,6 +131,7 @@ def test_two_pushes_at_once_both_arrive(s3: Bucket, root: Path) -> None:
     assert_same(Dataset(s3.url), Dataset(root))
 
 
+@pytest.mark.slow
 def test_a_killed_push_leaves_nothing_that_opens_and_goes_on(s3: Bucket, root: Path) -> None:
     push(root, s3.url, [REGULAR])
     program = textwrap.dedent(
@@ -154,6 +161,7 @@ def test_a_killed_push_leaves_nothing_that_opens_and_goes_on(s3: Bucket, root: P
     assert_same(Dataset(s3.url), Dataset(root))
 
 
+@pytest.mark.slow
 def test_a_pull_that_was_broken_off_goes_on(
     root: Path, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +183,7 @@ def test_a_pull_that_was_broken_off_goes_on(
     assert [p.name for p in (here / "local").iterdir()] == [f"{REGULAR.partition('/')[2]}.zarr"]
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_neither_sent_nor_kept(s3: Bucket, root: Path, tmp_path: Path) -> None:
     push(root, s3.url)
     chunk = root / f"{REGULAR}.zarr/spikes/time/c/0"
@@ -193,6 +202,7 @@ def test_a_damaged_file_is_neither_sent_nor_kept(s3: Bucket, root: Path, tmp_pat
         Dataset(s3.url)[REGULAR].spike_arrays()
 
 
+@pytest.mark.slow
 def test_a_session_that_is_replaced_is_the_old_one_or_the_new_one(
     s3: Bucket, root: Path, recording: Path
 ) -> None:

@@ -21,6 +21,7 @@ from neurobrick.storage.remote.objects import ObjectStorage
 from tests.support.buckets import ACCESS_KEY, HASTY, SECRET_KEY, Bucket, Web
 
 
+@pytest.mark.slow
 def test_a_long_listing_is_whole(s3: Bucket) -> None:
     storage = ObjectStorage(s3.url)
     names = [f"many/{i:04}" for i in range(1100)]
@@ -256,6 +257,7 @@ def test_a_bucket_that_is_not_there_is_named(s3: Bucket) -> None:
             ask()
 
 
+@pytest.mark.slow
 def test_a_host_that_does_not_answer_is_an_error(s3: Bucket, isolated: pytest.MonkeyPatch) -> None:
     isolated.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     with pytest.raises(StoreError, match=r"127.0.0.1:1 cannot be reached.*nothing answers there"):
@@ -264,6 +266,7 @@ def test_a_host_that_does_not_answer_is_an_error(s3: Bucket, isolated: pytest.Mo
         ObjectStorage("https://host.invalid", HASTY).read("a")
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_an_error_after_its_retries(web: Web) -> None:
     web.write("a", b"content")
     web.delay = 3

@@ -32,6 +32,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 # Every kind
 
 
+@pytest.mark.slow
 def test_what_is_written_is_read(storage: Storage) -> None:
     storage.write("a/one.zarr/c/0", b"first")
     storage.write("a/empty", b"")
@@ -91,6 +92,7 @@ def test_deleting_what_is_not_there_is_no_error(storage: Storage) -> None:
     assert list(storage.files()) == ["b"]
 
 
+@pytest.mark.slow
 def test_fetched_content_comes_in_order_and_is_not_checked(storage: Storage) -> None:
     names = [f"f/{i}" for i in range(50)]
     for name in names:
@@ -102,6 +104,7 @@ def test_fetched_content_comes_in_order_and_is_not_checked(storage: Storage) -> 
     assert storage.fetch(["f/0"], [0])[0]() == b"new"
 
 
+@pytest.mark.slow
 def test_several_threads_may_use_one(storage: Storage) -> None:
     def use(i: int) -> bytes:
         storage.write(f"{i}", b"%d" % i)
@@ -141,6 +144,7 @@ def test_other_addresses_are_refused(url: str, said: str) -> None:
     assert "secret" not in str(failed.value)
 
 
+@pytest.mark.slow
 def test_importing_neurobrick_imports_no_client() -> None:
     code = "import sys, neurobrick; neurobrick.Dataset; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -38,6 +38,7 @@ def test_the_address_of_a_web_server_is_encoded_and_names_are_not(web: Web) -> N
     assert ObjectStorage(f"{web.url}/my%20corpus").read("a%20b") == b"content"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [Faults(every_nth_503=2), Faults(cut_every_nth_body=2)])
 def test_what_fails_now_and_then_is_asked_for_again(web: Web, faults: Faults) -> None:
     contents = served(web, 10, size=100_000)

@@ -48,6 +48,7 @@ def in_chunks_of(*shape: int) -> dict[str, object]:
     return {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(shape)}}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -106,6 +107,7 @@ DATA_TYPES: list[Any] = [
 RIGHT = {"spikes/time": "int32", "domain/start": "float64"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data_type", DATA_TYPES, ids=str)
 @pytest.mark.parametrize("key", ["spikes/time", "domain/start"])
 def test_a_forged_type_of_an_array_is_an_error(store: Path, key: str, data_type: object) -> None:
@@ -115,6 +117,7 @@ def test_a_forged_type_of_an_array_is_an_error(store: Path, key: str, data_type:
         {"spikes/time": opened.spikes, "domain/start": opened.times}[key]()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data_type", [t for t in DATA_TYPES if t != "float64"], ids=str)
 def test_a_forged_type_of_values_is_an_error(store: Path, data_type: object) -> None:
     key = "behavior/cursor_pos/values"

@@ -137,6 +137,7 @@ def test_a_catalogue_lists_stores_of_both_formats(old: Path, recording: Path) ->
     assert_read(dataset)
 
 
+@pytest.mark.slow
 def test_a_corpus_of_format_2_is_pushed_pulled_and_cached(
     old: Path, s3: Bucket, web: Web, tmp_path: Path
 ) -> None:

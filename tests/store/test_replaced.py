@@ -53,6 +53,7 @@ def seen(ds: Dataset) -> set[int]:
     } | ({-1} if set(units.tolist()) != {((len(times) - 300_000) // 1000) % 2} else set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readers", [1, 3])
 def test_readers_see_one_version_whole(tmp_path: Path, readers: int) -> None:
     store = tmp_path / "a/s.zarr"

@@ -144,6 +144,7 @@ def test_a_missing_chunk_is_no_silence(store: Path, key: str) -> None:
         read()
 
 
+@pytest.mark.slow
 @given(
     shape=st.tuples(st.integers(0, 40), st.integers(1, 3)),
     rows=st.integers(1, 50),
@@ -243,6 +244,7 @@ def test_columns_come_back(column: pa.Array) -> None:
     assert str(back.to_pylist()) == str(column.to_pylist())
 
 
+@pytest.mark.slow
 def test_a_killed_prepare_leaves_no_store_that_opens(tmp_path: Path, recording: Path) -> None:
     """Killed as it writes the manifest: nothing opens, and the next run sweeps and completes."""
     program = textwrap.dedent(

@@ -64,6 +64,7 @@ def test_prepare_does_not_replace_it(tmp_path: Path, recording: Path, refuse: Re
     assert DENIED in outcome.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [

@@ -20,6 +20,7 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_there_and_back(s3: Bucket, corpus: Dataset, tmp_path: Path) -> None:
     first = run("push", s3.url, "--root", corpus.root)
     assert first.exit_code == 0, first.output
@@ -38,6 +39,7 @@ def test_there_and_back(s3: Bucket, corpus: Dataset, tmp_path: Path) -> None:
     assert Dataset(tmp_path / "back").sessions == [REGULAR]
 
 
+@pytest.mark.slow
 def test_verify_finds_what_is_wrong_elsewhere(s3: Bucket, corpus: Dataset) -> None:
     run("push", s3.url, "--root", corpus.root)
     chunk, other = (
@@ -89,6 +91,7 @@ def test_what_cannot_be_says_why(
     assert says in found.output
 
 
+@pytest.mark.slow
 def test_a_session_that_is_not_there_says_so(s3: Bucket, corpus: Dataset, tmp_path: Path) -> None:
     run("push", s3.url, "--root", corpus.root)
     found = run("pull", s3.url, "nobody/*", "--root", tmp_path / "x")
@@ -97,6 +100,7 @@ def test_a_session_that_is_not_there_says_so(s3: Bucket, corpus: Dataset, tmp_pa
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_a_web_server_is_read_and_not_written(web: Web, corpus: Dataset) -> None:
     shutil.copytree(corpus.root, web.folder, dirs_exist_ok=True)
     assert run("list", "--root", web.url).exit_code == 0

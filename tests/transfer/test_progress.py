@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from neurobrick import Dataset, Progress
 from neurobrick.transfer import Copy, pull, push
 from tests.support.buckets import Bucket
@@ -32,6 +34,7 @@ def size(copies: list[Copy]) -> int:
     return sum(copy.size for copy in copies)
 
 
+@pytest.mark.slow
 def test_bytes_and_sessions_are_counted(s3: Bucket, corpus: Dataset, tmp_path: Path) -> None:
     chosen = corpus.sessions[:2]
     pushed, pulled, again = Recorded(), Recorded(), Recorded()

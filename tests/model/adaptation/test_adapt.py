@@ -32,6 +32,8 @@ from tests.model.conftest import TINY
 from tests.model.data.test_readouts import READOUTS, with_more
 from tests.support.model.fakes import FakeDataset, fake_session
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = [{"during": "evaluation", "weight": 3.0}]
 FEW = ("training.steps=6", "training.batch=8", "training.validate_every=3")
 

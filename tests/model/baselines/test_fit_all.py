@@ -64,6 +64,7 @@ def test_validation_labels_only_choose_settings(
         assert np.array_equal(before[name].guess, after[name].guess)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers_on_any_number_of_cores(dataset: FakeDataset) -> None:
     corpus = corpus_of(*dataset.values(), rate=20)
     alone, other = baselines(corpus, QUICK, 7), baselines(corpus, QUICK, 8)
@@ -80,6 +81,7 @@ def test_the_same_seed_gives_the_same_numbers_on_any_number_of_cores(dataset: Fa
             assert same == (name in ("ridge", "kalman"))
 
 
+@pytest.mark.slow
 def test_a_sessions_baselines_do_not_depend_on_the_other_sessions(dataset: FakeDataset) -> None:
     settings = DataSettings(target_rate=20, normalize="session")
     both, alone = (
@@ -91,6 +93,7 @@ def test_a_sessions_baselines_do_not_depend_on_the_other_sessions(dataset: FakeD
         np.testing.assert_allclose(*guesses, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_each_decodes_tuned_units(dataset: FakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_training, "EPOCHS", 60)
     for baseline in decoded(dataset["sim/a"], QUICK).values():
@@ -180,6 +183,7 @@ def test_a_long_recording_shortens_networks_and_says_so() -> None:
     assert "4,000 steps" in plan.lines()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [MemoryError(), RuntimeError("no memory:\n12 GB"), torch.linalg.LinAlgError("singular")],
@@ -201,6 +205,7 @@ def test_a_baseline_that_fails_is_left_out_and_the_others_are_reported(
     assert f"Kalman is left out: {reason}" in page
 
 
+@pytest.mark.slow
 def test_a_run_is_reported_without_any_baseline(
     dataset: FakeDataset, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +251,7 @@ def test_progress_counts_every_setting_that_is_tried(dataset: FakeDataset) -> No
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_report_shows_every_baseline(dataset: FakeDataset, recipe: Recipe) -> None:
     recipe = recipe.model_copy(update={"baseline": QUICK})
     metrics = Trainer(recipe, dataset).fit()  # type: ignore[arg-type]

@@ -110,6 +110,7 @@ def test_the_kalman_filter_learns_a_linear_system_and_its_best_states() -> None:
     assert filtered < 0.5 * error(unseen.counts @ memoryless)
 
 
+@pytest.mark.slow
 def test_the_kalman_filter_uses_the_dynamics_of_behavior_and_ridge_does_not() -> None:
     """A slow oscillation with few spikes: between them, the filter continues the oscillation."""
     session = oscillation()

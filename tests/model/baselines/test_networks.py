@@ -43,6 +43,7 @@ def product_of_rates() -> FakeSession:
     )
 
 
+@pytest.mark.slow
 def test_networks_learn_what_no_linear_map_can(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_training, "EPOCHS", 60)
     decoders = decoded(product_of_rates(), QUICK.model_copy(update={"hidden": (32,)}))

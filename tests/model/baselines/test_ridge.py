@@ -113,6 +113,7 @@ def wide_session() -> FakeSession:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("numbers", [2**24, 2000])  # all units at once, or few
 def test_the_dual_solution_of_ridge_is_the_primal_one(
@@ -144,6 +145,7 @@ def test_ridge_makes_no_matrix_of_the_features_where_there_are_fewer_samples(
     assert torch.isfinite(fit(recording, QUICK.model_copy(update={"lags": 25})).weight).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lags", [3, 25])  # more samples than features, and fewer
 def test_ridge_is_that_of_scikit_learn(lags: int) -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")

@@ -52,6 +52,7 @@ def test_a_spike_at_a_windows_start_is_in_it_and_one_at_its_stop_is_not(corpus: 
     assert cut.row.tolist() == units[rows].tolist()
 
 
+@pytest.mark.slow
 def test_32_bits_suffice_for_sessions_of_days() -> None:
     """The low bits of ticks repeat every 256 s; the index tells the repeats apart."""
     rng = np.random.default_rng(0)

@@ -21,6 +21,8 @@ from neurobrick_model.training.optimization.loss import LOSS, NULL_LOSS, WEIGHT,
 from tests.model.conftest import TINY
 from tests.support.model.fakes import FakeDataset, FakeSession, fake_session
 
+pytestmark = pytest.mark.slow
+
 READOUTS: dict[str, Any] = {
     "hand_pos": {"weight": 0.5},
     "side": {"column": "side", "during": {"table": "trials", "where": {"ok": True}}},

@@ -65,6 +65,7 @@ def decoded_whole(
     return output[:, :2].double().numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lag", [None, 0.0, 0.1, WINDOW])
 @pytest.mark.parametrize("start", [START, 0.0, -3.3, 2.0**31])
 @pytest.mark.parametrize(

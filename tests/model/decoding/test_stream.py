@@ -99,6 +99,7 @@ def follow(
     return np.array(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "lag"),
     [
@@ -147,6 +148,7 @@ def test_a_stream_decodes_any_readout(decoder: Decoder) -> None:
         decoder.stream(ID, readout="speed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lag", [0.0, 4 / RATE])
 def test_predict_with_a_lag_reads_the_one_window_that_ends_there(
     decoder: Decoder, lag: float

@@ -17,6 +17,8 @@ from neurobrick_model.decoding.vocabulary import extend, keep
 from tests.model.conftest import TINY
 from tests.support.model.fakes import FakeDataset, fake_session
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def stores() -> FakeDataset:

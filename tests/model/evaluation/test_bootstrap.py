@@ -46,6 +46,7 @@ def coverage(expected: dict[str, float], drawn: list[Assessed]) -> dict[str, flo
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rest", "spread", "trials", "least"),
     [
@@ -76,6 +77,7 @@ def test_r2_intervals_hold_the_truth_and_the_score(
         assert low <= one.scores["r2"] <= high <= 1
 
 
+@pytest.mark.slow
 def test_the_mean_over_sessions_that_rest_is_covered() -> None:
     """The bias of R² itself would cover the mean of eight such sessions in 80 % of cases, and plain
     percentiles in 54 %."""
@@ -90,6 +92,7 @@ def test_the_mean_over_sessions_that_rest_is_covered() -> None:
     assert np.mean([low <= truth["r2"] <= high for low, high in plain]) < 0.75
 
 
+@pytest.mark.slow
 def test_samples_drawn_one_by_one_would_promise_too_much() -> None:
     random = np.random.default_rng(2)
     truth = {key: float(value) for key, value in score(*reaches(random, 50_000)[:2]).items()

@@ -27,6 +27,8 @@ from neurobrick_model.recipe.settings import ModelSettings
 from tests.model.conftest import TINY
 from tests.support.model.fakes import FakeDataset, fake_session
 
+pytestmark = pytest.mark.slow
+
 SOURCE = {"project": "torch_brain", "file": "poyo.ckpt", "sha256": "0123abcd"}
 
 

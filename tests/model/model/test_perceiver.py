@@ -156,6 +156,7 @@ def test_padded_lengths_change_nothing(corpus: Corpus, batch: Batch, expected: A
     hold(gradients(fresh(corpus), replace(batch, keys=wide), torch.float32), expected, 2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own, of torch's own
 def test_compiled_loss_and_gradients_match_the_reference(
     corpus: Corpus, batch: Batch, expected: Any

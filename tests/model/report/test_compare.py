@@ -110,6 +110,7 @@ def test_only_runs_that_decode_the_same_samples_are_compared(tmp_path: Path) -> 
     assert first.index("identify-300s-0") < first.index("scratch-60s-0")
 
 
+@pytest.mark.slow
 def test_the_same_number_of_samples_is_not_enough(dataset: FakeDataset, tmp_path: Path) -> None:
     """Test splits that were drawn with another seed, and are as long."""
     n = np.arange(60)
@@ -144,6 +145,7 @@ def test_the_command_writes_a_page_and_says_what_is_on_it(tmp_path: Path) -> Non
     assert "unit identification" in out.read_text()
 
 
+@pytest.mark.slow
 def test_torch_is_not_loaded_to_compare(tmp_path: Path) -> None:
     folders = several(tmp_path)
     program = (
@@ -177,6 +179,7 @@ def test_a_folder_without_a_finished_run_is_an_error_that_names_it(tmp_path: Pat
     assert result.output.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("labels", "seconds"), [(None, 48.0), ("6s", 6.0)])
 def test_a_run_says_how_many_seconds_of_labels_it_had(
     labels: str | None, seconds: float, dataset: FakeDataset, tmp_path: Path

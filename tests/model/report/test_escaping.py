@@ -57,6 +57,7 @@ def is_harmless(html: str, name: str) -> None:
         ElementTree.fromstring(figure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_report_shows_any_name_and_runs_none(name: str) -> None:
     is_harmless(report(*reaches(np.random.default_rng(0), 20), name=name), name)

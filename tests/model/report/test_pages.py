@@ -17,6 +17,8 @@ from tests.model.conftest import TINY
 from tests.model.report.test_compare import several
 from tests.support.model.fakes import FakeDataset, fake_session
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
 WIDTH, HEIGHT = 1100, 1600

@@ -14,6 +14,7 @@ from tests.support.model.reaches import reaches
 from tests.support.model.reports import report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", BEHAVIOR, ids=lambda metric: metric.key)
 def test_a_report_shows_every_metric_that_the_table_shows(metric: Metric[Sums]) -> None:
     truth, guess, trial = reaches(np.random.default_rng(0), 20)
@@ -24,6 +25,7 @@ def test_a_report_shows_every_metric_that_the_table_shows(metric: Metric[Sums]) 
         assert all(f">{text}<" in page for text in texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [Shown.SESSIONS, Shown.DETAILS])
 def test_a_metric_that_is_added_to_the_table_is_computed_and_shown(
     where: Shown, monkeypatch: pytest.MonkeyPatch
@@ -48,6 +50,7 @@ def test_a_metric_that_is_added_to_the_table_is_computed_and_shown(
 EVERYWHERE = "of sim/a decoder, sim/a ridge, mean decoder, mean ridge: no interval"
 
 
+@pytest.mark.slow
 def test_a_report_says_why_an_interval_is_missing() -> None:
     truth, guess, trial = reaches(np.random.default_rng(0), 4, missed=0.6)
     page = report(truth, guess, trial)
@@ -58,6 +61,7 @@ def test_a_report_says_why_an_interval_is_missing() -> None:
     assert f"correlation {EVERYWHERE}: {ONE_GROUP}" in single
 
 
+@pytest.mark.slow
 def test_a_report_says_why_a_score_is_missing() -> None:
     truth, guess, trial = reaches(np.random.default_rng(0), 20)
     page = report(np.zeros_like(truth), guess, trial)

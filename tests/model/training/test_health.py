@@ -59,6 +59,7 @@ def test_a_loss_that_is_not_finite_ends_the_run() -> None:
         watch.look(20, Scores(float("nan"), 1.0, 0.0))
 
 
+@pytest.mark.slow
 def test_a_run_that_stalls_warns_on_the_console_in_metrics_and_report(
     recipe: Recipe, dataset: FakeDataset
 ) -> None:

@@ -23,6 +23,8 @@ from tests.model.conftest import TINY
 from tests.support.model.fakes import FakeDataset, fake_session
 from tests.support.model.rank_program import losses
 
+pytestmark = pytest.mark.slow
+
 TOP = Path(__file__).parents[3]
 
 

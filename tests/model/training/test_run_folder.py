@@ -107,6 +107,7 @@ UNUSABLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", UNUSABLE)
 def test_a_folder_that_cannot_be_used_is_one_line(
     recipe: Recipe, dataset: FakeDataset, tmp_path: Path, kind: str
@@ -191,6 +192,7 @@ def test_a_log_on_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert reasons == {"log", "tfevents"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 1000, 3000, 10_000, 40_000, 80_000])
 def test_a_run_on_a_full_disk_ends_with_one_line(
     recipe: Recipe, dataset: FakeDataset, size: int
@@ -202,6 +204,7 @@ def test_a_run_on_a_full_disk_ends_with_one_line(
     assert not list(recipe.folder.rglob(f".*{os.getpid()}"))  # nothing half written is left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])
 def test_the_files_of_a_run_have_the_mode_that_the_umask_says(
     recipe: Recipe, dataset: FakeDataset, mask: int
@@ -249,6 +252,7 @@ def test_a_file_that_may_not_be_read_is_not_called_absent(open_folder: Path, rea
         READERS[reader](path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b"\xff\xfe", b"[" * 100_000])
 def test_a_damaged_file_is_one_line(tmp_path: Path, reader: str, content: bytes) -> None:

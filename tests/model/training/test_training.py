@@ -42,6 +42,7 @@ def run(dataset: FakeDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs / "done"
 
 
+@pytest.mark.slow
 def test_a_tiny_batch_is_learned_by_heart(recipe: Recipe, dataset: FakeDataset) -> None:
     model = recipe.model.model_copy(
         update={"dim": 32, "residual_dropout": 0.0, "feedforward_dropout": 0.0}
@@ -58,6 +59,7 @@ def test_a_tiny_batch_is_learned_by_heart(recipe: Recipe, dataset: FakeDataset) 
     assert losses[-1] < 0.02 * losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{}, {"ema": 0.9}, {"optimizer": "muon"}, {"optimizer": "lamb", "ema": 0.9}]
 )
@@ -95,6 +97,7 @@ def _log(recipe: Recipe) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (recipe.folder / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb", "muon"])
 def test_microbatches_add_up_to_the_batch(
     recipe: Recipe, dataset: FakeDataset, optimizer: str
@@ -106,6 +109,7 @@ def test_microbatches_add_up_to_the_batch(
         torch.testing.assert_close(sums[0], sums[1], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_threads_that_share_a_batch_give_the_same_weights_every_time(
     recipe: Recipe, dataset: FakeDataset
 ) -> None:
@@ -127,6 +131,7 @@ def test_threads_that_share_a_batch_give_the_same_weights_every_time(
         assert torch.equal(value, twice[1].model.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_a_signal_makes_a_checkpoint_and_the_run_resumes_from_it(
     recipe: Recipe, dataset: FakeDataset
 ) -> None:
@@ -159,6 +164,7 @@ def test_a_device_that_is_too_small_is_an_error_that_says_what_helps() -> None:
         raise torch.OutOfMemoryError("tried 2 GiB\nand much more to say")
 
 
+@pytest.mark.slow
 def test_a_run_is_deleted_only_by_force(recipe: Recipe, dataset: FakeDataset) -> None:
     trainer(recipe, dataset).fit()
     before = {path: path.read_bytes() for path in recipe.folder.rglob("*") if path.is_file()}
@@ -169,6 +175,7 @@ def test_a_run_is_deleted_only_by_force(recipe: Recipe, dataset: FakeDataset) ->
     assert metrics["training"]["seed"] == 1
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_not_kept(recipe: Recipe, dataset: FakeDataset) -> None:
     """Training may diverge after the loss was last looked at, and just before a validation."""
     breaks = trainer(recipe, dataset, steps=9)
@@ -189,6 +196,7 @@ def test_weights_that_are_not_finite_are_not_kept(recipe: Recipe, dataset: FakeD
     assert np.isfinite(resumed["mean"]["decoder"])
 
 
+@pytest.mark.slow
 def test_training_may_end_before_its_first_log_record(recipe: Recipe, dataset: FakeDataset) -> None:
     early = trainer(recipe, dataset, steps=400, validate_every=1, patience=2, learning_rate=1e-9)
     metrics = early.fit()
@@ -196,6 +204,7 @@ def test_training_may_end_before_its_first_log_record(recipe: Recipe, dataset: F
     assert metrics["training"]["windows_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_training_ends_early_when_validation_gets_no_better(
     recipe: Recipe, dataset: FakeDataset
 ) -> None:
@@ -205,6 +214,7 @@ def test_training_ends_early_when_validation_gets_no_better(
     assert metrics["training"]["steps"] == best + 6 < 400
 
 
+@pytest.mark.slow
 def test_a_resume_notices_another_corpus(recipe: Recipe, dataset: FakeDataset) -> None:
     trainer(recipe, dataset, steps=1).fit()
     moved = dataset["sim/a"].with_(spike_times=dataset["sim/a"].spike_times + 0.001)
@@ -213,6 +223,7 @@ def test_a_resume_notices_another_corpus(recipe: Recipe, dataset: FakeDataset) -
         trainer(recipe, other, steps=1).fit(resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["tensor", "step"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     recipe: Recipe, dataset: FakeDataset, where: str
@@ -244,6 +255,7 @@ def test_two_runs_do_not_write_to_one_folder(recipe: Recipe, dataset: FakeDatase
         trainer(recipe, dataset, steps=1).fit()
 
 
+@pytest.mark.slow
 def test_resuming_another_recipe_is_refused(recipe: Recipe, dataset: FakeDataset) -> None:
     trainer(recipe, dataset, steps=1).fit()
     with pytest.raises(RecipeError, match=r"differs in training\.batch \(8, now 4\)"):
@@ -255,6 +267,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(recipe: Recipe, dataset: FakeDat
         trainer(recipe, dataset, learning_rate=1e30, warmup=0.0).fit()
 
 
+@pytest.mark.slow
 def test_training_leaves_the_callers_random_state_alone(
     recipe: Recipe, dataset: FakeDataset
 ) -> None:
@@ -265,6 +278,7 @@ def test_training_leaves_the_callers_random_state_alone(
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_files(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert names == {
