@@ -221,7 +221,7 @@ class Windows:
     def _inside(
         self, owner: IntArray, start: FloatArray, length: float
     ) -> tuple[FloatArray, FloatArray]:
-        """Starts and lengths of windows, none of which leaves its stretch by rounding.
+        """Starts and lengths of windows. No window leaves its stretch by rounding.
 
         A window of 0.1 s from 17.1 s on, in the stretch [17.1, 17.2), becomes one bit shorter.
         """

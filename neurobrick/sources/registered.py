@@ -1,4 +1,4 @@
-"""The kinds of sources. Whoever adds one adds its module, and its line here."""
+"""The kinds of sources. A new kind is one module, and one line here."""
 
 from __future__ import annotations
 

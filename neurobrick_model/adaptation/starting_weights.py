@@ -29,7 +29,7 @@ METRICS = "metrics.json"  # of the base's run
 
 
 class FreshWeights:
-    """New weights, all of which learn."""
+    """New weights. All of them learn."""
 
     inherited = NOTHING_INHERITED  # normalization and classes come from the new sessions
     parent: Parent | None = None  # the decoder that the run adapts

@@ -1,4 +1,4 @@
-"""Threads of a CPU, each of which computes a share of a batch by itself.
+"""Threads of a CPU: each computes a share of a batch by itself.
 
 Torch would divide every single operation among its threads instead. Most operations of a small
 decoder are so short that the threads would spend more time waiting for each other than computing.

@@ -56,7 +56,7 @@ class Rotary(nn.Module):
         """The rotations at `time` (…,), whole ticks: (…, head_dim // 4, 2) float32.
 
         Turns are counted in float64, and only their fraction becomes float32: the shortest period
-        makes ten thousand turns a second, of which float32 would round off a hundredth of a turn.
+        makes ten thousand turns a second; float32 would round off a hundredth of a turn.
         """
         turns = time.double()[..., None] * self.turns
         angle = (2 * math.pi) * (turns - turns.round()).float()
